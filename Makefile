@@ -1,0 +1,45 @@
+# Everything a stranger needs: Python >= 3.11 and make. The first target sets the rest up.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help demo test test-all check lock tensorboard clean
+.DEFAULT_GOAL := help
+
+help:            ## this list
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "medvision needs Python 3.11 to 3.13; choose one with make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)   ## the main job on the built-in phantom, to a table with intervals and a report
+	$(BIN)/medvision train
+	$(BIN)/medvision report run=last
+
+test: $(READY)   ## quick tests
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+
+test-all: $(READY) ## every test a machine without an accelerator can run
+	$(BIN)/python -m pytest -n 2 -m "not gpu"
+
+check: $(READY)  ## style, types, import contract
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: $(READY)   ## pin every dependency with hashes, naming no index
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --group dev pyproject.toml --output-file requirements.lock
+
+tensorboard: $(READY) ## look at the runs
+	$(BIN)/tensorboard --logdir $${MEDVISION_RUNS:-runs}
+
+clean:           ## remove the environment and caches, never runs
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""The honest medical-imaging lab in one command."""

@@ -1,0 +1,68 @@
+"""The dispatcher: reads the command word, imports only what that command needs, reports errors."""
+
+import sys
+
+from medvision.errors import MedvisionError, did_you_mean
+
+USAGE = """medvision: the honest medical-imaging lab in one command   (research software, not a medical device)
+
+  medvision train    [experiment=NAME] [group=choice] [key=value]   fit, calibrate, evaluate; -m sweeps
+  medvision prepare  source=folder input=DIR output=DIR columns.patient='(p\\d+)'
+  medvision evaluate run=RUN [data.manifest=FILE.csv] [split=test]  a frozen model on its own or other rows
+  medvision predict  run=RUN input=PATH output=FILE.csv             probabilities and decisions for new files
+  medvision report   run=RUN                                        one self-contained page
+
+RUN is a run folder, `last`, or a unique beginning of its name. Every argument is key=value.
+  medvision COMMAND --help     what a command takes
+  medvision train --cfg job    the composed configuration
+"""  # noqa: E501
+COMMANDS = ("train", "prepare", "evaluate", "predict", "report")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `medvision COMMAND key=value …` and exit: 0 done, 2 a mistake told in one sentence."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        sys.exit(_run(words))
+    except MedvisionError as error:
+        print(f"medvision: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("medvision: stopped by you", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        from medvision.files import REFUSALS, explain_refusal
+
+        if error.errno not in REFUSALS:
+            raise
+        print(f"medvision: {explain_refusal(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("medvision"))
+        return 0
+    command, rest = words[0], words[1:]
+    if command not in COMMANDS:
+        raise MedvisionError(
+            f"unknown command {command!r}{did_you_mean(command, COMMANDS)}; "
+            f"use {', '.join(COMMANDS)}, or medvision --help"
+        )
+    if command == "train":
+        from medvision.commands.train import launch
+
+        return launch(rest)
+    from medvision.commands.arguments import call
+
+    call(command, rest)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

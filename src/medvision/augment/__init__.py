@@ -1,0 +1,1 @@
+"""Label-safe random change: draw the parameters, then apply them."""

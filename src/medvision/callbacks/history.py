@@ -1,0 +1,40 @@
+"""`history.csv`: every logged number of every epoch; TensorBoard is its view."""
+
+import time
+from pathlib import Path
+
+import pandas as pd
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+import medvision.files as files
+
+
+class History(Checkpoint):
+    """Adds a row an epoch, and cuts the file back to the checkpoint when a run resumes.
+
+    A `Checkpoint` because Lightning calls those after the task has logged its epoch, and because
+    the file must agree with `last.ckpt`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+        self.started = time.perf_counter()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.path.exists():
+            past = pd.read_csv(self.path, float_precision="round_trip")
+            self.rows = past[past["epoch"] < trainer.current_epoch].to_dict("records")
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        values = {k: float(v) for k, v in trainer.callback_metrics.items() if "/" in k}
+        rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
+        now = time.perf_counter()
+        row = {"epoch": trainer.current_epoch, "lr": max(rates), **values,
+               "seconds": round(now - self.started, 3)}  # fmt: skip
+        self.started = now
+        self.rows.append(row)
+        if trainer.is_global_zero:
+            files.write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False))

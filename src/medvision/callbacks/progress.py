@@ -1,0 +1,31 @@
+"""Progress for a person at a terminal, one plain line an epoch for a log."""
+
+import time
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
+
+from medvision.runs import is_interactive
+
+
+class EpochLines(Checkpoint):
+    """Prints one line an epoch: losses and the monitor. Called, as checkpoints are, last."""
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        values = trainer.callback_metrics
+        shown = [name for name in ("train/loss", "val/loss", self.monitor) if name in values]
+        scores = "  ".join(f"{name} {float(values[name]):.4f}" for name in dict.fromkeys(shown))
+        passed = time.perf_counter() - self.started
+        number = trainer.current_epoch + 1
+        if trainer.is_global_zero:
+            print(f"epoch {number:>3}/{trainer.max_epochs}  {scores}  {passed:.0f} s", flush=True)
+
+
+def choose_progress(monitor: str) -> list[Callback]:
+    """Return a bar where a person watches, and lines in any case."""
+    bar: list[Callback] = [RichProgressBar(leave=False)] if is_interactive() else []
+    return [*bar, EpochLines(monitor)]

@@ -1,0 +1,81 @@
+"""From a composed configuration to the net, the task and Lightning's own Trainer."""
+
+from typing import Any
+
+import pytorch_lightning as lightning
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
+
+from medvision.callbacks.history import History
+from medvision.callbacks.progress import choose_progress
+from medvision.callbacks.replay import Replay
+from medvision.commands.configuration import direction
+from medvision.commands.settings import choose_precision
+from medvision.data.datamodule import ImageDataModule
+from medvision.runs import Run
+from medvision.tasks.supervised import Supervised
+
+
+def build_task(config: DictConfig, data: ImageDataModule, weights: str | None) -> Supervised:
+    """Build the net for the data's classes and channels, and the task around it."""
+    classes = data.ready.classes
+    balanced = config.model.class_weights == "balanced"
+    node = OmegaConf.create({k: v for k, v in config.model.items() if k not in ("net", "init")})
+    task: Supervised = instantiate(
+        node,
+        net=build(net_config(config, data)),
+        kind=classes.kind,
+        class_weights=data.class_weights() if balanced else None,
+        weights=weights,
+        monitor=config.monitor,
+    )
+    if task.loaded is not None:
+        print(f"weights from {weights}: {task.loaded}")
+    return task
+
+
+def net_config(config: DictConfig, data: ImageDataModule, trained: bool = False) -> dict[str, Any]:
+    """Describe the net as text that rebuilds it; a trained one needs no weights to start from."""
+    net = OmegaConf.to_container(config.model.net, resolve=True)
+    assert isinstance(net, dict)
+    if trained:
+        net = {k: v for k, v in net.items() if k not in ("weights", "pretrained")}
+    return {
+        "_target_": "medvision.nets.build.build_net",
+        "net": net,
+        "num_classes": len(data.ready.classes.names),
+        "in_channels": data.reader.channels,
+        "init": None if trained else config.model.get("init"),
+    }
+
+
+def build(description: dict[str, Any]) -> nn.Module:
+    """Build a net from its description."""
+    net: nn.Module = instantiate(description)
+    return net
+
+
+def build_trainer(run: Run, config: DictConfig) -> lightning.Trainer:
+    """Give Lightning's own Trainer the callbacks every run has and those the config lists."""
+    chosen = [instantiate(c) for c in config.callbacks.values() if c is not None]
+    folder = run.folder / "checkpoints"
+    best = ModelCheckpoint(
+        folder, "best", config.monitor, mode=direction(config.monitor), enable_version_counter=False
+    )
+    last = ModelCheckpoint(
+        folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    callbacks: list[Callback] = [
+        Replay(config.seed), *chosen, *choose_progress(config.monitor),
+        History(run.folder / "history.csv"), best, last,
+    ]  # fmt: skip
+    settings = dict(config.trainer) | {"precision": choose_precision(config.trainer.precision)}
+    logger = TensorBoardLogger(run.folder, name="", version="tensorboard", default_hp_metric=False)
+    trainer: lightning.Trainer = instantiate(
+        settings, callbacks=callbacks, logger=logger, default_root_dir=str(run.folder),
+        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+    )  # fmt: skip
+    return trainer

@@ -1,0 +1,31 @@
+"""What the net will see: training images, plain and augmented, before a step is taken."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medvision.augment import host as augment_on_host
+from medvision.data.datamodule import ImageDataModule
+from medvision.evaluation.figures import draw_grid
+from medvision.evaluation.style import save_figure
+
+
+def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int = 3) -> Path:
+    """Draw a row of training images over rows of augmented views of the same images."""
+    samples = data.ready
+    rows = samples.rows("train")
+    chosen = rows[np.linspace(0, len(rows) - 1, min(images, len(rows)), dtype=int)]
+    plain = samples.gather(chosen)
+    size = (plain.shape[1], plain.shape[2])
+    augmented = [
+        augment_on_host.augment(plain, data.augment.draw(data.seed, view, chosen, size))
+        for view in range(views)
+    ]
+    grid = np.concatenate([plain, *augmented])
+    if grid.dtype == np.uint16:
+        grid = (grid >> 8).astype(np.uint8)
+    captions = [
+        *samples.classes.decode(samples.label[chosen]),
+        *["augmented"] * len(chosen) * views,
+    ]
+    return save_figure(draw_grid(grid, captions, columns=len(chosen)), path)

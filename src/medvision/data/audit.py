@@ -1,0 +1,157 @@
+"""What was checked when rows were given their parts: counts, overlaps, what was left out."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from medvision.errors import MedvisionError
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass
+class Audit:
+    """The content of `audit.json`.
+
+    Attributes:
+        mode: `given`, `patient`, `site` or `fold`.
+        counts: a part: `images`, `patients`, `unlabelled` and `per_class` (rows; a row of several
+            labels counts in each).
+        overlaps: patients and images in more than one part of the split or folds as given; zeros
+            where the split was computed.
+        dropped: rows left out under `on_leak=drop`: `patients_rows`, whose own patient lies in a
+            more protected part, and `copies_rows`, bound to such a part by a copied image alone.
+        remaining: the overlaps measured once more in the result; always zeros.
+        notes: sentences a reader of the report should see.
+    """
+
+    mode: str
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    overlaps: dict[str, int] = field(default_factory=lambda: {"patients": 0, "images": 0})
+    dropped: dict[str, int] = field(default_factory=lambda: {"patients_rows": 0, "copies_rows": 0})
+    remaining: dict[str, int] = field(default_factory=lambda: {"patients": 0, "images": 0})
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain types in the order of the fields."""
+        return asdict(self)
+
+
+def patient_keys(table: pd.DataFrame) -> pd.Series:
+    """Return one text a row that is equal for one patient: `(dataset, patient)`; "" = unknown."""
+    keys = table["dataset"] + "\x1f" + table["patient"]
+    return keys.where(table["patient"] != "", "")
+
+
+def find_shared(keys: Sequence[str], parts: Sequence[str]) -> list[str]:
+    """Return the keys found in more than one part; "" is no key."""
+    pairs = pd.DataFrame({"key": list(keys), "part": list(parts)}).drop_duplicates()
+    found = pairs.loc[pairs["key"] != "", "key"].value_counts()
+    return sorted(found.index[found > 1])
+
+
+def count_overlaps(
+    table: pd.DataFrame, digests: Sequence[str], parts: Sequence[str]
+) -> dict[str, int]:
+    """Count patients and images that lie in more than one part."""
+    return {
+        "patients": len(find_shared(patient_keys(table), parts)),
+        "images": len(find_shared(digests, parts)),
+    }
+
+
+def count_parts(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Count images, patients and classes of each part there is, in the order train, val, test."""
+    counts: dict[str, dict[str, Any]] = {}
+    for part in PARTS:
+        rows = table[table["split"] == part]
+        if rows.empty:
+            continue
+        labels = rows.loc[rows["label"] != "", "label"]
+        classes = labels.str.split("|").explode().str.strip().value_counts().sort_index()
+        counts[part] = {
+            "images": len(rows),
+            "patients": int(patient_keys(rows).nunique()),
+            "unlabelled": len(rows) - len(labels),
+            "per_class": {str(name): int(count) for name, count in classes.items()},
+        }
+    return counts
+
+
+def name_image(row: Any) -> str:
+    """Name a row's image as a person would look for it: path, and frame if not the first."""
+    return f"{row.path} frame {row.frame}" if row.frame else str(row.path)
+
+
+def refuse_leak(table: pd.DataFrame, digests: Sequence[str], parts: pd.Series) -> MedvisionError:
+    """Say which patients and images lie in more than one given part, and the way out."""
+    rows = table.assign(part=parts, key=patient_keys(table), image=list(digests))
+    patients, images = find_shared(rows["key"], parts), find_shared(digests, parts)
+    examples = []
+    for _, one in rows[rows["key"].isin(patients[:3])].groupby("key"):
+        between = " and ".join(sorted(one["part"].unique(), key=order_parts))
+        first = one.iloc[0]
+        examples.append(f"patient {first['patient']!r} of {first['dataset']!r} is in {between}")
+    for _, one in rows[rows["image"].isin(images[:3])].groupby("image"):
+        here, there = list(one.drop_duplicates("part").itertuples())[:2]
+        examples.append(
+            f"{name_image(here)} in {here.part} is the same image as "
+            f"{name_image(there)} in {there.part}"
+        )
+    return MedvisionError(
+        f"the given {'folds leak' if 'fold' in parts.iloc[0] else 'split leaks'}, with "
+        f"{count(patients, 'patient')} and {count(images, 'image')} in more than one part: "
+        f"{'; '.join(examples)}. Mend the manifest, or say data.on_leak=drop: such rows then "
+        "leave train, and val where it meets test, and are counted"
+    )
+
+
+def order_parts(part: str) -> tuple[int, str]:
+    """Sort key: train, val, test, then folds by name."""
+    return (PARTS.index(part) if part in PARTS else len(PARTS), part)
+
+
+def count(things: Sequence[Any] | int, word: str) -> str:
+    """Return `"1 patient"`, `"2 patients"`."""
+    number = things if isinstance(things, int) else len(things)
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def note_oddities(table: pd.DataFrame, digests: Sequence[str]) -> list[str]:
+    """Note what belongs in a report: conflicting copies, shared ids, groups that join much."""
+    notes = []
+    rows = table.assign(image=list(digests), key=patient_keys(table))
+    labelled = rows[(rows["image"] != "") & (rows["label"] != "")]
+    kinds = labelled.groupby("image")["label"].nunique()
+    if torn := sorted(kinds.index[kinds > 1]):
+        first = next(labelled[labelled["image"] == torn[0]].itertuples())
+        notes.append(
+            f"{count(torn, 'image')} with copies under different labels, such as "
+            f"{name_image(first)}: check the labels"
+        )
+    if shared := find_shared(rows["patient"], rows["dataset"]):
+        notes.append(
+            f"{count(shared, 'patient id')} under more than one dataset name, such as "
+            f"{shared[0]!r}: counted as different patients"
+        )
+    largest = rows[rows["group"] == rows["group"].value_counts().index[0]]
+    if largest["key"].nunique() > 1 and len(largest) > len(rows) / 10:
+        notes.append(
+            f"one group of copies joins {largest['key'].nunique()} patients and "
+            f"{count(len(largest), 'image')}, such as {name_image(next(largest.itertuples()))}: "
+            "are there blank images?"
+        )
+    return notes
+
+
+def note_absent(counts: dict[str, dict[str, Any]]) -> list[str]:
+    """Note every class that a labelled part lacks: its metrics will be undefined there."""
+    known = sorted({name for part in counts.values() for name in part["per_class"]})
+    return [
+        f"no image of {name!r} in {part}"
+        for part, held in counts.items()
+        for name in known
+        if held["per_class"] and name not in held["per_class"]
+    ]

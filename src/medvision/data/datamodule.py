@@ -1,0 +1,238 @@
+"""One `LightningDataModule`: index batches, one gather, augmentation in training only."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+import medvision.files as files
+from medvision.augment import device as augment_on_device
+from medvision.augment import host as augment_on_host
+from medvision.augment.draw import Augment, Draws
+from medvision.data.assemble import assemble
+from medvision.data.audit import Audit
+from medvision.data.manifest import Card, read_manifest
+from medvision.data.prepare import prepare_once
+from medvision.data.readers import Reader
+from medvision.data.samples import Samples, as_image
+from medvision.data.sampling import Indexes, Indices, OrderedBatches, TrainingBatches
+from medvision.errors import MedvisionError
+
+Residency = Literal["auto", "disk", "host", "device"]
+
+
+class ImageDataModule(LightningDataModule):
+    """Batches of `image` float32 `[B,C,H,W]` in [0,1], `label` and `index` from a manifest.
+
+    Args:
+        manifest: a manifest's CSV; wins over `source`.
+        source: what `prepare` is called with once (`name`, `input`, `columns`, …).
+        reader: how a file becomes an array.
+        augment: random change of training batches.
+        columns: ours → theirs, for a `manifest` with foreign column names.
+        classes: class names in order; else the card's, else the sorted labels.
+        rename: their label → ours.
+        multilabel, negative: several labels an image joined by `|`; the name for "none of them".
+        mode: `given`, `patient`, `site`, or `auto` (given if there is one, else by patient).
+        shares: part → share of the patients, for computed splits.
+        val_share: share of the rest that is held out where a val part must be cut.
+        fold: this part of `folds` is the test part; a given split is then ignored.
+        split_seed: alone decides splits and folds.
+        on_leak: what to do with a given split that leaks.
+        on_unreadable: stop, or leave unreadable files out, counted.
+        balance: draw the training rows so that classes come up equally often.
+        extra: manifests whose rows join the training part.
+        residency: where decoded pixels stay; `auto` takes the device, else memory, as they fit.
+        backend: who augments; `auto` is OpenCV for a CPU, one batched resampling for a device.
+        seed: decides order and augmentation, never the split.
+    """
+
+    def __init__(
+        self,
+        *,
+        manifest: str | None = None,
+        source: Mapping[str, Any] | None = None,
+        reader: Reader | None = None,
+        augment: Augment | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        classes: Sequence[str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        multilabel: bool | None = None,
+        negative: str | None = None,
+        mode: Literal["auto", "given", "patient", "site"] = "auto",
+        shares: Mapping[str, float] | None = None,
+        val_share: float = 0.15,
+        fold: int | None = None,
+        folds: int = 5,
+        split_seed: int = 0,
+        on_leak: Literal["error", "drop"] = "error",
+        on_unreadable: Literal["stop", "exclude"] = "stop",
+        batch_size: int = 32,
+        balance: bool = False,
+        extra: Sequence[str] = (),
+        residency: Residency = "auto",
+        backend: Literal["auto", "host", "device"] = "auto",
+        workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.manifest, self.source, self.columns = manifest, source, columns
+        self.reader, self.augment = reader or Reader(size=None), augment or Augment()
+        self.classes, self.rename = classes, rename
+        self.multilabel, self.negative = multilabel, negative
+        self.mode, self.shares, self.val_share = mode, shares, val_share
+        self.fold, self.folds, self.split_seed = fold, folds, split_seed
+        self.on_leak, self.on_unreadable = on_leak, on_unreadable
+        self.batch_size, self.balance, self.extra = batch_size, balance, list(extra)
+        self.residency, self.backend = residency, backend
+        self.workers, self.seed = workers, seed
+        self.samples: Samples | None = None
+        self.audit: Audit | None = None
+        self.card: Card | None = None
+        self._resident: list[Tensor] = []
+
+    def prepare_data(self) -> None:
+        """Turn the source into a manifest, once; Lightning calls this on one process only."""
+        if self.manifest is None and self.source is None:
+            raise MedvisionError(
+                "there is no data to train on; give data.manifest=FILE.csv or data.source.input=DIR"
+            )
+        if self.manifest is None:
+            self.manifest = str(prepare_once(self.source or {}))
+
+    def digests(self) -> list[str]:
+        """Return the digests of all manifests, in order: part of a run's identity."""
+        self.prepare_data()
+        own = read_manifest(files.find_input(str(self.manifest)), self.columns)
+        return [own.digest, *(read_manifest(files.find_input(path)).digest for path in self.extra)]
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, check, split, decode; a second call changes nothing."""
+        if self.samples is None:
+            self.prepare_data()
+            self.samples, self.audit, self.card = assemble(self)
+
+    @property
+    def ready(self) -> Samples:
+        """The samples, set up if need be."""
+        self.setup()
+        assert self.samples is not None
+        return self.samples
+
+    def class_counts(self) -> np.ndarray:
+        """Count the training rows of each class, `[K]`."""
+        label = self.ready.label[self.ready.rows("train")]
+        if label.ndim == 2:
+            return np.asarray(np.nansum(label, axis=0))
+        return np.bincount(label[label >= 0], minlength=len(self.ready.classes.names))
+
+    def class_weights(self) -> Tensor:
+        """Return inverse-frequency weights of the training part, float32 `[K]`, mean 1."""
+        counts = np.maximum(self.class_counts(), 1)
+        weights = 1 / counts
+        return torch.tensor(weights / weights.mean(), dtype=torch.float32)
+
+    def train_rows(self) -> np.ndarray:
+        """Return the rows that can be learned from."""
+        return self._labelled("train")
+
+    def train_dataloader(self) -> DataLoader[Indices]:
+        rows = self.train_rows()
+        weights = self._sampling_weights(rows) if self.balance else None
+        return self._loader(
+            TrainingBatches(rows, self.batch_size, self.seed, weights=weights, **self._ranks())
+        )
+
+    def val_dataloader(self) -> DataLoader[Indices]:
+        rows = self._labelled("val")
+        return self._loader(OrderedBatches(rows, 2 * self.batch_size, **self._ranks()))
+
+    def _loader(self, sampler: TrainingBatches | OrderedBatches) -> DataLoader[Indices]:
+        # A batch is a list of row numbers, so there is nothing for worker processes to do.
+        return DataLoader(Indexes(), sampler=sampler, batch_size=None, num_workers=0)
+
+    def _labelled(self, part: str) -> np.ndarray:
+        rows = self.ready.rows(part)
+        label = self.ready.label[rows]
+        known = ~np.isnan(label).all(axis=1) if label.ndim == 2 else label >= 0
+        return np.asarray(rows[known])
+
+    def _sampling_weights(self, rows: np.ndarray) -> np.ndarray:
+        weight = self.class_weights().double().numpy()
+        label = self.ready.label[rows]
+        if label.ndim == 2:  # an image counts as its rarest finding
+            return np.asarray(np.where(label > 0, weight, weight.min()).max(axis=1))
+        return np.asarray(weight[label])
+
+    def _ranks(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {}
+        return {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
+
+    def on_before_batch_transfer(self, batch: Indices, dataloader_idx: int) -> dict[str, Tensor]:
+        """Gather on the host, and augment there in training, unless pixels live on the device."""
+        index = batch["index"].numpy()
+        gathered = self.ready.facts(index)
+        training = self.trainer is not None and self.trainer.training
+        on_host = training and self._backend() == "host"
+        if training and not on_host:
+            gathered["draw"] = batch["draw"]
+        if on_host or not self._resident_on_device():
+            pixels = self.ready.gather(index)
+            if on_host:
+                draws = self._draws(batch["draw"], pixels.shape[1:3])
+                pixels = augment_on_host.augment(pixels, draws)
+            gathered["pixels"] = torch.from_numpy(pixels)
+        return gathered
+
+    def on_after_batch_transfer(
+        self, batch: dict[str, Tensor], dataloader_idx: int
+    ) -> dict[str, Tensor]:
+        """Gather on the device if pixels live there, make floats, augment there in training."""
+        pixels, draw = batch.pop("pixels", None), batch.pop("draw", None)
+        if pixels is None:
+            pixels = self._gather_on_device(batch["index"])
+        batch["image"] = as_image(pixels)
+        if draw is not None:
+            draws = self._draws(draw.cpu(), batch["image"].shape[-2:])
+            batch["image"] = augment_on_device.augment(batch["image"], draws)
+        return batch
+
+    def _draws(self, draw: Tensor, size: Sequence[int]) -> Draws:
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        return self.augment.draw(self.seed, epoch, draw.numpy(), (size[0], size[1]))
+
+    def _device(self) -> torch.device:
+        if self.trainer is None:
+            return torch.device("cpu")
+        return self.trainer.strategy.root_device
+
+    def _backend(self) -> str:
+        if self.backend != "auto":
+            return self.backend
+        return "host" if self._device().type == "cpu" else "device"
+
+    def _resident_on_device(self) -> bool:
+        device = self._device()
+        if self.residency == "auto" and device.type == "cuda" and not self._resident:
+            free = torch.cuda.mem_get_info(device)[0]
+            return sum(store.array.nbytes for store in self.ready.stores) <= free // 2
+        return self.residency == "device" or bool(self._resident)
+
+    def _gather_on_device(self, index: Tensor) -> Tensor:
+        if not self._resident:
+            stores = self.ready.stores
+            self._resident = [torch.tensor(s.array, device=self._device()) for s in stores]
+            self._where = torch.from_numpy(self.ready.where).to(self._device())
+        where = self._where[index]
+        if len(self._resident) == 1:
+            return self._resident[0][where[:, 1]]
+        pixels = torch.empty_like(self._resident[0][:1]).repeat(len(index), 1, 1, 1)
+        for number, store in enumerate(self._resident):
+            chosen = (where[:, 0] == number)[:, None, None, None]
+            pixels = torch.where(chosen, store[where[:, 1].clamp(max=len(store) - 1)], pixels)
+        return pixels

@@ -1,0 +1,136 @@
+"""Who an image is of: the user's key, hashed ids, and patients told from file names."""
+
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import medvision.files as files
+from medvision.errors import MedvisionError, collect
+
+KEY_BYTES = 32
+CONTAINERS = (".npy", ".npz")
+NO_RULE = (
+    "say columns.patient=path if each image is a patient of its own, or give a pattern with one "
+    "group for the file name, such as columns.patient='(p[0-9]+)_'"
+)
+
+
+def key_file() -> Path:
+    """Where the user's key lies: `MEDVISION_KEY`, else in the home folder."""
+    place = os.environ.get("MEDVISION_KEY")
+    return Path(place or "~/.config/medvision/key").expanduser()
+
+
+def user_key() -> bytes:
+    """Return the user's 32 secret bytes; they are drawn and written (mode 0600) at first use.
+
+    Raises:
+        MedvisionError: the file is unreadable, is no key, or cannot be written.
+    """
+    path = key_file()
+    if not path.exists():
+        _make_key(path)
+    try:
+        key = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MedvisionError(
+            f"cannot read your key {path}: {reason}; mend that or set MEDVISION_KEY=FILE"
+        ) from error
+    if len(key) != KEY_BYTES:
+        raise MedvisionError(
+            f"{path} is no key of medvision ({len(key)} bytes, not {KEY_BYTES}); restore it from "
+            "a copy, or move it away for a new one (earlier patients can then not be compared)"
+        )
+    return key
+
+
+def _make_key(path: Path) -> None:
+    # The lock keeps two first uses from hashing with different keys.
+    try:
+        with files.locked(path.with_name(path.name + ".lock")):
+            if path.exists():
+                return
+            with files.written_aside(path) as aside:
+                only_mine = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(only_mine, "wb") as stream:
+                    stream.write(secrets.token_bytes(KEY_BYTES))
+    except MedvisionError as error:
+        raise MedvisionError(f"{error}; for your key that is MEDVISION_KEY=FILE") from error
+
+
+def pseudonym(dataset: str, patient: str, key: bytes) -> str:
+    """Return the patient's stand-in: `p` and 12 hexadecimal digits of an HMAC-SHA256.
+
+    Equal only for the same id under the same dataset name and key.
+    """
+    # The length keeps ("a", "b:c") and ("a:b", "c") apart.
+    message = f"{len(dataset)}:{dataset}:{patient}".encode()
+    return "p" + hmac.new(key, message, "sha256").hexdigest()[:12]
+
+
+def fingerprint(key: bytes) -> str:
+    """Name a key without giving it away: 8 hexadecimal digits."""
+    return hmac.new(key, b"fingerprint", "sha256").hexdigest()[:8]
+
+
+def is_rule(text: str) -> bool:
+    """Tell `path` and patterns (they hold a group) from the name of a column."""
+    return text == "path" or "(" in text
+
+
+def describe_rule(rule: str) -> str:
+    """Say a rule as the card and the report print it."""
+    if rule == "path":
+        return "each image is its own patient (columns.patient=path)"
+    return f"the group of the pattern {rule} in the file name"
+
+
+def patients_from_names(names: Sequence[str], frames: Sequence[int], rule: str) -> list[str]:
+    """Tell patients by file name.
+
+    Args:
+        names: file names with folders, relative to the input, with `/`.
+        frames: number of the image within its file.
+        rule: `path` (each image is its own patient; images of one array file are numbered,
+            `scans.npz#17`), or a pattern with one group, searched in the name.
+
+    Raises:
+        MedvisionError: a broken pattern, or names it does not fit.
+    """
+    if rule == "path":
+        return [_own(name, frame) for name, frame in zip(names, frames, strict=True)]
+    pattern = _compile(rule)
+    found = [pattern.search(name) for name in names]
+    patients = [match.group(1) or "" if match else "" for match in found]
+    unfit = [repr(name) for name, patient in zip(names, patients, strict=True) if not patient]
+    if unfit:
+        raise collect(
+            f"columns.patient={rule} finds no patient in {len(unfit)} of {len(names)} file names",
+            unfit,
+            "Change the pattern so that its group finds the patient in every name",
+        )
+    return patients
+
+
+def _own(name: str, frame: int) -> str:
+    numbered = frame > 0 or PurePosixPath(name).suffix.lower() in CONTAINERS
+    return f"{name}#{frame}" if numbered else name
+
+
+def _compile(rule: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(rule)
+    except re.error as error:
+        raise MedvisionError(
+            f"columns.patient={rule} is not a regular expression ({error}); mend the pattern"
+        ) from error
+    if pattern.groups != 1:
+        raise MedvisionError(
+            f"columns.patient={rule} has {pattern.groups} groups; "
+            "put ( ) around the patient only, and (?: ) around anything else"
+        )
+    return pattern

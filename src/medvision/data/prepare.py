@@ -1,0 +1,217 @@
+"""From a source to a manifest: decode once for the audit, hash the patients, join the copies."""
+
+import inspect
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import track
+
+import medvision.files as files
+from medvision.data.audit import patient_keys
+from medvision.data.groups import connect
+from medvision.data.manifest import Card, write_manifest
+from medvision.data.patients import fingerprint, pseudonym, user_key
+from medvision.data.readers import decode, pixel_digest
+from medvision.data.sources.folder import find_folder
+from medvision.data.sources.found import Found
+from medvision.data.sources.medmnist import find_medmnist
+from medvision.data.sources.phantom import make_phantom
+from medvision.data.sources.table import find_table
+from medvision.errors import MedvisionError, collect, did_you_mean
+
+SOURCES = ("phantom", "folder", "table", "medmnist")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A written manifest and the data card's facts.
+
+    Attributes:
+        sizes: "HxW" → number of images, commonest first.
+        copies: number of rows that repeat another row's pixels.
+        left_out: unreadable files that were excluded by choice, with the reason.
+    """
+
+    manifest: Path
+    table: pd.DataFrame
+    card: Card
+    sizes: dict[str, int]
+    copies: int
+    left_out: list[str]
+
+
+def prepare(
+    source: str,
+    output: Path,
+    *,
+    input: Path | None = None,  # noqa: A002 -- the command's own word
+    columns: Mapping[str, str | None] | None = None,
+    dataset: str | None = None,
+    deidentify: bool = True,
+    on_unreadable: Literal["stop", "exclude"] = "stop",
+    **options: Any,
+) -> Prepared:
+    """Find rows, check every image and write `manifest.csv` and `card.json` into `output`.
+
+    Args:
+        source: `phantom`, `folder`, `table` or `medmnist`.
+        output: the folder of the manifest.
+        input: where the source looks.
+        columns: ours → theirs; for sources without a table only `patient` has a meaning.
+        dataset: the name patients are kept apart by; the source's own where None.
+        deidentify: False keeps patient ids as they are, and the report says so.
+        on_unreadable: `exclude` leaves unreadable files out, counted and named on the card.
+        options: passed on to the source.
+
+    Raises:
+        MedvisionError: unknown source or option, nothing found, unreadable files.
+    """
+    output = Path(output)
+    found = _find(source, output, input, columns or {}, options)
+    name = dataset or found.dataset
+    facts, problems = _inspect(found.table)
+    if problems and on_unreadable == "stop":
+        raise collect(
+            f"{len(problems)} of {len(found.table)} images cannot be used", list(problems.values()),
+            "Mend or remove them, or leave them out with on_unreadable=exclude",
+        )  # fmt: skip
+    table = found.table.drop(index=list(problems)).reset_index(drop=True)
+    if table.empty:
+        raise MedvisionError(f"no usable image is left of {len(found.table)}; check input={input}")
+    if dataset is not None or "dataset" not in table:
+        table["dataset"] = name
+    key = user_key() if deidentify else None
+    if key is not None and found.facts.get("hashed_with") != fingerprint(key):
+        _hash_ids(table, key)
+    digests = [facts[row][0] for row in found.table.index if row not in problems]
+    table["group"] = connect(patient_keys(table), digests)
+    sizes = Counter(facts[row][1] for row in found.table.index if row not in problems)
+    copies = len(digests) - len(set(digests))
+    left_out = list(problems.values())
+    card = Card(
+        dataset=name,
+        classes=found.classes,
+        patient_rule=found.patient_rule,
+        key=fingerprint(key) if key else None,
+        command="medvision " + " ".join(sys.argv[1:]),
+        versions={"medvision": version("medvision")},
+        facts=found.facts
+        | {"sizes": dict(sizes.most_common(10)), "copies": copies, "left_out": left_out},
+    )
+    manifest = write_manifest(output, table, card)
+    return Prepared(manifest, table, card, dict(sizes.most_common()), copies, left_out)
+
+
+def _hash_ids(table: pd.DataFrame, key: bytes) -> None:
+    """Replace patient ids by pseudonyms, in place; and series ids, often made from them."""
+    for column in {"patient", "series"} & set(table.columns):
+        pairs = table[["dataset", column]].drop_duplicates().itertuples(index=False)
+        names = {(d, i): pseudonym(d, i, key) if i else "" for d, i in pairs}
+        ids = zip(table["dataset"], table[column], strict=True)
+        table[column] = [names[pair] for pair in ids]
+
+
+def prepare_once(source: Mapping[str, Any]) -> Path:
+    """Prepare into the cache what a `data.source` describes, unless that was done before.
+
+    The place depends on the description, the user's key and the state of the input, so a changed
+    table or folder is prepared anew.
+    """
+    described = {k: v for k, v in source.items() if v is not None}
+    name = described.pop("name")
+    if described.get("input") is not None:
+        described["input"] = files.find_input(described["input"])
+    words = [f"{k}={v}" for k, v in sorted(described.items())]
+    state = _state_of(described.get("input"))
+    code = files.digest(name, *words, state, fingerprint(user_key()))[:8]
+    output = files.cache_folder() / "prepared" / f"{name}-{code}"
+    with files.locked(output.with_name(output.name + ".lock")):
+        if not (output / "manifest.csv").exists():
+            prepare(name, output, **described)
+    return output / "manifest.csv"
+
+
+def _state_of(place: Path | None) -> str:
+    """Sum up names, sizes and times of an input, so that a change is noticed."""
+    if place is None:
+        return ""
+    listed = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
+    stats = ((p, p.stat()) for p in listed)
+    return files.digest(*(f"{p}:{s.st_size}:{s.st_mtime_ns}" for p, s in stats))
+
+
+def _find(
+    source: str,
+    output: Path,
+    place: Path | None,
+    columns: Mapping[str, str | None],
+    options: Mapping[str, Any],
+) -> Found:
+    """Call the source with the arguments it takes."""
+    where = files.find_input(place) if place is not None else None
+    given = dict(options)
+    makers: dict[str, Callable[..., Found]] = {
+        "phantom": make_phantom, "folder": find_folder,
+        "table": find_table, "medmnist": find_medmnist,
+    }  # fmt: skip
+    if source not in makers:
+        raise MedvisionError(
+            f"source={source} is unknown{did_you_mean(source, SOURCES)}; use {', '.join(SOURCES)}"
+        )
+    known = set(inspect.signature(makers[source]).parameters) - {"input", "output", "columns"}
+    for key in given:
+        if key not in known:
+            raise MedvisionError(
+                f"source={source} has no option {key!r}{did_you_mean(key, known)}; "
+                f"it takes {', '.join(sorted(known))}"
+            )
+    if source == "phantom":
+        return make_phantom(output, **given)
+    if source == "table":
+        return find_table(_required(where, source), columns=columns, **given)
+    if unread := sorted(set(columns) - {"patient"}):
+        raise MedvisionError(
+            f"source={source} has no table, so columns.{unread[0]} means nothing; "
+            "only columns.patient does"
+        )
+    patient = columns.get("patient")
+    if source == "folder":
+        return find_folder(_required(where, source), patient=patient, **given)
+    return find_medmnist(where, patient=patient, **given)
+
+
+def _required(place: Path | None, source: str) -> Path:
+    if place is None:
+        raise MedvisionError(f"source={source} needs input=PATH (in a training: data.source.input)")
+    return place
+
+
+def _inspect(table: pd.DataFrame) -> tuple[dict[int, tuple[str, str]], dict[int, str]]:
+    """Decode every image at full depth: row → (pixel digest, "HxW"), and row → problem."""
+    frames = table["frame"] if "frame" in table else np.zeros(len(table), dtype=int)
+    jobs = list(zip(table.index, table["path"], frames, strict=True))
+    facts: dict[int, tuple[str, str]] = {}
+    problems: dict[int, str] = {}
+
+    def look(job: tuple[int, str, int]) -> None:
+        row, path, frame = job
+        try:
+            image = decode(Path(path), int(frame))
+            facts[row] = pixel_digest(image), f"{image.shape[0]}x{image.shape[1]}"
+        except MedvisionError as error:
+            problems[row] = str(error)
+
+    console = Console(stderr=True)
+    with ThreadPoolExecutor() as pool:
+        list(track(pool.map(look, jobs), "checking images", len(jobs), console=console,
+                   disable=not console.is_terminal))  # fmt: skip
+    return facts, dict(sorted(problems.items()))

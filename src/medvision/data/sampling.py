@@ -1,0 +1,88 @@
+"""Which rows make the batches of an epoch: a pure function of (seed, epoch)."""
+
+from collections.abc import Iterator, Sized
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+Indices = dict[str, Tensor]
+
+
+class Indexes(Dataset[Indices], Sized):
+    """Answers a batch of indices with itself: pixels are gathered later, at once."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, batch: Indices) -> Indices:
+        return batch
+
+
+class TrainingBatches(Sampler[Indices]):
+    """Shuffled batches of `index` and `draw`, the same for the same seed and epoch.
+
+    `draw` tells repeats of a row within one epoch apart, so that an oversampled image is augmented
+    anew each time. The last, smaller batch is dropped (its rows come up in other epochs) unless it
+    is the only one.
+
+    Args:
+        rows: the indices to draw from.
+        weights: None takes every row once; otherwise as many rows are drawn with replacement, in
+            proportion to these weights.
+        rank, world: rank r takes every world-th batch of one global order.
+    """
+
+    def __init__(self, rows: np.ndarray, size: int, seed: int, *, weights: np.ndarray | None = None,
+                 rank: int = 0, world: int = 1) -> None:  # fmt: skip
+        self.rows, self.size, self.seed, self.weights = rows, size, seed, weights
+        self.rank, self.world = rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls this before each one."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(len(self.rows) // self.size // self.world, 1)
+
+    def __iter__(self) -> Iterator[Indices]:
+        random = np.random.default_rng([self.seed, self.epoch])
+        if self.weights is None:
+            order = random.permutation(self.rows)
+        else:
+            share = self.weights / self.weights.sum()
+            order = random.choice(self.rows, size=len(self.rows), p=share)
+        draw = order + (self.rows.max() + 1) * count_repeats(order)
+        for number in range(len(self)):
+            start = (number * self.world + self.rank) * self.size
+            chosen = slice(start, start + self.size)
+            yield {"index": torch.from_numpy(order[chosen]), "draw": torch.from_numpy(draw[chosen])}
+
+
+class OrderedBatches(Sampler[Indices]):
+    """Every row once, in table order; nothing is dropped and nothing repeated."""
+
+    def __init__(self, rows: np.ndarray, size: int, *, rank: int = 0, world: int = 1) -> None:
+        starts = range(rank * size, len(rows), world * size)
+        self.parts = [rows[start : start + size] for start in starts]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[Indices]:
+        for part in self.parts:
+            index = torch.from_numpy(part)
+            yield {"index": index, "draw": index}
+
+
+def count_repeats(order: np.ndarray) -> np.ndarray:
+    """Number the occurrences of each value along `order`: [7,3,7,7] → [0,0,1,2]."""
+    by_value = np.argsort(order, kind="stable")
+    ordered = order[by_value]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    lengths = np.diff(np.r_[starts, len(order)])
+    repeats = np.empty(len(order), dtype=np.int64)
+    repeats[by_value] = np.arange(len(order)) - np.repeat(starts, lengths)
+    return repeats

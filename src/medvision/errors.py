@@ -1,0 +1,24 @@
+"""The one error a user meets, and the few ways it is phrased."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class MedvisionError(Exception):
+    """A mistake the user can mend: one sentence saying what, where and the way out.
+
+    The command line prints its text and ends with exit status 2, without a traceback.
+    """
+
+
+def collect(what: str, problems: Sequence[str], way_out: str, show: int = 5) -> MedvisionError:
+    """Put all problems of one input into one error: the first `show` in full, the rest counted."""
+    shown = "; ".join(problems[:show])
+    more = f"; and {len(problems) - show} more" if len(problems) > show else ""
+    return MedvisionError(f"{what}: {shown}{more}. {way_out}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `" (did you mean 'x'?)"` for the nearest known word, or an empty string."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""

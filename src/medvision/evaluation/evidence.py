@@ -1,0 +1,214 @@
+"""The evidence of a run: stored predictions and the `metrics.json` that is derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medvision.errors import MedvisionError, collect, did_you_mean
+from medvision.evaluation.calibration import decide
+from medvision.evaluation.intervals import Threshold, WeightedScores, bootstrap_classes
+from medvision.evaluation.metrics import Floats, Kind, truth_of
+from medvision.files import written_aside
+
+IDS = ("dataset", "path", "patient", "series", "label", "pred")  # exact text, "" = missing
+NOTHING = "-"  # the label of a multi-label row in which nothing was found
+AT_ARGMAX = ("accuracy", "precision", "recall", "specificity", "f1")
+
+
+class Part(NamedTuple):
+    """What one part's labelled rows bring to the scores.
+
+    Attributes:
+        probs: `[N,K]`.
+        label: `[N]` class indices, or `[N,K]` of 0 and 1 if multi-label.
+        patients: `[N]` of (dataset, patient).
+        unlabelled: the number of rows left out.
+    """
+
+    probs: Floats
+    label: NDArray[np.int64]
+    patients: list[tuple[str, str]]
+    unlabelled: int
+
+
+def write_predictions(path: str | Path, predictions: pd.DataFrame) -> Path:
+    """Write predictions so that every float, also of single precision, reads back the same."""
+    single = dict.fromkeys(predictions.select_dtypes("float32"), "float64")
+    with written_aside(path) as aside:
+        predictions.astype(single).to_csv(aside, index=False, lineterminator="\n")
+    return Path(path)
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read predictions: ids as exact text, logits and probabilities as float64.
+
+    Raises:
+        MedvisionError: the file is missing or is no table of predictions.
+    """
+    try:
+        columns = pd.read_csv(path, nrows=0, dtype=str).columns
+        scores = [name for name in columns if name.startswith(("logit_", "prob_"))]
+        text = dict.fromkeys((*IDS, *scores), str)
+        table = pd.read_csv(path, dtype=text, keep_default_na=False)
+        for name in scores:  # Python's float is exact in every version of pandas
+            table[name] = [float(cell or "nan") for cell in table[name]]
+    except FileNotFoundError:
+        raise MedvisionError(f"{path} does not exist; check the path") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise MedvisionError(
+            f"{path} is not a table of predictions ({error}); run `medvision evaluate` again"
+        ) from None
+    missing = [name for name in ("index", "patient", "label") if name not in columns]
+    if missing or not scores:
+        raise MedvisionError(
+            f"{path} is not a table of predictions (no column {(missing or ['prob_<class>'])[0]}); "
+            "run `medvision evaluate` again"
+        )
+    return table
+
+
+def encode_labels(labels: Sequence[str], classes: Sequence[str], kind: Kind) -> NDArray[np.int64]:
+    """Turn class names into `[N]` indices, or `[N,K]` of 0 and 1 if multi-label; "" is -1.
+
+    Raises:
+        MedvisionError: names that are not among the classes.
+    """
+    number = {name: k for k, name in enumerate(classes)}
+    texts = [str(text) for text in labels]
+    names = [text.split("|") if kind == "multilabel" else [text] for text in texts]
+    used = {name for text, some in zip(texts, names, strict=True) if text for name in some}
+    used -= {NOTHING} if kind == "multilabel" else set()
+    unknown = sorted(used - set(classes))
+    if unknown:
+        problems = [f"{name!r}{did_you_mean(name, classes)}" for name in unknown]
+        way_out = f"The classes are {', '.join(classes)}; rename with data.rename"
+        raise collect("unknown labels in the predictions", problems, way_out)
+    if kind != "multilabel":
+        return np.array([number.get(text, -1) for text in texts], dtype=np.int64)
+    rows = [
+        [int(c in some) if t else -1 for c in classes] for t, some in zip(texts, names, strict=True)
+    ]
+    return np.array(rows, dtype=np.int64).reshape(len(texts), len(classes))
+
+
+def read_part(predictions: pd.DataFrame, classes: Sequence[str], kind: Kind) -> Part:
+    """Take what the scores need out of one part's predictions; unlabelled rows are left out.
+
+    Raises:
+        MedvisionError: an unknown label, a class without probabilities, or a repeated row.
+    """
+    missing = [f"prob_{name}" for name in classes if f"prob_{name}" not in predictions]
+    if missing:
+        raise collect("the predictions lack columns", missing, "Run `medvision evaluate` again")
+    repeats = int(predictions["index"].duplicated().sum())
+    if repeats:
+        raise MedvisionError(
+            f"the predictions hold {repeats} rows twice (column index); run `medvision evaluate` "
+            "again, on one device"
+        )
+    label = encode_labels(predictions["label"].tolist(), classes, kind)
+    known = label >= 0 if label.ndim == 1 else (label >= 0).any(axis=1)
+    rows = predictions[known]
+    probs = rows[[f"prob_{name}" for name in classes]].to_numpy(dtype=np.float64)
+    datasets = rows["dataset"].tolist() if "dataset" in rows else [""] * len(rows)
+    patients = list(zip(datasets, rows["patient"].tolist(), strict=True))
+    return Part(probs, label[known], patients, int((~known).sum()))
+
+
+def evaluate_part(
+    predictions: pd.DataFrame,
+    classes: Sequence[str],
+    kind: Kind,
+    *,
+    threshold: Threshold = None,
+    resamples: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return one part's block of `metrics.json`: name → `{value, low, high}`, null = undefined.
+
+    Args:
+        predictions: a row a sample; patients are (`dataset`, `patient`).
+        classes: in order; of a binary problem the last is positive.
+        kind: the problem.
+        threshold: the frozen operating point, as in `metrics.score`.
+        resamples: as in `bootstrap_classes`.
+        seed: of the patient bootstrap.
+    """
+    part = read_part(predictions, classes, kind)
+    options: dict[str, Any] = {"threshold": threshold, "resamples": resamples, "seed": seed}
+    return dict(bootstrap_classes(part.probs, part.label, kind, part.patients, **options)[0])
+
+
+def count_rows(part: Part, classes: Sequence[str], kind: Kind) -> dict[str, Any]:
+    """Count the images scored, their patients and each class; unlabelled rows if there are any."""
+    counts = (truth_of(part.label, kind, len(classes)) == 1).sum(axis=0).tolist()
+    n: dict[str, Any] = {"images": len(part.label), "patients": len(set(part.patients))}
+    n["per_class"] = dict(zip(classes, counts, strict=True))
+    return n | ({"unlabelled": part.unlabelled} if part.unlabelled else {})
+
+
+def confuse(part: Part, classes: Sequence[str], kind: Kind, threshold: Threshold) -> Any:
+    """Count decisions, rows true and columns predicted; multi-label: 2 x 2 for each class."""
+    scores = WeightedScores(part.probs, part.label, kind, threshold)
+    counts = scores.confusion(np.ones((1, len(part.label))))[0].astype(int).tolist()
+    return dict(zip(classes, counts, strict=True)) if kind == "multilabel" else counts
+
+
+def build_metrics(
+    parts: Mapping[str, pd.DataFrame],
+    classes: Sequence[str],
+    kind: Kind,
+    temperature: float,
+    rule: str,
+    threshold: Threshold = None,
+    *,
+    resamples: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Derive the whole `metrics.json` from stored predictions; nothing undefined but null.
+
+    Args:
+        parts: "val" and "test", or either.
+        classes: as in `evaluate_part`.
+        kind: the problem.
+        temperature: what the probabilities were made with.
+        rule: by which the operating point was chosen on val.
+        threshold: the frozen operating point; None if multi-class.
+        resamples: as in `bootstrap_classes`.
+        seed: of the patient bootstrap.
+    """
+    options: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    result: dict[str, Any] = {}
+    n: dict[str, Any] = {}
+    confusion: dict[str, Any] = {}
+    per_class: dict[str, Any] = {}
+    for name in sorted(parts, key=lambda part: (part != "test", part)):
+        part = read_part(parts[name], classes, kind)
+        given = (part.probs, part.label, kind, part.patients)
+        result[name], each = bootstrap_classes(*given, threshold=threshold, **options)
+        if name == "test":
+            plain = bootstrap_classes(*given, names=AT_ARGMAX, **options)[0]
+            result["test_argmax"] = {"auroc": result["test"]["auroc"]} | plain
+        if name == "val":
+            result["val"]["fitted_on"] = "val"
+        if not per_class:
+            per_class[name] = dict(zip(classes, each, strict=True))
+        n[name] = count_rows(part, classes, kind)
+        confusion[name] = confuse(part, classes, kind, threshold)
+    cut = None if threshold is None else np.asarray(threshold, dtype=np.float64).tolist()
+    point = {"rule": "argmax" if kind == "multiclass" else rule, "threshold": cut}
+    result |= {"operating_point": point, "temperature": float(temperature)}
+    return result | {"n": n, "confusion": confusion, "per_class": per_class}
+
+
+def decide_labels(
+    probs: Floats, classes: Sequence[str], kind: Kind, threshold: Threshold = None
+) -> list[str]:
+    """Write decisions at the operating point as the column `pred` does: names, joined by `|`."""
+    return ["|".join(np.array(classes)[row]) for row in decide(probs, kind, threshold)]

@@ -1,0 +1,300 @@
+"""Intervals that respect patients: scores of weighted rows, and the patient bootstrap.
+
+A resample of patients is a row of integer weights, so the rows are sorted once and all resamples
+are scored together. Intervals are percentile intervals over the resamples in which the score is
+defined; where fewer than half define it there is none. A score of exactly 0 or 1 has an interval
+of no width: resamples cannot show what the data never showed.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+
+from medvision.evaluation.calibration import decide
+from medvision.evaluation.metrics import (
+    BINS,
+    METRICS,
+    RANKED,
+    Floats,
+    Kind,
+    class_decisions,
+    curve_areas,
+    decision_scores,
+    mean_defined,
+    one_against_rest,
+    ratio,
+    truth_of,
+)
+
+Interval = dict[str, float | None]
+Threshold = float | Sequence[float] | None
+PER_CLASS = (*RANKED, "precision", "recall", "specificity", "f1")
+CELLS, LARGE = 2_000_000, 50_000  # weights held at once; probabilities scored 1000 times only
+
+
+class WeightedScores:
+    """Scores of one set of rows under any weights; the rows are sorted once, here.
+
+    Args:
+        probs: `[N,K]` in 0..1; if one of a labelled row is nan, no score is defined.
+        label, kind, threshold: as in `metrics.score`.
+    """
+
+    def __init__(
+        self, probs: ArrayLike, label: ArrayLike, kind: Kind, threshold: Threshold = None
+    ) -> None:
+        self.kind = kind
+        self.probs = np.clip(np.asarray(probs, dtype=np.float64), 0, 1)
+        self.truth = truth_of(label, kind, self.probs.shape[1])
+        self.known = self.truth >= 0
+        self.finite = bool(np.isfinite(self.probs[self.known.any(axis=1)]).all())
+        self.preds = decide(self.probs, kind, threshold)
+        self.orders = [self._sort(k) for k in range(self.probs.shape[1])]
+
+    def _sort(self, k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the known rows from the highest score down, and the last place of each tie."""
+        rows = np.flatnonzero(self.known[:, k])
+        rows = rows[np.argsort(-self.probs[rows, k], kind="stable")]
+        values = self.probs[rows, k]
+        return rows, np.flatnonzero(np.append(values[1:] != values[:-1], len(values) > 0))
+
+    def cumulate(self, k: int, weights: Floats) -> tuple[Floats, Floats]:
+        """Sum hits and false alarms from class `k`'s highest score down: from 0, `[R,1+T]` each."""
+        rows, ends = self.orders[k]
+        sorted_weights = weights[:, rows]
+        everything = np.cumsum(sorted_weights, axis=1)[:, ends]
+        hits = np.cumsum(sorted_weights * (self.truth[rows, k] == 1), axis=1)[:, ends]
+        zero = np.zeros((len(weights), 1))
+        return np.hstack([zero, hits]), np.hstack([zero, everything - hits])
+
+    def rank(self, weights: Floats) -> dict[str, Floats]:
+        """Return each class's area under the ROC and the precision-recall curve, `[R,K]`."""
+        pairs = [curve_areas(*self.cumulate(k, weights)) for k in range(self.probs.shape[1])]
+        return dict(zip(RANKED, np.moveaxis(np.array(pairs), 0, -1), strict=True))
+
+    def confusion(self, weights: Floats) -> Floats:
+        """Count `[R,K,K]` (truth, prediction), if multi-label `[R,K,2,2]`."""
+        K = self.probs.shape[1]
+        if self.kind == "multilabel":
+            rows, k = np.nonzero(self.known)
+            cells = 4 * k + 2 * self.truth[rows, k] + self.preds[rows, k]
+            shape: tuple[int, ...] = (K, 2, 2)
+        else:
+            rows = np.flatnonzero(self.known[:, 0])
+            cells = K * self.truth[rows].argmax(axis=1) + self.preds[rows].argmax(axis=1)
+            shape = (K, K)
+        return _add_up(weights[:, rows], cells, int(np.prod(shape))).reshape(-1, *shape)
+
+    def calibration(self, weights: Floats) -> dict[str, Floats]:
+        """Return Brier score and expected calibration error, `[R]`."""
+        error = (self.probs - self.truth) ** 2
+        given: tuple[NDArray[Any], ...] = (self.known, self.probs, self.truth, error)
+        if self.kind == "multiclass":
+            right = (self.preds & (self.truth == 1)).any(axis=1)
+            given = (self.known[:, 0], self.probs.max(axis=1), right, error.sum(axis=1))
+        columns = zip(*(np.atleast_2d(x.T) for x in given), strict=True)
+        pairs = [_calibrate(weights[:, some], *(x[some] for x in rest)) for some, *rest in columns]
+        pairs = pairs[-1:] if self.kind == "binary" else pairs
+        brier, ece = mean_defined(np.moveaxis(np.array(pairs), 0, -1))
+        return {"brier": brier, "ece": ece}
+
+    def score(self, weights: Floats, names: Sequence[str] = METRICS) -> dict[str, Floats]:
+        """Return name → `[R]`, and `name/classes` → `[R,K]` for what a class has alone."""
+        confusion = self.confusion(weights)
+        counts = confusion if self.kind == "multilabel" else one_against_rest(confusion)
+        scores, alone = decision_scores(confusion, self.kind), class_decisions(counts)
+        if not set(names).isdisjoint(RANKED):
+            ranked, one = self.rank(weights), self.kind == "binary"
+            scores |= {k: v[:, 1] if one else mean_defined(v) for k, v in ranked.items()}
+            alone |= ranked
+        if not set(names).isdisjoint(("brier", "ece")):
+            scores |= self.calibration(weights)
+        wanted = {name: scores[name] for name in names}
+        wanted |= {f"{name}/classes": alone[name] for name in PER_CLASS if name in alone}
+        return wanted if self.finite else {k: np.full_like(v, np.nan) for k, v in wanted.items()}
+
+
+def _add_up(weights: Floats, cells: NDArray[Any], n: int, values: ArrayLike = 1.0) -> Floats:
+    """Sum weight times value in each of `n` cells: `[R,N]` → `[R,n]`."""
+    filled = np.broadcast_to(np.asarray(values, dtype=np.float64), cells.shape)
+    table = csr_array((filled, (cells, np.arange(len(cells)))), shape=(n, len(cells)))
+    return np.asarray((table @ weights.T).T)
+
+
+def _calibrate(
+    weights: Floats, confidence: Floats, right: NDArray[Any], error: Floats
+) -> tuple[Floats, Floats]:
+    """Brier score and expected calibration error, in torchmetrics' bins."""
+    n = weights.sum(axis=1)
+    bins = np.searchsorted(np.linspace(0, 1, BINS + 1), confidence, side="right") - 1
+    gaps = _add_up(weights, bins, BINS + 1, confidence - right)
+    return ratio(weights @ error, n), ratio(np.abs(gaps).sum(axis=1), n)
+
+
+def _chunks(R: int, N: int) -> Iterator[slice]:
+    step = max(1, CELLS // max(1, N))
+    return (slice(start, min(R, start + step)) for start in range(0, R, step))
+
+
+def weighted_scores(
+    probs: ArrayLike, label: ArrayLike, kind: Kind, weights: ArrayLike, threshold: Threshold = None
+) -> dict[str, Floats]:
+    """Score rows under each of R weightings `[R,N]`, nan where undefined: name → `[R]`.
+
+    Weights of one give `metrics.score`; whole numbers that of rows so often repeated.
+    """
+    scores = WeightedScores(probs, label, kind, threshold)
+    given = np.atleast_2d(np.asarray(weights, dtype=np.float64))
+    parts = [scores.score(given[some]) for some in _chunks(*given.shape)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
+
+
+def resample_patients(patients: Sequence[Hashable], resamples: int, seed: int) -> Iterator[Floats]:
+    """Draw patients with replacement; yield row weights `[r,N]`, some resamples at a time.
+
+    First come `[1,N]` ones, the data as they are. Random: the patients, from `seed` alone.
+    """
+    numbers: dict[Hashable, int] = {}
+    place = np.array([numbers.setdefault(patient, len(numbers)) for patient in patients], np.intp)
+    P, rng = len(numbers), np.random.default_rng(seed)
+    yield np.ones((1, len(place)))
+    for some in _chunks(resamples if P else 0, len(place)):
+        r = some.stop - some.start
+        drawn = rng.integers(P, size=(r, P)) + P * np.arange(r)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=r * P).reshape(r, P)
+        yield counts[:, place].astype(np.float64)
+
+
+def interval(values: Floats, level: float = 0.95) -> Interval:
+    """Sum up `[1+R]` values, first that of the data; None where undefined."""
+    value, drawn = values[0], values[1:][~np.isnan(values[1:])]
+    low = high = None
+    if not np.isnan(value) and len(drawn) and 2 * len(drawn) >= len(values) - 1:
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    return {"value": None if np.isnan(value) else float(value), "low": low, "high": high}
+
+
+def bootstrap_classes(
+    probs: ArrayLike,
+    label: ArrayLike,
+    kind: Kind,
+    patients: Sequence[Hashable],
+    *,
+    threshold: Threshold = None,
+    resamples: int | None = None,
+    seed: int = 0,
+    level: float = 0.95,
+    names: Sequence[str] = METRICS,
+) -> tuple[dict[str, Interval], list[dict[str, Any]]]:
+    """Run the patient bootstrap once, for all classes together and for each alone.
+
+    Args:
+        probs: `[N,K]` in 0..1.
+        label: as in `metrics.score`.
+        kind: the problem.
+        patients: `[N]`; rows of one patient are drawn together.
+        threshold: as in `metrics.score`.
+        resamples: default 2000, or 1000 for more than 50 000 probabilities (rows times classes).
+        seed: alone decides the resamples.
+        level: share of the resamples inside the interval.
+        names: the metrics wanted; leaving out the ranked ones saves most of the time.
+
+    Returns:
+        name → `{value, low, high}`, a mean over classes with their number as `classes`; and for
+        each class `n`, its rows, and name → `{value, low, high}` of itself against the rest.
+    """
+    scores = WeightedScores(probs, label, kind, threshold)
+    resamples = (1000 if np.size(probs) > LARGE else 2000) if resamples is None else resamples
+    drawn = [scores.score(w, names) for w in resample_patients(patients, resamples, seed)]
+    values = {name: np.concatenate([part[name] for part in drawn]) for name in drawn[0]}
+    alone = {name: values[key] for name in PER_CLASS if (key := f"{name}/classes") in values}
+    together: dict[str, Any] = {name: interval(values[name], level) for name in names}
+    for name in set(alone) & set(names) if kind != "binary" else ():
+        together[name]["classes"] = int((~np.isnan(alone[name][0])).sum())
+    each = [
+        {"n": int(n)} | {name: interval(v[:, k], level) for name, v in alone.items()}
+        for k, n in enumerate((scores.truth == 1).sum(axis=0))
+    ]
+    return together, each
+
+
+def bootstrap(
+    probs: ArrayLike, label: ArrayLike, kind: Kind, patients: Sequence[Hashable], **options: Any
+) -> dict[str, Interval]:
+    """Return name → `{value, low, high}`; arguments as in `bootstrap_classes`."""
+    return bootstrap_classes(probs, label, kind, patients, **options)[0]
+
+
+def per_class(
+    probs: ArrayLike,
+    label: ArrayLike,
+    kind: Kind,
+    patients: Sequence[Hashable],
+    classes: Sequence[str],
+    **options: Any,
+) -> dict[str, dict[str, Any]]:
+    """Return class → `n` and name → `{value, low, high}`; arguments as in `bootstrap_classes`."""
+    each = bootstrap_classes(probs, label, kind, patients, **options)[1]
+    return dict(zip(classes, each, strict=True))
+
+
+class Band(NamedTuple):
+    """A pointwise 95 % band around a curve on a grid, each `[G]`; nan where undefined."""
+
+    x: Floats
+    low: Floats
+    high: Floats
+
+
+def roc_band(
+    probs_positive: ArrayLike, label: ArrayLike, patients: Sequence[Hashable], **options: int
+) -> Band:
+    """Sensitivity over 1 - specificity.
+
+    Args:
+        probs_positive: `[N]` in 0..1.
+        label: `[N]` of 0 and 1; -1 or nan = unlabelled.
+        patients: `[N]`; rows of one patient are drawn together.
+        options: `resamples`, `seed` and `points` of the grid.
+    """
+    return _band(_sensitivity_at, probs_positive, label, patients, **options)
+
+
+def pr_band(
+    probs_positive: ArrayLike, label: ArrayLike, patients: Sequence[Hashable], **options: int
+) -> Band:
+    """Precision over recall, where the recall is first reached; arguments as in `roc_band`."""
+    return _band(_precision_at, probs_positive, label, patients, **options)
+
+
+def _sensitivity_at(x: Floats, hits: Floats, alarms: Floats) -> Floats:
+    return np.asarray(np.interp(x, alarms / alarms[-1], hits / hits[-1]))
+
+
+def _precision_at(x: Floats, hits: Floats, alarms: Floats) -> Floats:
+    place = np.searchsorted(hits, np.maximum(x * hits[-1] - 1e-9, 1e-9))
+    return np.asarray(hits[place] / (hits[place] + alarms[place]))
+
+
+def _band(
+    at: Callable[[Floats, Floats, Floats], Floats],
+    probs_positive: ArrayLike,
+    label: ArrayLike,
+    patients: Sequence[Hashable],
+    resamples: int = 1000,
+    seed: int = 0,
+    points: int = 101,
+) -> Band:
+    probs = np.asarray(probs_positive, dtype=np.float64)
+    scores = WeightedScores(np.stack([1 - probs, probs], axis=1), label, "binary")
+    x, heights = np.linspace(0, 1, points), []
+    for weights in islice(resample_patients(patients, resamples, seed), 1, None):
+        pairs = zip(*scores.cumulate(1, weights), strict=True)
+        heights += [at(x, *pair) for pair in pairs if pair[0][-1] and pair[1][-1]]
+    if not heights or 2 * len(heights) < resamples:
+        return Band(x, np.full(points, np.nan), np.full(points, np.nan))
+    return Band(x, *np.quantile(heights, [0.025, 0.975], axis=0))

@@ -1,0 +1,205 @@
+"""The score table of a run, as text for the terminal and as rows for the report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from medvision.evaluation.metrics import METRICS
+from medvision.evaluation.style import show_score
+
+LABELS = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "recall": "recall (sens.)",
+    "f1": "F1",
+    "balanced_accuracy": "balanced accuracy",
+    "mcc": "MCC",
+    "brier": "Brier score",
+    "ece": "ECE",
+}
+COLUMNS = {"test": "test", "test_argmax": "test, argmax", "val": "val"}
+DASH = "\N{EN DASH}"
+UNDEFINED = DASH
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Cells ready to be read.
+
+    Attributes:
+        columns: names of the columns after the first.
+        counts: a column: `{"images", "patients"}`, or empty where the run does not say.
+        rows: name of the metric and one cell a column; "" = not asked of this column.
+        notes: what a reader must know to read the cells.
+    """
+
+    columns: list[str]
+    counts: list[Mapping[str, Any]] = field(default_factory=list)
+    rows: list[tuple[str, list[str]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def show_interval(score: Mapping[str, Any] | None) -> str:
+    """Write `{value, low, high}` as `.971 (.952-.983)`; a dash where there is none."""
+    if not score or score.get("value") is None:
+        return UNDEFINED
+    low, high = score.get("low"), score.get("high")
+    if low is None or high is None:
+        return f"{show_score(score['value'])} ({UNDEFINED})"
+    between = ", " if low < 0 else DASH
+    return f"{show_score(score['value'])} ({show_score(low)}{between}{show_score(high)})"
+
+
+def count_words(n: Mapping[str, Any] | None) -> str:
+    """Write `{images, patients}` as `624 images, 310 patients`."""
+    words = [f"{n[k]} {k}" for k in ("images", "patients") if n and n.get(k) is not None]
+    return ", ".join(words)
+
+
+def score_table(metrics: Mapping[str, Any]) -> ScoreTable:
+    """Lay the scores of `metrics.json` out: a row a metric, a column a part."""
+    parts = _columns(metrics)
+    scores = {part: _scores(metrics, part) for part in parts}
+    known = [name for name in METRICS if any(name in s for s in scores.values())]
+    others = [name for s in scores.values() for name in s if name not in METRICS]
+    names = list(dict.fromkeys(known + others))
+    n = metrics.get("n") or {}
+    return ScoreTable(
+        columns=list(parts.values()),
+        counts=[n.get(part.removesuffix("_argmax")) or {} for part in parts],
+        rows=[
+            (label_of(name), [show_interval(s[name]) if name in s else "" for s in scores.values()])
+            for name in names
+        ],
+        notes=_notes(metrics, scores),
+    )
+
+
+def _columns(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return part → its heading; argmax is left out where `test` itself decides by it."""
+    point = metrics.get("operating_point") or {}
+    columns = {part: name for part, name in COLUMNS.items() if _scores(metrics, part)}
+    if point.get("rule") == "argmax":
+        columns.pop("test_argmax", None)
+    elif isinstance(point.get("threshold"), list) and "test_argmax" in columns:
+        columns["test_argmax"] = "test, at .5"
+    return columns
+
+
+def label_of(metric: str) -> str:
+    """Return the name a reader knows a metric by."""
+    return LABELS.get(metric, metric.replace("_", " "))
+
+
+def _scores(metrics: Mapping[str, Any], part: str) -> dict[str, Any]:
+    held = metrics.get(part) or {}
+    return {k: v for k, v in held.items() if isinstance(v, Mapping) and "value" in v}
+
+
+def _notes(metrics: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    notes = ["In brackets: 95 % bootstrap intervals over patients."]
+    counted = {
+        part: {name: s["classes"] for name, s in held.items() if "classes" in s}
+        for part, held in scores.items()
+        if part != "test_argmax"
+    }
+    said: dict[str, list[str]] = {}
+    for part, classes in counted.items():
+        if most := max(classes.values(), default=0):
+            fewer = [f"{label_of(k)} {v}" for k, v in classes.items() if v < most]
+            but = f" ({', '.join(fewer)})" if fewer else ""
+            said.setdefault(f"over the {most} classes where a score is defined{but}", []).append(
+                part
+            )
+    notes += [f"Means {text}: {' and '.join(of)}." for text, of in said.items()]
+    if "fitted_on" in (metrics.get("val") or {}):
+        notes.append("The operating point and the temperature were fitted on val: read its "
+                     "scores as optimistic.")  # fmt: skip
+    cells = (show_interval(score) for held in scores.values() for score in held.values())
+    if any(cell == UNDEFINED or UNDEFINED + ")" in cell for cell in cells):
+        notes.append(f"{UNDEFINED} is a score or interval that these labels leave undefined.")
+    return notes
+
+
+def print_table(metrics: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the scores with their intervals; plain text where nobody watches the terminal."""
+    console = console or Console()
+    content = score_table(metrics)
+    look = box.SIMPLE_HEAD if console.is_terminal else None
+    table = Table(box=look, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for column in content.columns:
+        table.add_column(column, no_wrap=True, justify="left")
+    for name, cells in content.rows:
+        table.add_row(name, *cells)
+    for unit in ("images", "patients"):
+        table.add_row(f"n {unit}", *(str(n.get(unit, "")) for n in content.counts), style="dim")
+    console.print(table)
+    for note in content.notes:
+        console.print(note, style="dim", highlight=False)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of the report: names of columns, and rows that begin with their name."""
+
+    head: list[str]
+    rows: list[list[Any]]
+    note: str = ""
+
+
+def class_table(metrics: Mapping[str, Any], part: str) -> Grid | None:
+    """Lay out the scores of each class, itself against the rest; None where there are none."""
+    classes = _of_part(metrics.get("per_class"), part)
+    if not classes:
+        return None
+    names = list(dict.fromkeys(name for scores in classes.values() for name in scores))
+    rows = [[k, *(_cell(scores.get(name)) for name in names)] for k, scores in classes.items()]
+    return Grid(["", *map(label_of, names)], rows)
+
+
+def confusion_table(metrics: Mapping[str, Any], part: str, classes: Sequence[str]) -> Grid | None:
+    """Lay out counts of decisions: `[K,K]`, rows the truth; multi-label: class → `[2,2]`."""
+    counts = _of_part(metrics.get("confusion"), part)
+    if not counts:
+        return None
+    if isinstance(counts, Mapping):
+        head = ["", "true negative", "false positive", "false negative", "true positive"]
+        rows = [[name, *cells[0], *cells[1]] for name, cells in counts.items()]
+        return Grid(head, rows, "Images, at the operating point of each class.")
+    names = list(classes) if len(classes) == len(counts) else [str(k) for k in range(len(counts))]
+    few = len(names) <= 4  # many columns have no room for more than the name
+    rows = [
+        [f"true {name}" if few else name, *row] for name, row in zip(names, counts, strict=True)
+    ]
+    note = "Images at the operating point; rows are the true class, columns the decided one."
+    return Grid(["", *(f"decided {name}" if few else name for name in names)], rows, note)
+
+
+def count_table(counts: Mapping[str, Mapping[str, Any]]) -> Grid | None:
+    """Lay out images, patients and classes of each part."""
+    parts = [part for part in PARTS if part in counts]
+    if not parts:
+        return None
+    classes = dict.fromkeys(c for part in parts for c in counts[part].get("per_class") or {})
+    facts = [
+        k for k in ("images", "patients", "unlabelled") if any(counts[p].get(k) for p in parts)
+    ]
+    rows = [[fact, *(counts[p].get(fact, "") for p in parts)] for fact in facts]
+    rows += [[c, *((counts[p].get("per_class") or {}).get(c, 0) for p in parts)] for c in classes]
+    return Grid(["", *parts], rows)
+
+
+def _cell(value: Any) -> str:
+    return show_interval(value) if isinstance(value, Mapping) or value is None else str(value)
+
+
+def _of_part(content: Any, part: str) -> Any:
+    """Take what belongs to `part` where the content is kept apart by parts, else all of it."""
+    by_part = isinstance(content, Mapping) and content and set(content) <= set(PARTS)
+    return content.get(part) if by_part else content

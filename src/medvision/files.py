@@ -1,0 +1,179 @@
+"""Where files go and how they are written: aside, synced, renamed; never half."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medvision.errors import MedvisionError
+
+REFUSALS = {
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "permission is denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your disk quota is used up",
+}
+WAYS_OUT = {
+    errno.ENOSPC: "free some space and run the same command again; nothing done so far is lost",
+    errno.EDQUOT: "free some space and run the same command again; nothing done so far is lost",
+}
+MOVE_ELSEWHERE = "choose a writable place (MEDVISION_RUNS, MEDVISION_CACHE or output=)"
+
+
+def explain_refusal(error: OSError, path: str | os.PathLike[str] | None = None) -> MedvisionError:
+    """Turn an operating system's refusal to write into a sentence with the way out."""
+    number = error.errno or 0
+    reason = REFUSALS.get(number, error.strerror or str(error))
+    place = path or error.filename or "a file"
+    return MedvisionError(f"cannot write {place}: {reason}; {WAYS_OUT.get(number, MOVE_ELSEWHERE)}")
+
+
+@contextmanager
+def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; sync and rename it on success, remove it on failure.
+
+    Every file medvision writes goes through here, so a reader never meets half a file.
+
+    Raises:
+        MedvisionError: the system refused (permission, read-only, disk full).
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        with aside.open("rb") as stream:
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    except OSError as error:
+        if error.errno in REFUSALS:
+            raise explain_refusal(error, path) from error
+        raise
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write `content` to `path` at once or not at all."""
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
+    return Path(path)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write UTF-8 text with Unix line ends to `path` at once or not at all."""
+    return write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> Path:
+    """Write strict JSON (no NaN), indented for people, keys in the order given."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return write_text(path, text + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read JSON, naming the file when it is missing or broken."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MedvisionError(f"{path} does not exist; check the path") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise MedvisionError(f"{path} is not valid JSON ({error}); restore or remove it") from error
+
+
+@contextmanager
+def locked(
+    path: str | os.PathLike[str], on_wait: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`; a second process waits until it is free.
+
+    Args:
+        path: the lock file; it stays behind, empty.
+        on_wait: called once before waiting. It may raise to refuse instead of waiting.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if on_wait is not None:
+                on_wait()
+            lock.acquire()
+    except OSError as error:
+        raise explain_refusal(error, path) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def digest(*parts: str | bytes) -> str:
+    """Return the SHA-256 of the parts in hexadecimal; parts are kept apart by their lengths."""
+    sha = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        sha.update(len(data).to_bytes(8, "little"))
+        sha.update(data)
+    return sha.hexdigest()
+
+
+def digest_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_safe(text: str, limit: int = 80) -> str:
+    """Keep letters, digits and `._=,+-` of any script; everything else becomes `_`."""
+    return re.sub(r"[^\w.=,+-]+", "_", text).strip("_.")[:limit]
+
+
+def cache_folder() -> Path:
+    """Where prepared manifests and stores go: `MEDVISION_CACHE`, else `.medvision` here."""
+    return Path(os.environ.get("MEDVISION_CACHE") or ".medvision").resolve()
+
+
+def runs_folder() -> Path:
+    """Where run folders go: `MEDVISION_RUNS`, else `runs` here."""
+    return Path(os.environ.get("MEDVISION_RUNS") or "runs").resolve()
+
+
+def data_folder() -> Path | None:
+    """Where inputs lie and nothing is ever written: `MEDVISION_DATA`, or None."""
+    place = os.environ.get("MEDVISION_DATA")
+    return Path(place).resolve() if place else None
+
+
+def find_input(path: str | os.PathLike[str]) -> Path:
+    """Find a user's file or folder: as typed, else under `MEDVISION_DATA`.
+
+    Raises:
+        MedvisionError: neither place has it.
+    """
+    typed = Path(path).expanduser()
+    if typed.exists():
+        return typed.resolve()
+    folder = data_folder()
+    if folder is not None and (folder / typed).exists():
+        return folder / typed
+    looked = f"{typed.absolute()}" + (f" and {folder / typed}" if folder else "")
+    hint = "" if folder else "; inputs are also looked for under MEDVISION_DATA, which is not set"
+    raise MedvisionError(f"{path} does not exist (looked at {looked}); check the path{hint}")
+
+
+def today() -> str:
+    """Return the date and time in UTC to the second, ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

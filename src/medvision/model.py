@@ -1,0 +1,144 @@
+"""`model.pt`: the one noun for a trained model.
+
+Plain types only, loaded with `weights_only=True`: weights, the net's config as text, classes, input
+contract, temperature, operating point, and what the model has seen.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+import medvision.files as files
+from medvision.errors import MedvisionError
+
+Kind = Literal["binary", "multiclass", "multilabel"]
+FORMAT = 1
+PLAIN = ("classes", "kind", "contract", "temperature", "rule", "threshold", "rename", "negative",
+         "tta", "seed")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a model met in training and in validation: pseudonyms and pixel digests."""
+
+    train_patients: list[str] = field(default_factory=list)
+    val_patients: list[str] = field(default_factory=list)
+    train_images: list[str] = field(default_factory=list)
+    val_images: list[str] = field(default_factory=list)
+    key: str | None = None  # fingerprint of the key behind the pseudonyms; None: ids as given
+
+    @property
+    def patients(self) -> set[str]:
+        return {*self.train_patients, *self.val_patients}
+
+    @property
+    def images(self) -> set[str]:
+        return {*self.train_images, *self.val_images}
+
+
+@dataclass
+class Model:
+    """A frozen net with everything needed to use it on new images.
+
+    Attributes:
+        net: in evaluation mode; `[B,C,H,W]` in [0,1] → logits `[B,K]`.
+        kind: `binary` (two classes, the last one positive), `multiclass` or `multilabel`.
+        contract: the reader's settings: how a file becomes an input.
+        temperature: logits are divided by it before they become probabilities.
+        rename, negative: how labels of other tables are read; see `data.classes.Classes`.
+        threshold: of the positive class; one a class for multi-label; None: argmax.
+        augment: config of the augmentation that test-time augmentation draws from.
+        tta: number of augmented views averaged with the plain one; 0 is off.
+    """
+
+    net: nn.Module
+    config: dict[str, Any]
+    classes: list[str]
+    kind: Kind
+    contract: dict[str, Any]
+    temperature: float = 1.0
+    rule: str = "youden"
+    threshold: float | list[float] | None = None
+    rename: dict[str, str | None] = field(default_factory=dict)
+    negative: str | None = None
+    augment: dict[str, Any] | None = None
+    tta: int = 0
+    seed: int = 0
+    seen: Seen = field(default_factory=Seen)
+
+    def probs(self, logits: Tensor) -> Tensor:
+        """Turn logits `[B,K]` into calibrated probabilities `[B,K]` in 0..1."""
+        scaled = logits.double() / self.temperature
+        return scaled.sigmoid() if self.kind == "multilabel" else scaled.softmax(dim=1)
+
+    def preds(self, probs: Tensor) -> Tensor:
+        """Decide: class index `[B]`; for multi-label 0/1 `[B,K]`."""
+        if self.kind == "multilabel":
+            return (probs >= torch.as_tensor(self.threshold, dtype=probs.dtype)).long()
+        if self.kind == "binary" and self.threshold is not None:
+            assert isinstance(self.threshold, float)
+            return (probs[:, 1] >= self.threshold).long()
+        return probs.argmax(dim=1)
+
+
+def save_model(model: Model, path: Path) -> str:
+    """Write `model.pt` and return its digest."""
+    content = {name: getattr(model, name) for name in PLAIN} | {
+        "format": FORMAT,
+        "weights": {name: value.cpu() for name, value in model.net.state_dict().items()},
+        "config": json.dumps(model.config),
+        "augment": json.dumps(model.augment),
+        "seen": asdict(model.seen),
+    }
+    with files.written_aside(path) as aside:
+        torch.save(content, aside)
+    return files.digest_file(path)
+
+
+def read_model_file(path: Path) -> dict[str, Any]:
+    """Read the plain content of a `model.pt`.
+
+    Raises:
+        MedvisionError: there is none, or it is not one of ours.
+    """
+    if not path.exists():
+        raise MedvisionError(f"{path} does not exist; the run has not finished: train it again")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise MedvisionError(
+            f"{path} cannot be read as a model ({type(error).__name__}); train the run again"
+        ) from error
+    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+        raise MedvisionError(f"{path} is not a model of format {FORMAT}; train the run again")
+    return dict(content)
+
+
+def load_model(path: Path) -> Model:
+    """Rebuild the net of a `model.pt` from its config text and put it in evaluation mode."""
+    from hydra.utils import instantiate
+
+    content = read_model_file(path)
+    config = json.loads(content["config"])
+    net: nn.Module = instantiate(config)
+    net.load_state_dict(content["weights"])
+    return Model(
+        net=net.eval(),
+        config=config,
+        augment=json.loads(content["augment"]),
+        seen=Seen(**content["seen"]),
+        **{name: content[name] for name in PLAIN},
+    )
+
+
+def decisions(model: Model, preds: Tensor) -> list[str]:
+    """Name the classes decided for; several of a multi-label model are joined by `|`."""
+    if model.kind == "multilabel":
+        return ["|".join(c for c, on in zip(model.classes, row, strict=True) if on)
+                for row in preds.tolist()]  # fmt: skip
+    return [model.classes[k] for k in preds.tolist()]

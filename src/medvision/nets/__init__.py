@@ -1,0 +1,1 @@
+"""Pure torch: no Lightning, no data, no config."""

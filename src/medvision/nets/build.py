@@ -1,0 +1,108 @@
+"""From a net's constructor and the data's facts to the net itself."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from urllib.error import URLError
+
+from torch import nn
+
+from medvision.errors import MedvisionError, did_you_mean
+from medvision.nets.encoder import replace_head
+from medvision.nets.initialise import initialise
+from medvision.nets.transfer import adapt_stem
+
+CHANNEL_NAMES = ("in_channels", "in_chans")
+
+
+def build_net(
+    net: Callable[..., nn.Module], num_classes: int, in_channels: int, init: str | None = None
+) -> nn.Module:
+    """Build a net of ours, of torchvision, of timm or of the user for given data.
+
+    A constructor that takes neither `in_channels` nor `in_chans` has its first convolution
+    adapted. One with `weights=` (torchvision's enum) is built with the weights' own classes and
+    gets a fresh head.
+
+    Args:
+        net: constructor with all else filled in (`_partial_: true`); it must take `num_classes`.
+        num_classes: K.
+        in_channels: C.
+        init: how weights start (`initialise.INITIALISATIONS`); None leaves that to the net.
+
+    Raises:
+        MedvisionError: the constructor does not fit, its numbers contradict the data, `init` would
+            erase given weights, or these cannot be had.
+    """
+    name = _name(net)
+    given = dict(net.keywords) if isinstance(net, partial) else {}
+    takes = _parameters(net, given, name)
+    facts: dict[str, Any] = {"num_classes": num_classes}
+    facts |= {key: in_channels for key in CHANNEL_NAMES if key in takes}
+    pretrained = given.get("weights") is not None
+    _check(name, given, facts, pretrained or bool(given.get("pretrained")), init)
+    if pretrained:
+        del facts["num_classes"]
+    built = _call(net, facts, name)
+    if pretrained:
+        replace_head(built, num_classes)
+    if not takes & set(CHANNEL_NAMES):
+        adapt_stem(built, in_channels)
+    activation = getattr(built, "activation", "relu")
+    return initialise(built, init, activation if isinstance(activation, str) else "relu")
+
+
+def _parameters(net: Callable[..., nn.Module], given: dict[str, Any], name: str) -> set[str]:
+    if not callable(net) or isinstance(net, nn.Module):
+        raise MedvisionError(f"the net {name} is built already; write `_partial_: true` beside it")
+    parameters = inspect.signature(net.func if isinstance(net, partial) else net).parameters
+    names = ", ".join(parameters) or "nothing"
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return set(parameters)
+    if "num_classes" not in parameters:
+        raise MedvisionError(
+            f"the net {name} takes no num_classes; give its constructor that argument "
+            f"(it takes {names})"
+        )
+    if unknown := [key for key in given if key not in parameters]:
+        hint = did_you_mean(unknown[0], parameters)
+        raise MedvisionError(f"the net {name} takes no {unknown[0]}{hint}; it takes {names}")
+    return set(parameters)
+
+
+def _check(
+    name: str, given: dict[str, Any], facts: dict[str, Any], pretrained: bool, init: str | None
+) -> None:
+    for key, value in facts.items():
+        if key in given and given[key] != value:
+            raise MedvisionError(
+                f"the net {name} was given {key}={given[key]} but the data say {value}; "
+                f"leave {key} out, it is filled in"
+            )
+    if pretrained and init is not None:
+        raise MedvisionError(
+            f"init={init} would erase the weights the net {name} was given; set one of them to null"
+        )
+
+
+def _call(net: Callable[..., nn.Module], facts: dict[str, Any], name: str) -> nn.Module:
+    try:
+        built = net(**facts)
+    except URLError as error:
+        raise MedvisionError(
+            f"the weights of {name} cannot be downloaded ({error.reason}); "
+            "download them elsewhere and give the file as model.weights=FILE"
+        ) from error
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise MedvisionError(f"the net {name} cannot be built: {error}; change its keys") from error
+    if not isinstance(built, nn.Module):
+        raise MedvisionError(f"{name} returned a {type(built).__name__}, not a net; choose another")
+    return built
+
+
+def _name(net: Any) -> str:
+    target = net.func if isinstance(net, partial) else net
+    return str(getattr(target, "__name__", type(target).__name__))
