@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -178,18 +179,34 @@ def describe_process(seed: int) -> dict[str, Any]:
     """Return what a repeat needs: command, versions, machine, threads, state of the code."""
     import torch
 
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor()
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else name_processor()
     return {
-        "command": "medvision " + " ".join(sys.argv[1:]),
+        "command": command_line(),
         "started": files.today(),
         "seed": seed,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "device": device or platform.machine(),
+        "device": device,
         "system": platform.platform(),
         "code": describe_code(),
     }
+
+
+def command_line() -> str:
+    """Return the command as it was typed (in a sweep, as the sweep was)."""
+    name = "medvision train" if sys.argv[0] == "medvision train" else "medvision"
+    return f"{name} {shlex.join(sys.argv[1:])}".strip()
+
+
+def name_processor() -> str:
+    """Name the processor as a person would."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        return f"{names[0]} ({len(names)} cores)"
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
 
 
 def describe_code() -> dict[str, Any]:
@@ -225,7 +242,7 @@ def record_opening(run: Run, model_digest: str) -> None:
     opening = {
         "date": files.today(),
         "model": model_digest[:16],
-        "command": "medvision " + " ".join(sys.argv[1:]),
+        "command": command_line(),
     }
     run.note(test_openings=[*run.record.get("test_openings", []), opening])
 

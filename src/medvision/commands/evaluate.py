@@ -1,6 +1,5 @@
 """`medvision evaluate`: stored predictions and evidence, of a run's own parts or of other rows."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from medvision.evaluation.plates import draw_plates
 from medvision.evaluation.report import write_report
 from medvision.evaluation.tables import print_table
 from medvision.model import Model, load_model
-from medvision.runs import Run, find_run, record_opening
+from medvision.runs import Run, command_line, find_run, record_opening
 
 
 def run(
@@ -52,6 +51,7 @@ def run(
         raise MedvisionError(f"{manifest.path} has no rows of split={split}; name another split")
     if place is None:
         metrics, folder = evaluate_parts(chosen, model, samples, [split]), chosen.folder
+        write_report(folder)
     else:
         metrics, folder = evaluate_foreign(chosen, model, manifest, samples, split, allow_overlap)
     print_table(metrics)
@@ -66,9 +66,7 @@ def evaluate_parts(
         if part == "test":
             record_opening(run, files.digest_file(run.model))
         store_predictions(run.folder, model, samples, part)
-    metrics = derive_evidence(run.folder, model)
-    write_report(run.folder)
-    return metrics
+    return derive_evidence(run.folder, model)
 
 
 def evaluate_foreign(
@@ -84,7 +82,7 @@ def evaluate_foreign(
     folder = run.folder / "evaluations" / files.file_safe(f"{manifest.card.dataset}-{code}")
     model_digest = files.digest_file(run.model)
     files.write_json(folder / "record.json", {
-        "command": "medvision " + " ".join(sys.argv[1:]), "finished": files.today(),
+        "command": command_line(), "finished": files.today(),
         "manifest": manifest.digest, "model": model_digest, "stamps": stamps, "status": "done",
     })  # fmt: skip
     store_predictions(folder, model, samples, part)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import pandas as pd
 import pytorch_lightning as lightning
 import torch
 from hydra.utils import instantiate
@@ -22,6 +23,8 @@ from medvision.commands.settings import quieten, set_allocator
 from medvision.data.datamodule import ImageDataModule
 from medvision.errors import MedvisionError
 from medvision.evaluation.calibration import choose_thresholds, fit_temperature
+from medvision.evaluation.figures import draw_learning_curves, save_figure
+from medvision.evaluation.report import write_report
 from medvision.evaluation.tables import print_table
 from medvision.model import Model, Seen, save_model
 from medvision.runs import (
@@ -100,9 +103,11 @@ def fit(
     )  # fmt: skip
     parts = ["val", "test"] if config.test else ["val"]
     metrics = evaluate_parts(run, model, data.ready, parts)
+    draw_history(run, config.monitor)
     show_in_tensorboard(run, trainer, plain, metrics)
     print_table(metrics)
     run.note(status="done", finished=files.today(), **cost(start))
+    write_report(run.folder)
     print(f"next: medvision report run={run.folder.parent.name}/{run.folder.name}")
     return objective
 
@@ -176,6 +181,13 @@ def calibrate(
     probs = model.probs(torch.from_numpy(logits)).numpy()
     model.threshold = choose_thresholds(probs, label, model.kind, model.rule)
     return model
+
+
+def draw_history(run: Run, monitor: str) -> None:
+    """Draw the learning curves of `history.csv`."""
+    history = pd.read_csv(run.folder / "history.csv")
+    figure = draw_learning_curves(history, monitor)
+    save_figure(figure, run.folder / "figures" / "learning_curves.png")
 
 
 def answer(run: Run) -> float:

@@ -97,6 +97,9 @@ def _decoded(
         workers=workers,
     )  # fmt: skip
     table = manifest.table.assign(path=[str(path) for path in paths])
+    if "mask" in table:
+        folder = manifest.path.parent
+        table["mask"] = [str(folder / mask) if mask else "" for mask in table["mask"]]
     return table.drop(index=list(store.unreadable)), store
 
 

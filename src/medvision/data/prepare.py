@@ -1,6 +1,7 @@
 """From a source to a manifest: decode once for the audit, hash the patients, join the copies."""
 
 import inspect
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -102,7 +103,7 @@ def prepare(
         classes=found.classes,
         patient_rule=found.patient_rule,
         key=fingerprint(key) if key else None,
-        command="medvision " + " ".join(sys.argv[1:]),
+        command=shlex.join(["medvision", *sys.argv[1:]]),
         versions={"medvision": version("medvision")},
         facts=found.facts
         | {"sizes": dict(sizes.most_common(10)), "copies": copies, "left_out": left_out},

@@ -55,7 +55,7 @@ class Supervised(LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         self.frozen_epochs, self.layer_decay, self.l1 = frozen_epochs, layer_decay, l1
         self.monitor = monitor
-        self._outputs: list[Batch] = []
+        self._outputs: dict[str, list[Batch]] = {"train": [], "val": []}
 
     @abstractmethod
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -73,12 +73,12 @@ class Supervised(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self(batch["image"])
         loss = self.loss(logits, batch)
-        self._keep(logits, loss, batch)
+        self._keep("train", logits, loss, batch)
         return loss + self.l1 * self._absolute_weights() if self.l1 else loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self(batch["image"])
-        self._keep(logits, self.loss(logits, batch), batch)
+        self._keep("val", logits, self.loss(logits, batch), batch)
 
     def on_train_epoch_start(self) -> None:
         """Hold the body still while it is frozen: no gradients, no moving statistics."""
@@ -122,8 +122,8 @@ class Supervised(LightningModule):
     def _absolute_weights(self) -> Tensor:
         return torch.stack([w.abs().sum() for w in self.net.parameters() if w.ndim > 1]).sum()
 
-    def _keep(self, logits: Tensor, loss: Tensor, batch: Batch) -> None:
-        self._outputs.append(
+    def _keep(self, part: str, logits: Tensor, loss: Tensor, batch: Batch) -> None:
+        self._outputs[part].append(
             {
                 "logits": logits.detach().float(),
                 "label": batch["label"],
@@ -134,7 +134,7 @@ class Supervised(LightningModule):
 
     def _report(self, part: str) -> None:
         """Score the buffered epoch and log it as `part/name` over epochs."""
-        outputs, self._outputs = concatenate(self._outputs), []
+        outputs, self._outputs[part] = concatenate(self._outputs[part]), []
         if not outputs:
             return
         if self.trainer.world_size > 1:

@@ -4,11 +4,11 @@ All lengths are in mm. x points to the image's right (the patient's left), y to 
 head; the origin is the middle of the body and of the scanned range.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,6 +48,11 @@ class Grid:
         steps = np.arange(self.size) - (self.size - 1) / 2
         return (self.pixel_mm * steps).astype(np.float32)
 
+    def span(self, middle: float, reach: float) -> slice:
+        """Pixels from `middle - reach` to `middle + reach` along x or y, cut at the edge."""
+        low, high = ((middle + end * reach) / self.pixel_mm + self.size / 2 for end in (-1, 1))
+        return slice(max(0, int(low)), max(0, min(self.size, int(high) + 1)))
+
 
 @dataclass(frozen=True)
 class Ellipsoid:
@@ -70,27 +75,31 @@ class Ellipsoid:
 
     def distance(self, x: Volume, y: Volume) -> Volume:
         """Return the in-plane distance from the middle, in units of the half axes."""
-        c, s = np.cos(self.angle), np.sin(self.angle)
         a, b = self.semi[:2]
+        c, s = math.cos(self.angle), math.sin(self.angle)
         x, y = x - np.float32(self.center[0]), y - np.float32(self.center[1])
         u = np.float32(c / a) * x + np.float32(s / a) * y
         v = np.float32(c / b) * y - np.float32(s / b) * x
-        return np.sqrt(u * u + v * v)
+        distance: Volume = np.sqrt(u * u + v * v)
+        return distance
 
     def reach(self) -> tuple[float, float]:
         """Return how far it extends along x and along y."""
-        c, s = np.cos(self.angle), np.sin(self.angle)
         a, b = self.semi[:2]
-        return float(np.hypot(a * c, b * s)), float(np.hypot(a * s, b * c))
+        c, s = math.cos(self.angle), math.sin(self.angle)
+        return math.hypot(a * c, b * s), math.hypot(a * s, b * c)
 
     def extent(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the in-plane scale at heights `z`: 1 through the middle, 0 outside."""
-        return np.sqrt(np.clip(1 - ((z - self.center[2]) / self.semi[2]) ** 2, 0, 1))
+        scale: NDArray[np.float32] = np.sqrt(
+            np.clip(1 - ((z - self.center[2]) / self.semi[2]) ** 2, 0, 1)
+        )
+        return scale
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """A soft ball that adds `contrast_hu` to the liver; its rim falls off over 30 % of the radius."""
+    """A soft ball that adds `contrast_hu` to the liver; its rim is half as strong at the radius."""
 
     center: Point
     radius_mm: float
@@ -104,7 +113,8 @@ class Lesion:
         """Distance of every pixel from the middle; the lesion's mask is where it is ≤ radius."""
         x, y = grid.axis - self.center[0], grid.axis[:, None] - self.center[1]
         z = grid.planes[:, None, None] - self.center[2]
-        return np.sqrt(x**2 + y**2 + z**2).astype(np.float32)
+        distance: Volume = np.sqrt(x**2 + y**2 + z**2).astype(np.float32)
+        return distance
 
 
 @dataclass(frozen=True)
@@ -122,11 +132,15 @@ class Body:
     liver: Ellipsoid
     lesions: list[Lesion] = field(default_factory=list)
 
+    @property
+    def tissues(self) -> list[Ellipsoid]:
+        return self.wall + self.organs + self.bones
+
     def with_lesions(self, lesions: Sequence[Lesion]) -> "Body":
         return replace(self, lesions=list(lesions))
 
     def holds(self, center: Point, radius_mm: float) -> bool:
-        """Whether a ball lies in the liver and the cavity with 5 mm to spare, clear of the spine."""
+        """Whether a ball fits into liver and cavity with 5 mm to spare, clear of the spine."""
         margin = radius_mm + 5
         spine = self.bones[0]
         return (
@@ -203,7 +217,7 @@ def _draw_spine(rng: np.random.Generator, y: float, soft: float) -> list[Ellipso
 def _draw_ribs(rng: np.random.Generator, a: float, b: float) -> list[Ellipsoid]:
     """Ribs descend from back to front, so that a slice cuts some of them at some angles."""
     ribs = []
-    for turn in np.linspace(0.35, 2.5, 7):
+    for turn in np.linspace(0.35, 2.5, 6):
         for level in (-30, 0, 30):
             z = level + 26 * (turn - 1.4) + rng.uniform(-6, 6)
             for side in (-1, 1):
@@ -238,79 +252,8 @@ def draw_in_plane(
     rng: np.random.Generator, organ: Ellipsoid, z: float, within: float
 ) -> tuple[float, float]:
     """Draw x and y uniformly inside `organ` shrunk to `within` of its outline at height `z`."""
-    reach = within * float(organ.extent(np.float32([z]))[0]) * np.sqrt(rng.uniform())
+    reach = within * float(organ.extent(np.array([z], np.float32))[0]) * np.sqrt(rng.uniform())
     turn = rng.uniform(0, 2 * np.pi)
     u, v = organ.semi[0] * reach * np.cos(turn), organ.semi[1] * reach * np.sin(turn)
     c, s = np.cos(organ.angle), np.sin(organ.angle)
     return organ.center[0] + c * u - s * v, organ.center[1] + s * u + c * v
-
-
-def paint(body: Body, grid: Grid, rng: np.random.Generator) -> Volume:
-    """Return the true CT numbers; `rng` draws the tissues' texture and their uneven outlines."""
-    canvas = _Canvas(grid, rng)
-    for tissue in body.wall:
-        share = canvas.lay(tissue)
-    cavity = np.zeros_like(canvas.hu)
-    cavity[canvas.window(body.wall[-1])] = share
-    for tissue in body.organs:
-        canvas.lay(tissue, cavity)
-    for tissue in body.bones:
-        canvas.lay(tissue)
-    texture = 0.75 * _draw_field(rng, grid, 20) + 0.66 * _draw_field(rng, grid, 9)
-    hu = canvas.hu + canvas.strength * texture
-    for lesion in body.lesions:
-        depth = (lesion.radius_mm - lesion.distance(grid)) / (0.3 * lesion.radius_mm)
-        hu += np.float32(lesion.contrast_hu) * np.clip(depth + 0.5, 0, 1)
-    return hu
-
-
-class _Canvas:
-    """CT numbers and strength of texture `[S, H, W]` under work; outlines follow uneven x and y."""
-
-    def __init__(self, grid: Grid, rng: np.random.Generator) -> None:
-        self.grid = grid
-        self.x = grid.axis + 4 * _draw_field(rng, grid, 56)
-        self.y = grid.axis[:, None] + 4 * _draw_field(rng, grid, 56)
-        self.hu = np.full(self.x.shape, AIR_HU, np.float32)
-        self.strength = np.zeros_like(self.hu)
-
-    def lay(self, tissue: Ellipsoid, room: Volume | None = None) -> Volume:
-        """Lay a tissue over what is there, only where there is `room` (0..1).
-
-        Returns its share of each pixel of its window; a pixel on the rim has a part of it.
-        """
-        window = self.window(tissue)
-        extent = tissue.extent(self.grid.planes[window[0]])[:, None, None]
-        inside = extent - tissue.distance(self.x[window], self.y[window])
-        share = inside * np.float32(min(tissue.semi[:2]) / self.grid.pixel_mm)
-        share = np.clip(share + np.float32(0.5), 0, 1)
-        if room is not None:
-            share *= room[window]
-        for layer, value in ((self.hu, tissue.hu), (self.strength, tissue.texture)):
-            layer[window] += share * (np.float32(value) - layer[window])
-        return share
-
-    def window(self, tissue: Ellipsoid) -> tuple[slice, slice, slice]:
-        """Slices, rows and columns a tissue may cover; its outline strays at most 20 mm."""
-        cut = np.flatnonzero(tissue.extent(self.grid.planes) > 0)
-        if not cut.size:
-            return slice(0), slice(0), slice(0)
-        columns, rows = (
-            slice(*np.searchsorted(self.grid.axis, (middle - reach - 20, middle + reach + 20)))
-            for middle, reach in zip(tissue.center, tissue.reach(), strict=False)
-        )
-        return slice(int(cut[0]), int(cut[-1]) + 1), rows, columns
-
-
-def _draw_field(rng: np.random.Generator, grid: Grid, scale_mm: float) -> Volume:
-    """Draw a smooth random field of unit variance that varies over `scale_mm` in 3-D."""
-    knots = int(np.ceil(FIELD_OF_VIEW_MM / scale_mm)) + 1
-    levels = int(np.ceil(COVERAGE_MM / scale_mm)) + 2
-    coarse = rng.standard_normal((levels, knots, knots), dtype=np.float32)
-    height = (grid.planes + COVERAGE_MM / 2) / scale_mm
-    level = height.astype(int)
-    part = (height - level)[:, None, None]
-    mixed = (1 - part) * coarse[level] + part * coarse[level + 1]
-    mixed /= np.sqrt(part**2 + (1 - part) ** 2)
-    fine = [cv2.resize(one, (grid.size, grid.size), interpolation=cv2.INTER_CUBIC) for one in mixed]
-    return np.stack(fine) / np.float32(0.77)  # a cubic between knots keeps 0.6 of the variance

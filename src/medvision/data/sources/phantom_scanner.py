@@ -19,7 +19,7 @@ from scipy import sparse
 
 from medvision.data.sources.phantom_anatomy import AIR_HU, FIELD_OF_VIEW_MM, Ellipsoid, Grid, Volume
 
-VIEWS = 80
+VIEWS = 72
 WATER_PER_MM = 0.0195  # attenuation at about 70 keV
 REFERENCE_MM = 280.0  # of water: the path at which a site's noise is stated
 
@@ -51,7 +51,8 @@ def acquire(
     seen = np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in hu])
     seen = AIR_HU + np.float32(site.gain) * (seen - np.float32(AIR_HU))
     seen += _reconstruct_noise(_paths(tissues, grid), grid, site, rng)
-    return np.clip(np.rint(seen), -1024, 3071).astype(np.int16)
+    pixels: NDArray[np.int16] = np.clip(np.rint(seen), -1024, 3071).astype(np.int16)
+    return pixels
 
 
 def _rays(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
