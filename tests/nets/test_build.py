@@ -78,3 +78,16 @@ def test_without_a_network_the_way_out_is_a_file(monkeypatch):
 def test_mistakes_end_in_one_sentence(net, init, text):
     with pytest.raises(MedvisionError, match=text):
         build_net(net, num_classes=2, in_channels=1, init=init)
+
+
+def test_normalise_standardises_the_input_and_adds_no_weights() -> None:
+    plain = build_net(partial(ConvNet, widths=(4,), dropout=0.0), 2, 3)
+    hooked = build_net(partial(ConvNet, widths=(4,), dropout=0.0), 2, 3, normalise="imagenet")
+    hooked.load_state_dict(plain.state_dict())
+    image = torch.rand(2, 3, 8, 8)
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    with torch.inference_mode():
+        assert torch.allclose(hooked.eval()(image), plain.eval()((image - mean) / std), atol=1e-6)
+    with pytest.raises(MedvisionError, match="did you mean 'imagenet'"):
+        build_net(partial(ConvNet, widths=(4,)), 2, 1, normalise="imagenett")

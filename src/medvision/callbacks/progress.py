@@ -5,8 +5,6 @@ import time
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
 
-from medvision.runs import is_interactive
-
 
 class EpochLines(Checkpoint):
     """Prints one line an epoch: losses and the monitor. Called, as checkpoints are, last."""
@@ -25,7 +23,7 @@ class EpochLines(Checkpoint):
             print(f"epoch {number:>3}/{trainer.max_epochs}  {scores}  {passed:.0f} s", flush=True)
 
 
-def choose_progress(monitor: str) -> list[Callback]:
-    """Return a bar where a person watches, and lines in any case."""
-    bar: list[Callback] = [RichProgressBar(leave=False)] if is_interactive() else []
-    return [*bar, EpochLines(monitor)]
+def choose_progress(monitor: str, bar: bool) -> list[Callback]:
+    """Return the lines of every epoch, with a bar where one is wanted."""
+    bars: list[Callback] = [RichProgressBar(leave=False)] if bar else []
+    return [*bars, EpochLines(monitor)]

@@ -15,7 +15,7 @@ from medvision.callbacks.replay import Replay
 from medvision.commands.configuration import direction
 from medvision.commands.settings import choose_precision
 from medvision.data.datamodule import ImageDataModule
-from medvision.runs import Run
+from medvision.runs import Run, is_interactive
 from medvision.tasks.supervised import Supervised
 
 
@@ -23,7 +23,9 @@ def build_task(config: DictConfig, data: ImageDataModule, weights: str | None) -
     """Build the net for the data's classes and channels, and the task around it."""
     classes = data.ready.classes
     balanced = config.model.class_weights == "balanced"
-    node = OmegaConf.create({k: v for k, v in config.model.items() if k not in ("net", "init")})
+    node = OmegaConf.create(
+        {k: v for k, v in config.model.items() if k not in ("net", "init", "normalise")}
+    )
     task: Supervised = instantiate(
         node,
         net=build(net_config(config, data)),
@@ -48,7 +50,8 @@ def net_config(config: DictConfig, data: ImageDataModule, trained: bool = False)
         "net": net,
         "num_classes": len(data.ready.classes.names),
         "in_channels": data.reader.channels,
-        "init": None if trained else config.model.get("init"),
+        "init": None if trained else config.model.init,
+        "normalise": config.model.normalise,
     }
 
 
@@ -60,6 +63,7 @@ def build(description: dict[str, Any]) -> nn.Module:
 
 def build_trainer(run: Run, config: DictConfig) -> lightning.Trainer:
     """Give Lightning's own Trainer the callbacks every run has and those the config lists."""
+    bar = config.trainer.enable_progress_bar and is_interactive()
     chosen = [instantiate(c) for c in config.callbacks.values() if c is not None]
     folder = run.folder / "checkpoints"
     best = ModelCheckpoint(
@@ -69,10 +73,11 @@ def build_trainer(run: Run, config: DictConfig) -> lightning.Trainer:
         folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
     )
     callbacks: list[Callback] = [
-        Replay(config.seed), *chosen, *choose_progress(config.monitor),
+        Replay(config.seed), *chosen, *choose_progress(config.monitor, bar),
         History(run.folder / "history.csv"), best, last,
     ]  # fmt: skip
-    settings = dict(config.trainer) | {"precision": choose_precision(config.trainer.precision)}
+    precision = choose_precision(config.trainer.precision)
+    settings = dict(config.trainer) | {"precision": precision, "enable_progress_bar": bar}
     logger = TensorBoardLogger(run.folder, name="", version="tensorboard", default_hp_metric=False)
     trainer: lightning.Trainer = instantiate(
         settings, callbacks=callbacks, logger=logger, default_root_dir=str(run.folder),

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 from urllib.error import URLError
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.nets.encoder import replace_head
@@ -14,10 +15,15 @@ from medvision.nets.initialise import initialise
 from medvision.nets.transfer import adapt_stem
 
 CHANNEL_NAMES = ("in_channels", "in_chans")
+STATISTICS = {"imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}
 
 
 def build_net(
-    net: Callable[..., nn.Module], num_classes: int, in_channels: int, init: str | None = None
+    net: Callable[..., nn.Module],
+    num_classes: int,
+    in_channels: int,
+    init: str | None = None,
+    normalise: str | None = None,
 ) -> nn.Module:
     """Build a net of ours, of torchvision, of timm or of the user for given data.
 
@@ -30,6 +36,9 @@ def build_net(
         num_classes: K.
         in_channels: C.
         init: how weights start (`initialise.INITIALISATIONS`); None leaves that to the net.
+
+        normalise: `imagenet` shifts and scales the net's input in 0..1 to what nets trained on
+            ImageNet expect (the mean over channels, for another number of them); None leaves it.
 
     Raises:
         MedvisionError: the constructor does not fit, its numbers contradict the data, `init` would
@@ -49,8 +58,29 @@ def build_net(
         replace_head(built, num_classes)
     if not takes & set(CHANNEL_NAMES):
         adapt_stem(built, in_channels)
+    if normalise is not None:
+        built.register_forward_pre_hook(Normalise(normalise, in_channels))
     activation = getattr(built, "activation", "relu")
     return initialise(built, init, activation if isinstance(activation, str) else "relu")
+
+
+class Normalise:
+    """A hook that standardises a net's input; without weights, so that state dicts stay foreign."""
+
+    def __init__(self, statistics: str, in_channels: int) -> None:
+        if statistics not in STATISTICS:
+            raise MedvisionError(
+                f"normalise={statistics} is unknown{did_you_mean(statistics, STATISTICS)}; "
+                f"use {' or '.join(STATISTICS)}, or null"
+            )
+        mean, std = (torch.tensor(values) for values in STATISTICS[statistics])
+        if in_channels != len(mean):
+            mean, std = mean.mean().expand(in_channels), std.mean().expand(in_channels)
+        self.mean, self.std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
+
+    def __call__(self, net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        image, *rest = inputs
+        return ((image - self.mean.to(image)) / self.std.to(image), *rest)
 
 
 def _parameters(net: Callable[..., nn.Module], given: dict[str, Any], name: str) -> set[str]:
