@@ -29,8 +29,8 @@ test-all: $(READY) ## every test a machine without an accelerator can run
 	$(BIN)/python -m pytest -n 2 -m "not gpu"
 
 check: $(READY)  ## style, types, import contract
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests experiments
+	$(BIN)/ruff format --check src tests experiments
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

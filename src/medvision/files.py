@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ REFUSALS = {
     errno.EROFS: "the file system is read-only",
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
+    errno.EEXIST: "a file stands where a folder should be",
+    errno.ENOTDIR: "a file stands where a folder should be",
+    errno.EISDIR: "a folder stands where the file should be",
 }
 WAYS_OUT = {
     errno.ENOSPC: "free some space and run the same command again; nothing done so far is lost",
@@ -58,7 +61,8 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise explain_refusal(error, path) from error
         raise
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # what refused to write refuses this too; the first word counts
+            aside.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -164,10 +168,10 @@ def find_input(path: str | os.PathLike[str]) -> Path:
         MedvisionError: neither place has it.
     """
     typed = Path(path).expanduser()
-    if typed.exists():
+    if os.path.exists(typed):  # noqa: PTH110 -- Path.exists raises on an overlong name
         return typed.resolve()
     folder = data_folder()
-    if folder is not None and (folder / typed).exists():
+    if folder is not None and os.path.exists(folder / typed):  # noqa: PTH110
         return folder / typed
     looked = f"{typed.absolute()}" + (f" and {folder / typed}" if folder else "")
     hint = "" if folder else "; inputs are also looked for under MEDVISION_DATA, which is not set"

@@ -95,8 +95,9 @@ def save_model(model: Model, path: Path) -> str:
         "augment": json.dumps(model.augment),
         "seen": asdict(model.seen),
     }
-    with files.written_aside(path) as aside:
-        torch.save(content, aside)
+    # A stream of Python's, because torch's own tells a full disk as a broken archive.
+    with files.written_aside(path) as aside, aside.open("wb") as stream:
+        torch.save(content, stream)
     return files.digest_file(path)
 
 

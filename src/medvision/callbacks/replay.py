@@ -19,4 +19,5 @@ class Replay(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        torch.manual_seed(self.seed * 1_000_003 + trainer.global_step)
+        # Batches, not optimiser steps: several of those accumulate into one.
+        torch.manual_seed(self.seed * 1_000_003 + trainer.fit_loop.total_batch_idx)

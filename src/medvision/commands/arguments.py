@@ -1,10 +1,11 @@
 """`key=value` words for the commands that are plain functions."""
 
+import csv
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from medvision.errors import MedvisionError, did_you_mean
 
@@ -44,7 +45,9 @@ def parse(words: Sequence[str], function: Callable[..., Any], command: str) -> d
                 f"medvision {command} has no argument {head!r}{did_you_mean(head, known)}; "
                 f"it takes {', '.join(known)}"
             )
-        value = text if _is_text(hints.get(head)) else read_value(text)
+        hint = hints.get(head) if head in known else None
+        value = text if _is_text(hint) else read_value(text)
+        _check(key, value, hint)
         if tail:
             arguments.setdefault(head, {})[tail] = value
         else:
@@ -58,17 +61,36 @@ def parse(words: Sequence[str], function: Callable[..., Any], command: str) -> d
     return arguments
 
 
+def _check(key: str, value: Any, hint: Any) -> None:
+    """Refuse a value its parameter cannot take: a word for a switch, a key that has no keys."""
+    head, _, tail = key.partition(".")
+    kinds = [get_origin(kind) or kind for kind in get_args(hint) or (hint,)]
+    if (dict in kinds or Mapping in kinds) and not tail and value is not None:
+        raise MedvisionError(f"{head}= takes a key of its own, as in {head}.KEY={value}")
+    if hint is not None and tail and dict not in kinds and Mapping not in kinds:
+        raise MedvisionError(f"{key}= is too long a key; say {head}={value}")
+    if hint is bool and not isinstance(value, bool):
+        raise MedvisionError(f"{key}={value} is neither true nor false; choose one of them")
+    if get_origin(hint) is Literal and value not in (choices := get_args(hint)):
+        near = did_you_mean(str(value), choices)
+        raise MedvisionError(f"{key}={value} cannot be{near}; choose {' or '.join(choices)}")
+
+
 def _is_text(hint: Any) -> bool:
     return hint in (str, Path, str | None, Path | None)
 
 
 def read_value(text: str) -> Any:
-    """Read one value: true/false/null, a number, a bracketed list, else the text itself."""
+    """Read one value: true/false/null, a number, a bracketed list, else the text itself.
+
+    In a list, "…" keeps the commas of an item (the names of runs have some).
+    """
     plain = {"true": True, "false": False, "null": None}
     if text.lower() in plain:
         return plain[text.lower()]
     if text.startswith("[") and text.endswith("]"):
-        return [read_value(item.strip()) for item in text[1:-1].split(",") if item.strip()]
+        items = next(csv.reader([text[1:-1]], skipinitialspace=True), [])
+        return [read_value(item.strip()) for item in items if item.strip()]
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,13 +1,17 @@
 """What is refused before the first batch."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
 
 import medvision.files as files
+from medvision.commands.ranges import check_ranges
 from medvision.data.datamodule import ImageDataModule
-from medvision.errors import MedvisionError, did_you_mean
+from medvision.data.samples import Samples
+from medvision.errors import MedvisionError, collect, did_you_mean
+from medvision.evaluation.calibration import parse_rule
 from medvision.evaluation.metrics import METRICS, undefined_metrics
 from medvision.runs import find_run
 
@@ -18,14 +22,18 @@ def find_weights(weights: str | None) -> str | None:
         return None
     if Path(weights).is_file():
         return str(Path(weights).resolve())
-    try:
+    with suppress(MedvisionError):
         return str(files.find_input(weights))
-    except MedvisionError:
+    try:
         return str(find_run(weights).model)
+    except MedvisionError as error:
+        raise MedvisionError(f"model.weights={weights} is no file, and no run: {error}") from error
 
 
 def check_settings(config: DictConfig) -> None:
     """Refuse what cannot work before anything is read."""
+    check_ranges(config)
+    parse_rule(str(config.operating_point))
     monitor = str(config.monitor)
     part, _, name = monitor.partition("/")
     known = ("loss", *METRICS)
@@ -71,3 +79,30 @@ def check_parts(config: DictConfig, data: ImageDataModule) -> None:
         raise MedvisionError(
             "test=true but the manifest has no test rows; say test=false, or give some split=test"
         )
+    for part in ("val", "test") if config.test else ("val",):
+        check_learned(data.ready, part)
+
+
+def check_learned(samples: Samples, part: str) -> None:
+    """Refuse a part that holds a label no training row has: it cannot have been learned."""
+    counts = {name: count_labels(samples, name) for name in ("train", part)}
+    problems = [
+        f"{name!r} ({found} rows)"
+        for name, found, learned in zip(
+            samples.classes.names, counts[part], counts["train"], strict=True
+        )
+        if found and not learned
+    ]
+    if problems:
+        raise collect(
+            f"labels of the {part} part that no training row has", problems,
+            "Give some of their rows to train, or map them with data.rename.THEIRS=OURS",
+        )  # fmt: skip
+
+
+def count_labels(samples: Samples, part: str) -> list[int]:
+    """Count the rows of each class in a part."""
+    label = samples.label[samples.rows(part)]
+    if label.ndim == 1:
+        return [int((label == k).sum()) for k in range(len(samples.classes.names))]
+    return [int((label[:, k] == 1).sum()) for k in range(label.shape[1])]

@@ -1,16 +1,24 @@
 """Hydra's side of a command: where conf/ lies, words that need quoting, errors in one sentence."""
 
+import os
+import re
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from medvision.errors import MedvisionError
+from medvision.errors import MedvisionError, did_you_mean
 
 LOWER_IS_BETTER = ("loss", "brier", "ece")
 FREE_MAPPINGS = ("data.columns.", "data.rename.", "data.source.")
+SEE_KEYS = "see all keys with: medvision train --cfg job"
 
 
 def conf_folder() -> Path:
@@ -37,29 +45,92 @@ def quote(word: str) -> str:
         key = "++" + key
     try:
         parsed = OverridesParser.create().parse_override(f"{key}={value}")
-        is_path = parsed.is_sweep_override() and Path(value).exists()
+        # os.path.exists takes any text for an answer; Path.exists raises on a long sweep.
+        is_path = parsed.is_sweep_override() and os.path.exists(value)  # noqa: PTH110
     except HydraException:
         is_path = True
     if not is_path:
         return f"{key}={value}"
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # In quotes a backslash stands for itself, except in front of a quote or at the end.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
     return f"{key}='{escaped}'"
 
 
-def explain(error: BaseException) -> str:
-    """Say in one sentence what went wrong; a fault of ours keeps its type and place."""
+def explain(error: BaseException, words: Sequence[str] = ()) -> str:
+    """Say in one sentence what went wrong; a fault of ours keeps its type and place.
+
+    Args:
+        error: whatever ended a command.
+        words: the command's `key=value` words, which decide the keys there are.
+    """
     if isinstance(error, MedvisionError):
         return str(error)
+    if isinstance(error, InstantiationException):
+        return explain_building(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain_config(error)
+        return explain_config(error, words)
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
 
 
-def explain_config(error: BaseException) -> str:
+def explain_config(error: BaseException, words: Sequence[str] = ()) -> str:
     """Turn Hydra's words about an override into one sentence with the way out."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    cause = error.__cause__
-    detail = next((line.strip() for line in str(cause or "").splitlines() if line.strip()), "")
-    words = first.rstrip(".") + (f" ({detail.rstrip('.')})" if detail and detail != first else "")
-    return f"{words}; see the keys with: medvision train --cfg job"
+    text = str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    if found := re.search(r"Could not (?:override|delete from config.*) '([^']+)'", text):
+        key = found[1].partition("@")[0]
+        return f"there is no key {key!r}{suggest_key(key, words)}; {SEE_KEYS}"
+    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, name = found[1], found[2]
+        known = sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+        return f"{group}={name} does not exist{did_you_mean(name, known)}; use {', '.join(known)}"
+    if found := re.search(r"Error parsing override '(.+?)'", text):
+        return f"{found[1]!r} is not key=value; {SEE_KEYS}"
+    if isinstance(error, MissingMandatoryValue):
+        key = str(getattr(error, "full_key", "") or lines[0].rpartition(" ")[2])
+        return f"{key} has no value; give {key}=…"
+    cause = next((line.strip() for line in str(error.__cause__ or "").splitlines()), "")
+    detail = f" ({cause.rstrip('.')})" if cause and cause != lines[0] else ""
+    return f"{lines[0].rstrip('.')}{detail}; {SEE_KEYS}"
+
+
+def explain_building(error: InstantiationException) -> str:
+    """Say which part of the configuration could not be built, and why."""
+    if isinstance(error.__cause__, MedvisionError):
+        return str(error.__cause__)
+    lines = str(error).splitlines()
+    quoted = re.search(r"'([^']+)'", lines[0])
+    part = quoted[1] if quoted else lines[0]
+    key = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), ""
+    )
+    reason = str(error.__cause__ or "").splitlines() or [""]
+    return f"{key or 'the configuration'} cannot be built ({part}: {reason[-1]}); {SEE_KEYS}"
+
+
+def suggest_key(key: str, words: Sequence[str]) -> str:
+    """Return `" (did you mean 'x'?)"`: a key that ends alike, else the one spelt nearest."""
+    known = [name for name in known_keys(words) if name != key]
+    alike = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    return f" (did you mean {alike[0]!r}?)" if alike else did_you_mean(key, known)
+
+
+def known_keys(words: Sequence[str]) -> list[str]:
+    """Compose once more with the choices of groups alone, and list every dotted key."""
+    folder = conf_folder()
+    groups = {path.name for path in folder.iterdir() if path.is_dir()}
+    choices = [word for word in words if word.partition("=")[0] in groups and "," not in word]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            config = OmegaConf.to_container(compose("train", choices), resolve=False)
+    except (HydraException, OmegaConfBaseException):
+        return sorted(groups)
+    return [*groups, *_dotted(config)]
+
+
+def _dotted(config: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -61,13 +62,15 @@ def train(config: DictConfig, overrides: list[str]) -> float:
     with claimed(run):
         state = settle(run, config.rerun)
         if state == "done":
-            return answer(run)
+            return answer(run, config.test)
         run.note(**describe_process(config.seed), status="running", monitor=config.monitor)
         try:
             return fit(run, config, plain, data, weights, state, start)
         except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt)
-            run.note(status="interrupted" if stopped else "failed", reason=str(error)[:2000])
+            # What a full disk or a person stopped resumes; what failed starts anew.
+            stopped = isinstance(error.__cause__ or error, KeyboardInterrupt | OSError)
+            with suppress(MedvisionError):
+                run.note(status="interrupted" if stopped else "failed", reason=str(error)[:2000])
             raise
 
 
@@ -190,10 +193,12 @@ def draw_history(run: Run, monitor: str) -> None:
     save_figure(figure, run.folder / "figures" / "learning_curves.png")
 
 
-def answer(run: Run) -> float:
+def answer(run: Run, test: bool) -> float:
     """Answer for a finished run, saying whether the code has changed since."""
     record = run.record
     changed = record["code"]["digest"] != describe_code()["digest"]
     print(f"finished already: {run.folder}" + (
         " (the code has changed since; rerun=true does it again)" if changed else ""))  # fmt: skip
+    if test and not run.predictions("test").exists():
+        print(f"its test part is unopened; medvision evaluate run={run.folder} opens it")
     return float(record["objective"])

@@ -24,7 +24,9 @@ def launch(words: Sequence[str]) -> int:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of composition reach us whole
     OmegaConf.register_new_resolver("direction", direction, replace=True)
-    sys.argv = ["medvision train", *(quote(word) for word in words)]
+    # Hydra takes -m only in front of the overrides.
+    ordered = sorted(words, key=lambda word: word not in ("-m", "--multirun"))
+    sys.argv = ["medvision train", *(quote(word) for word in ordered)]
     failures: list[BaseException] = []
 
     @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
@@ -42,9 +44,12 @@ def launch(words: Sequence[str]) -> int:
     try:
         job()
     except (HydraException, OmegaConfBaseException) as error:
-        raise MedvisionError(explain(error)) from error
+        raise MedvisionError(explain(error, words)) from error
     if failures and "-m" not in words and "--multirun" not in words:
+        if isinstance(failures[0], HydraException | OmegaConfBaseException):
+            raise MedvisionError(explain(failures[0])) from failures[0]
         raise failures[0]
     if failures:
-        print(f"medvision: {len(failures)} jobs of the sweep failed", file=sys.stderr)
+        jobs = "1 job" if len(failures) == 1 else f"{len(failures)} jobs"
+        print(f"medvision: {jobs} of the sweep failed", file=sys.stderr)
     return 2 if failures else 0

@@ -52,6 +52,7 @@ def assemble(data: ImageDataModule) -> tuple[Samples, Audit, Card]:
         extra = read_manifest(files.find_input(place))
         rows, store = _decoded(extra, data.reader, data.on_unreadable, data.workers)
         _refuse_known(rows, store, kept, seen[0], place)
+        _refuse_sizes(store, stores[0], place)
         tables.append(rows.assign(split="train", group=-number))
         stores.append(store)
         seen.append(np.array(store.digests, dtype=object)[rows.index])
@@ -121,6 +122,15 @@ def _refuse_known(
         raise MedvisionError(
             f"data.extra={place} shares {len(set(shared))} patients and {len(images)} images with "
             f"val or test{example}; remove these rows from it"
+        )
+
+
+def _refuse_sizes(store: Store, own: Store, place: str) -> None:
+    """Refuse training-only images that cannot lie in one batch with the others."""
+    found, expected = ("x".join(map(str, s.array.shape[1:3])) for s in (store, own))
+    if found != expected:
+        raise MedvisionError(
+            f"data.extra={place} has images of {found}, not {expected}; set data.reader.size=[H,W]"
         )
 
 

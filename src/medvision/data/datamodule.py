@@ -131,10 +131,14 @@ class ImageDataModule(LightningDataModule):
         return np.bincount(label[label >= 0], minlength=len(self.ready.classes.names))
 
     def class_weights(self) -> Tensor:
-        """Return inverse-frequency weights of the training part, float32 `[K]`, mean 1."""
-        counts = np.maximum(self.class_counts(), 1)
-        weights = 1 / counts
-        return torch.tensor(weights / weights.mean(), dtype=torch.float32)
+        """Return inverse-frequency weights of the training part, float32 `[K]`, mean 1.
+
+        A class without training rows weighs 1, and the mean of the others is 1.
+        """
+        counts = self.class_counts()
+        weights = 1 / np.maximum(counts, 1)
+        weights = np.where(counts > 0, weights / weights[counts > 0].mean(), 1.0)
+        return torch.tensor(weights, dtype=torch.float32)
 
     def train_rows(self) -> np.ndarray:
         """Return the rows that can be learned from."""

@@ -19,10 +19,10 @@ from rich.progress import track
 import medvision.files as files
 from medvision.data.audit import patient_keys
 from medvision.data.groups import connect
-from medvision.data.manifest import Card, write_manifest
+from medvision.data.manifest import CARD, MANIFEST, Card, write_manifest
 from medvision.data.patients import fingerprint, pseudonym, user_key
 from medvision.data.readers import decode, pixel_digest
-from medvision.data.sources.folder import find_folder
+from medvision.data.sources.folder import find_folder, list_files
 from medvision.data.sources.found import Found
 from medvision.data.sources.medmnist import find_medmnist
 from medvision.data.sources.phantom import make_phantom
@@ -74,9 +74,11 @@ def prepare(
         options: passed on to the source.
 
     Raises:
-        MedvisionError: unknown source or option, nothing found, unreadable files.
+        MedvisionError: unknown source or option, nothing found, unreadable files, an output that
+            would overwrite the input.
     """
-    output = Path(output)
+    output = Path(output).expanduser()
+    _check(source, output, input, on_unreadable)
     found = _find(source, output, input, columns or {}, options)
     name = dataset or found.dataset
     facts, problems = _inspect(found.table)
@@ -94,7 +96,8 @@ def prepare(
     if key is not None and found.facts.get("hashed_with") != fingerprint(key):
         _hash_ids(table, key)
     digests = [facts[row][0] for row in found.table.index if row not in problems]
-    table["group"] = connect(patient_keys(table), digests)
+    given = [table["group"].fillna("").astype(str)] if "group" in table else []
+    table["group"] = connect(patient_keys(table), digests, *given)
     sizes = Counter(facts[row][1] for row in found.table.index if row not in problems)
     copies = len(digests) - len(set(digests))
     left_out = list(problems.values())
@@ -110,6 +113,19 @@ def prepare(
     )
     manifest = write_manifest(output, table, card)
     return Prepared(manifest, table, card, dict(sizes.most_common()), copies, left_out)
+
+
+def _check(source: str, output: Path, place: Path | None, on_unreadable: str) -> None:
+    """Refuse settings before anything is read."""
+    if on_unreadable not in ("stop", "exclude"):
+        raise MedvisionError(f"on_unreadable={on_unreadable} cannot be; choose stop or exclude")
+    written = (output / MANIFEST).resolve()
+    if source == "table" and place is not None and written.exists():
+        own = files.find_input(place)
+        if written in (own, own / MANIFEST):
+            raise MedvisionError(
+                f"output={output} would overwrite its input {written}; name another folder"
+            )
 
 
 def _hash_ids(table: pd.DataFrame, key: bytes) -> None:
@@ -128,7 +144,9 @@ def prepare_once(source: Mapping[str, Any]) -> Path:
     table or folder is prepared anew.
     """
     described = {k: v for k, v in source.items() if v is not None}
-    name = described.pop("name")
+    name = described.pop("name", None)
+    if name is None:
+        raise MedvisionError(f"data.source has no name; say data.source.name={'|'.join(SOURCES)}")
     if described.get("input") is not None:
         described["input"] = files.find_input(described["input"])
     words = [f"{k}={v}" for k, v in sorted(described.items())]
@@ -145,8 +163,10 @@ def _state_of(place: Path | None) -> str:
     """Sum up names, sizes and times of an input, so that a change is noticed."""
     if place is None:
         return ""
-    listed = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
-    stats = ((p, p.stat()) for p in listed)
+    listed = [place, place.with_name(CARD)]
+    if place.is_dir():
+        listed = [place / name for name in sorted(list_files(place))]
+    stats = ((p, p.stat()) for p in listed if p.is_file())
     return files.digest(*(f"{p}:{s.st_size}:{s.st_mtime_ns}" for p, s in stats))
 
 

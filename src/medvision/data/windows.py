@@ -50,7 +50,10 @@ def quantise(pixels: np.ndarray, low: float, high: float, depth: int) -> np.ndar
         return pixels
     if pixels.dtype == np.uint8:
         table = quantise(np.arange(256, dtype=np.uint16), low, high, depth)
-        return np.asarray(table[pixels] if depth == 16 else cv2.LUT(pixels, table))
+        # cv2.LUT drops an axis of one channel.
+        return np.asarray(table[pixels] if depth == 16 else cv2.LUT(pixels, table)).reshape(
+            pixels.shape
+        )
     # float32 is exact for 16 bits; 32-bit integers need more.
     exact = np.float64 if pixels.dtype == np.int32 else np.float32
     steepest = float(np.finfo(np.float32).max)

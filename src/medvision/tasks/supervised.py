@@ -10,10 +10,13 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from medvision.evaluation.metrics import CALIBRATED
 from medvision.nets.transfer import freeze, load_weights, parameter_groups
 
 Batch = dict[str, Tensor]
+LOWER_IS_BETTER = tuple(f"/{name}" for name in ("loss", *CALIBRATED))
 
 
 class Supervised(LightningModule):
@@ -26,8 +29,8 @@ class Supervised(LightningModule):
         net: `[B,C,H,W]` → logits `[B,K]`.
         optimizer: partial; called with parameter groups.
         scheduler: partial; called with the optimiser. What it needs and the config cannot know
-            (`total_steps`, `T_max`, `max_lr` = the groups' own rates) is filled in; it then moves
-            every step, otherwise every epoch.
+            (`total_steps`, `T_max`, `max_lr` = the groups' own rates; `mode` of a plateau) is
+            filled in; with the first two it moves every step, otherwise every epoch.
         weights: file to start from: a state dict or a `model.pt`.
         frozen_epochs: the body stays as loaded for so many epochs; −1 for good (a linear probe).
         layer_decay: the learning rate shrinks by this factor with each layer away from the head.
@@ -97,10 +100,13 @@ class Supervised(LightningModule):
         optimizer = self.optimizer(groups)
         if self.scheduler is None:
             return optimizer
-        takes = inspect.signature(getattr(self.scheduler, "func", self.scheduler)).parameters
+        kind = getattr(self.scheduler, "func", self.scheduler)
+        takes = inspect.signature(kind).parameters
         steps = int(self.trainer.estimated_stepping_batches)
         told = getattr(self.scheduler, "keywords", {})
         fill = {"total_steps": steps, "T_max": steps, "max_lr": [g["lr"] for g in groups]}
+        if kind is ReduceLROnPlateau:
+            fill["mode"] = "min" if self.monitor.endswith(LOWER_IS_BETTER) else "max"
         filled = {k: v for k, v in fill.items() if k in takes and told.get(k) is None}
         interval = "step" if {"total_steps", "T_max"} & set(filled) else "epoch"
         scheduler = self.scheduler(optimizer, **filled)

@@ -34,7 +34,7 @@ def find_folder(input: Path, *, patient: str | None = None) -> Found:  # noqa: A
     top = Path(input).absolute()
     if not top.is_dir():
         raise MedvisionError(f"{top} is no folder; source=folder needs input=DIR")
-    listed = sorted(_walk(top))
+    listed = sorted(list_files(top))
     names = [name for name in listed if _is_image(name)]
     if not names:
         raise MedvisionError(
@@ -52,7 +52,7 @@ def find_folder(input: Path, *, patient: str | None = None) -> Found:  # noqa: A
     return Found(table, top.name, describe_rule(patient), facts=facts)
 
 
-def _walk(top: Path) -> Iterator[str]:
+def list_files(top: Path) -> Iterator[str]:
     """Yield all files as seen from `top`, with `/`; links to folders are followed once."""
     seen: set[str] = set()
     for place, folders, files in os.walk(top, followlinks=True):

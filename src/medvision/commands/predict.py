@@ -1,0 +1,184 @@
+"""`medvision predict`: probabilities and decisions of frozen models for new files."""
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import medvision.files as files
+from medvision.commands.infer import BATCH, run_net
+from medvision.data.newfiles import NewImages, find_images
+from medvision.data.readers import Reader
+from medvision.data.streaming import read_batches, refuse_unreadable
+from medvision.errors import MedvisionError, collect
+from medvision.evaluation.evidence import write_predictions
+from medvision.model import Model, decisions, load_model
+from medvision.runs import find_run
+
+DISCLAIMER = "research software, not a medical device"
+SHOWN = 5  # files left out that are named on the terminal; all are in the table
+
+
+def run(
+    input: Path,  # noqa: A002 -- the word users type
+    output: Path,
+    run: str | None = None,
+    runs: list[str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    on_unreadable: Literal["stop", "exclude"] = "stop",
+) -> None:
+    """Write probabilities and decisions for new files; labels and patients are not needed.
+
+    run=RUN                a run folder, `last`, or a unique beginning of its name
+    runs=[A,B]             an ensemble: the mean of the calibrated probabilities, cut at the mean
+                           of the frozen thresholds; put "…" around a name that holds a comma
+    input=PATH             an image, a folder (searched with all folders in it), or a CSV
+                           with a `path` column as seen from the CSV, and perhaps `frame`
+    columns.path=THEIRS    for a CSV with foreign column names
+    output=FILE.csv        path (as seen from the input), frame, prob_<class>…, pred, status
+    on_unreadable=exclude  keep broken files as rows whose status says why, without a prediction
+
+    npz, npy and DICOM files of several images give a row each unless the CSV says which frame.
+    """
+    source = files.find_input(input)
+    place = check_output(Path(output), source)
+    members = load_members(run, runs)
+    images = find_images(source, columns or {})
+    table = predict(members, images, stop=on_unreadable == "stop")
+    write_predictions(place, table)
+    print_summary(table, members[0].classes, images.others)
+    print(f"written: {place}\n{DISCLAIMER}")
+
+
+def check_output(output: Path, source: Path) -> Path:
+    """Refuse, before any work, an output that cannot be or would cover the input."""
+    place = output.expanduser().absolute()
+    if place.suffix.lower() != ".csv" or place.is_dir():
+        raise MedvisionError(f"output={output} is no CSV file; give output=FILE.csv")
+    if place.resolve() == source.resolve():
+        raise MedvisionError(f"output={output} is the input itself; choose another name")
+    there = next(folder for folder in place.parents if folder.exists())
+    if not os.access(there, os.W_OK):
+        raise files.explain_refusal(PermissionError(errno.EACCES, ""), place)
+    return place
+
+
+def load_members(run: str | None, runs: Sequence[str] | None) -> list[Model]:
+    """Load one model, or the members of an ensemble.
+
+    Raises:
+        MedvisionError: no run, a run twice, or members that cannot be averaged.
+    """
+    names = [runs] if isinstance(runs, str) else [str(name) for name in runs or []]
+    if bool(run) == bool(names):
+        raise MedvisionError("medvision predict needs run=RUN or, for an ensemble, runs=[A,B]")
+    chosen = [find_run(name) for name in ([run] if run else names)]
+    if len({found.folder for found in chosen}) < len(chosen):
+        raise MedvisionError(f"runs=[{','.join(names)}] names a run twice; name each member once")
+    members = [load_model(found.model) for found in chosen]
+    asked = [f"{found.folder}: {', '.join(m.classes)} ({m.kind})"
+             for found, m in zip(chosen, members, strict=True)]  # fmt: skip
+    if len({(m.kind, *m.classes) for m in members}) > 1:
+        raise collect(
+            "the runs do not predict the same classes", asked,
+            "An ensemble needs equal classes in equal order; predict with each run alone",
+        )  # fmt: skip
+    rules = sorted({m.rule for m in members})
+    if len(rules) > 1 and members[0].kind != "multiclass":
+        raise MedvisionError(
+            f"the runs decide by different operating points ({', '.join(rules)}), whose mean means "
+            "nothing; train them with one operating_point, or predict with each run alone"
+        )
+    return members
+
+
+def predict(members: Sequence[Model], images: NewImages, *, stop: bool) -> pd.DataFrame:
+    """Return the output table; an ensemble is the mean of its members' probabilities.
+
+    An ensemble of thresholds t decides as the mean of p - t over its members does, so that each
+    keeps the operating point it was given; .5 would throw it away.
+
+    Raises:
+        MedvisionError: unreadable files where `stop`, or nothing but unreadable files.
+    """
+    table = images.table
+    # A file of many frames is read once, from front to back, however the table is ordered.
+    order = table.assign(file=pd.factorize(table["path"])[0]).sort_values(["file", "frame"]).index
+    rows = order.to_numpy()
+    paths = [images.folder / path for path in table["path"][rows]]
+    frames = table["frame"][rows].tolist()
+    reasons: dict[int, str] = {}
+    parts = []
+    for number, model in enumerate(members, start=1):
+        task = "predicting" if len(members) == 1 else f"predicting {number} of {len(members)}"
+        reader = Reader.from_contract(model.contract)
+        batches = read_batches(paths, frames, reader, BATCH, reasons, stop)
+        parts.append(model.probs(run_net(model, batches, rows, task)))
+    if len(reasons) == len(table):
+        raise refuse_unreadable(reasons, len(table), "Give files that can be read")
+    probs = torch.stack(parts).mean(dim=0)[torch.from_numpy(np.argsort(rows))]
+    return lay_out(join(members), table, probs, {int(rows[k]): v for k, v in reasons.items()})
+
+
+def join(members: Sequence[Model]) -> Model:
+    """Return the model that decides for all: the first one, with the mean threshold of all."""
+    thresholds = [model.threshold for model in members if model.threshold is not None]
+    if not thresholds:  # the likeliest class wins
+        return members[0]
+    return replace(members[0], threshold=np.mean(np.array(thresholds), axis=0).tolist())
+
+
+def lay_out(
+    model: Model, images: pd.DataFrame, probs: Tensor, reasons: Mapping[int, str]
+) -> pd.DataFrame:
+    """Put probabilities `[N,K]`, decisions and status beside the images; unreadable ones get none.
+
+    Args:
+        model: decides.
+        images: `path` and `frame`.
+        probs: a row an image.
+        reasons: why a row could not be read.
+    """
+    table = images.copy()
+    for k, name in enumerate(model.classes):
+        table[f"prob_{name}"] = probs[:, k].numpy()
+    table["pred"] = decisions(model, model.preds(probs))
+    table["status"] = [reasons.get(row, "ok") for row in range(len(table))]
+    unread = table["status"] != "ok"
+    table.loc[unread, [f"prob_{name}" for name in model.classes]] = np.nan
+    table.loc[unread, "pred"] = ""
+    return table
+
+
+def print_summary(table: pd.DataFrame, classes: Sequence[str], others: int) -> None:
+    """Print the number of images decided for each class, and what was left out."""
+    read = table[table["status"] == "ok"]
+    decided = read["pred"].str.split("|").explode().value_counts()
+    grid = Table(title=f"predictions: {len(read)} images", title_justify="left")
+    grid.add_column("class")
+    for column in ("images", "share", "mean probability"):
+        grid.add_column(column, justify="right")
+    for name in classes:
+        count, mean = int(decided.get(name, 0)), read[f"prob_{name}"].mean()
+        grid.add_row(name, str(count), f"{count / len(read):.1%}", f"{mean:.3f}")
+    if "" in decided:  # of a multi-label model
+        grid.add_row("none of them", str(decided[""]), f"{decided[''] / len(read):.1%}", "")
+    Console(markup=False).print(grid)
+    if others:
+        print(f"left out   {others} files that are no images by their endings")
+    reasons = table.loc[table["status"] != "ok", "status"]
+    if len(reasons):
+        print(f"left out   {len(reasons)} of {len(table)} images that cannot be read:")
+    for reason in reasons.head(SHOWN):
+        print(f"           {reason}")
+    if len(reasons) > SHOWN:
+        print(f"           and {len(reasons) - SHOWN} more, all in the column status")

@@ -1,0 +1,71 @@
+"""Values that cannot be, told before anything is read."""
+
+from collections.abc import Iterator
+from math import inf
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from medvision.errors import collect, did_you_mean
+
+MAY_BE_NULL = ("threads", "data.fold", "data.workers", "trainer.gradient_clip_val")
+WHOLE = {
+    "seed": 0, "tta": 0, "threads": 1, "data.batch_size": 1, "data.fold": 0, "data.folds": 2,
+    "data.split_seed": 0, "data.workers": 1, "model.frozen_epochs": -1, "trainer.max_epochs": 1,
+    "trainer.accumulate_grad_batches": 1, "callbacks.early_stopping.patience": 0,
+}  # fmt: skip
+"""Key → the lowest whole number it may be."""
+REAL = {
+    "model.optimizer.lr": (0.0, inf), "model.optimizer.weight_decay": (0.0, inf),
+    "model.layer_decay": (0.0, 1.0), "model.mixup": (0.0, inf), "model.l1": (0.0, inf),
+    "model.loss.label_smoothing": (0.0, 1.0), "trainer.gradient_clip_val": (0.0, inf),
+}  # fmt: skip
+"""Key → the lowest and the highest number it may be."""
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "allocator": ("keep", "system"),
+    "data.on_leak": ("error", "drop"),
+    "data.on_unreadable": ("stop", "exclude"),
+    "data.residency": ("auto", "disk", "host", "device"),
+    "data.backend": ("auto", "host", "device"),
+    "model.class_weights": ("balanced", None),
+}
+SWITCHES = ("test", "rerun", "data.balance", "model.channels_last")
+
+
+def check_ranges(config: DictConfig) -> None:
+    """Refuse values out of range, all of them at once.
+
+    Raises:
+        MedvisionError: naming each key with what it may be.
+    """
+    problems = list(find_problems(config))
+    if problems:
+        raise collect("values that cannot be", problems, "Mend them and run again")
+
+
+def find_problems(config: DictConfig) -> Iterator[str]:
+    """Yield a sentence for each key whose value cannot be; keys a config lacks are no problem."""
+    for key in (*WHOLE, *REAL, *CHOICES, *SWITCHES):
+        parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+        if not isinstance(parent, DictConfig) or key.rpartition(".")[2] not in parent:
+            continue
+        value = OmegaConf.select(config, key)
+        if value is None and key in MAY_BE_NULL:
+            continue
+        if (rule := _broken_rule(key, value)) is not None:
+            yield f"{key}={'null' if value is None else value} must be {rule}"
+
+
+def _broken_rule(key: str, value: Any) -> str | None:
+    if key in CHOICES:
+        shown = ["null" if choice is None else choice for choice in CHOICES[key]]
+        near = did_you_mean(str(value), shown)
+        return None if value in CHOICES[key] else f"{' or '.join(shown)}{near}"
+    if key in SWITCHES:
+        return None if isinstance(value, bool) else "true or false"
+    if key in WHOLE:
+        fits = type(value) is int and value >= WHOLE[key]
+        return None if fits else f"a whole number, {WHOLE[key]} or more"
+    low, high = REAL[key]
+    fits = type(value) in (int, float) and low <= value <= high
+    return None if fits else f"a number from {low:g}" + ("" if high == inf else f" to {high:g}")

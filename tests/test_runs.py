@@ -1,0 +1,212 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import medvision.files as files
+from medvision import runs
+from medvision.errors import MedvisionError
+from medvision.runs import Run, claimed, find_run, run_key, settle
+
+CONFIG = {
+    "name": "cnn", "seed": 0, "test": True, "rerun": False, "monitor": "val/auroc",
+    "data": {"manifest": "a.csv", "source": {"name": "phantom"}, "extra": [], "workers": None,
+             "reader": {"size": [32, 32]}, "split_seed": 0},
+    "model": {"weights": None, "net": {"widths": [8, 16]}},
+    "trainer": {"max_epochs": 3, "enable_progress_bar": True},
+}  # fmt: skip
+
+
+def changed(path, value):
+    config = {k: dict(v) if isinstance(v, dict) else v for k, v in CONFIG.items()}
+    *way, last = path.split(".")
+    place = config
+    for key in way:
+        place[key] = dict(place[key])
+        place = place[key]
+    place[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("name", "other"), ("rerun", True), ("test", False), ("data.manifest", "/else/b.csv"),
+        ("data.source", None), ("data.extra", ["x.csv"]), ("data.workers", 3),
+        ("model.weights", "w.pt"), ("trainer.enable_progress_bar", False),
+    ],
+)  # fmt: skip
+def test_places_and_comforts_are_not_in_the_key(path, value):
+    assert run_key([], changed(path, value), ["d"]) == run_key([], CONFIG, ["d"])
+    words = [f"{path}={value}", f"++{path}={value}", "experiment=cnn"]
+    assert run_key(words, CONFIG, ["d"]) == run_key([], CONFIG, ["d"])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", 1), ("monitor", "val/loss"), ("data.reader.size", [64, 64]),
+        ("data.split_seed", 1), ("model.net.widths", [8]), ("trainer.max_epochs", 4),
+    ],
+)  # fmt: skip
+def test_whatever_decides_the_result_is_in_the_key(path, value):
+    assert run_key([], changed(path, value), ["d"]) != run_key([], CONFIG, ["d"])
+
+
+def test_the_data_are_in_the_key_by_their_digests():
+    keys = {run_key([], CONFIG, digests) for digests in (["d"], ["e"], ["d", "e"], ["e", "d"])}
+    assert len(keys) == 4
+
+
+def test_a_key_is_readable_and_fits_a_file_system(tmp_path):
+    words = ["seed=3", "data.fold=1", "experiment=cnn", "+model.net.norm=group"]
+    key = run_key(words, CONFIG, ["d"])
+    assert key.startswith("seed=3,data.fold=1,+model.net.norm=group-")
+    assert len(run_key([], CONFIG, ["d"])) == 8
+    long = run_key([f"model.note={'肺' * 200}"], CONFIG, [])
+    Run(tmp_path / f"{long}~1").note(status="done")
+    with claimed(Run(tmp_path / long)):
+        pass
+    assert len(long) <= 89
+
+
+def finished(folder, status="done", **facts):
+    run = Run(folder)
+    run.note(status=status, **facts)
+    return run
+
+
+def test_a_record_is_added_to(tmp_path):
+    run = Run(tmp_path / "run")
+    assert run.record == {}
+    assert run.status is None
+    run.note(status="running", seed=3)
+    run.note(status="done")
+    assert run.record == {"status": "done", "seed": 3}
+
+
+def test_what_the_same_command_means_now(tmp_path):
+    folder = tmp_path / "runs" / "key"
+    assert settle(Run(folder), rerun=False) == "new"
+    finished(folder)
+    assert settle(Run(folder), rerun=False) == "done"
+    assert settle(Run(folder), rerun=True) == "new"
+    assert Run(folder.with_name("key~1")).status == "done"
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted"])
+def test_an_unfinished_run_resumes_from_its_checkpoint_or_starts_anew(tmp_path, status):
+    run = finished(tmp_path / "key", status)
+    assert settle(run, rerun=False) == "new"
+    assert not run.folder.exists()  # no epoch had ended
+    run = finished(tmp_path / "key", status)
+    files.write_text(run.last_checkpoint, "weights")
+    assert settle(run, rerun=False) == "resume"
+    assert run.last_checkpoint.exists()
+
+
+def test_a_failed_run_is_moved_aside_and_keeps_its_reason(tmp_path):
+    for number in (1, 2):
+        run = finished(tmp_path / "key", "failed", reason=f"reason {number}")
+        files.write_text(run.last_checkpoint, "weights")
+        assert settle(run, rerun=False) == "new"
+        assert Run(tmp_path / f"key~{number}").record["reason"] == f"reason {number}"
+
+
+@pytest.fixture
+def known(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    names = ("cnn/seed=0-aaaa1111", "cnn/seed=1-bbbb2222", "vit/seed=0-cccc3333")
+    hidden = ("vit/seed=0-cccc3333~1", "_joint/compare-dddd4444")
+    for age, name in enumerate((*names, *hidden)):
+        record = tmp_path / "runs" / name / "record.json"
+        files.write_json(record, {"status": "done"})
+        os.utime(record, (1000 + age, 1000 + age))
+    return tmp_path / "runs"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("cnn/seed=0-aaaa1111", "cnn/seed=0-aaaa1111"),
+        ("seed=1-bbbb2222", "cnn/seed=1-bbbb2222"),
+        ("seed=1", "cnn/seed=1-bbbb2222"),
+        ("vit", "vit/seed=0-cccc3333"),
+        ("vit/seed", "vit/seed=0-cccc3333"),
+        ("last", "vit/seed=0-cccc3333"),
+        ("runs/cnn/seed=0-aaaa1111", "cnn/seed=0-aaaa1111"),
+        ("runs/vit/seed=0-cccc3333~1", "vit/seed=0-cccc3333~1"),
+    ],
+)
+def test_a_run_is_found_by_path_last_or_beginning(known, name, found):
+    assert find_run(name).folder == known / found
+
+
+def test_the_last_run_is_the_one_noted_last(known):
+    Run(known / "cnn" / "seed=0-aaaa1111").note(status="done")
+    assert find_run("last").folder == known / "cnn" / "seed=0-aaaa1111"
+
+
+def test_no_run_or_several_are_named(known):
+    with pytest.raises(MedvisionError, match="run=cnn names several runs .*cnn/seed=0-aaaa1111, "):
+        find_run("cnn")
+    with pytest.raises(MedvisionError, match="run=resnet names no run .*one of: cnn/seed=0"):
+        find_run("resnet")
+
+
+def test_without_any_run_the_way_out_is_to_train(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "none"))
+    with pytest.raises(MedvisionError, match="there is no run under .*medvision train"):
+        find_run("last")
+
+
+def test_a_second_process_is_refused(tmp_path):
+    run = Run(tmp_path / "runs" / "key")
+    code = (
+        "from pathlib import Path; from medvision.runs import Run, claimed\n"
+        f"with claimed(Run(Path({str(run.folder)!r}))): pass\n"
+    )
+    with claimed(run):
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert second.returncode == 1
+    assert f"another process is working in {run.folder}; wait for it" in second.stderr
+    third = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert third.returncode == 0, third.stderr
+    assert not run.folder.exists()  # the lock lies beside it
+
+
+def test_each_opening_of_the_test_part_is_kept(tmp_path):
+    run = Run(tmp_path)
+    for model in ("a" * 64, "b" * 64):
+        runs.record_opening(run, model)
+    assert [opening["model"] for opening in run.record["test_openings"]] == ["a" * 16, "b" * 16]
+    assert all(opening["date"].endswith("Z") for opening in run.record["test_openings"])
+
+
+def test_the_process_is_described_for_a_repeat(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["medvision train", "seed=3", "name=a b"])
+    told = runs.describe_process(3)
+    assert told["command"] == "medvision train seed=3 'name=a b'"
+    assert told["seed"] == 3
+    assert set(runs.PACKAGES) == set(told["versions"])
+    assert len(told["code"]["digest"]) == 16
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/medvision", "evaluate", "run=last"])
+    assert runs.command_line() == "medvision evaluate run=last"
+
+
+def test_code_is_described_without_git(monkeypatch):
+    def absent(*_, **__):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(runs.subprocess, "run", absent)
+    assert set(runs.describe_code()) == {"digest"}
+
+
+def test_paths_of_a_run_lie_in_its_folder():
+    run = Run(Path("runs/a/b"))
+    assert run.predictions("val") == Path("runs/a/b/predictions/val.csv")
+    assert run.checkpoints == (run.best_checkpoint, run.last_checkpoint)
