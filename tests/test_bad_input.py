@@ -301,7 +301,7 @@ def small_set(tmp_path_factory):
 def test_a_bad_word_is_refused(word, small_set, tmp_path, apart, medvision, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     key = word.partition("=")[0]
-    words = [w for w in words_for(small_set) if not key.startswith(w.partition("=")[0])]
+    words = [w for w in words_for(small_set) if not f"{key}.".startswith(w.partition("=")[0] + ".")]
     if word == "data=folder":
         words = [w for w in words if not w.startswith("data.manifest=")]
     refused(medvision(*words, word), *NAMED_IN_ANY_ORDER.get(word, WORDS[word]))
@@ -322,7 +322,7 @@ def test_values_out_of_range_are_told_all_at_once(small_set, apart, medvision):
         (("evaluate",), ("medvision evaluate needs run=…",)),
         (("evaluate", "run=nowhere"), ("run=nowhere names no run",)),
         (("evaluate", "run=last", "splt=val"), ("no argument 'splt' (did you mean 'split'?)",)),
-        (("evaluate", "run=last", "split=tset"), ("no rows of split=tset",)),
+        (("evaluate", "run=last", "split=tset"), ("split=tset", "val or test")),
         (("evaluate", "run=last", "data.manifest=nowhere.csv"), ("nowhere.csv does not exist",)),
         (("evaluate", "run=last", "data.manifset=x.csv"), ("data.manifset", "data.manifest")),
         (("prepare", "source=phntom", "output=x"), ("source=phntom", "did you mean 'phantom'")),
@@ -404,6 +404,7 @@ def test_a_training_that_may_not_write_says_so(
             assert "index.json" in names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.pt", "report.html"])
 def test_a_full_disk_late_in_a_run_loses_nothing(
     name, tiny, trained, apart, medvision, monkeypatch
@@ -438,27 +439,36 @@ def test_a_full_disk_at_a_checkpoint_resumes(tiny, trained, apart, medvision, mo
     assert (folder / "metrics.json").read_bytes() == (trained / "metrics.json").read_bytes()
 
 
+BROKEN = "model.optimizer._target_=torch.optim.Foo"  # found out when the run has begun
+
+
 def test_a_failed_run_says_why_in_its_record_and_makes_room_for_the_next(
-    tmp_path, apart, medvision
+    small_set, tmp_path, apart, medvision
 ):
-    manifest = make_set(tmp_path / "set", lambda t: t[t["split"] != "test"])
-    refused(medvision(*words_for(manifest)), "test=false")
-    (folder,) = (p for p in (apart / "cnn_phantom").iterdir() if p.is_dir())
+    refused(medvision(*words_for(small_set, BROKEN)), "torch.optim.Foo")
+    (folder,) = (p.parent for p in apart.glob("*/*/record.json"))
     record = json.loads((folder / "record.json").read_text())
     assert record["status"] == "failed"
-    assert "test=false" in record["reason"]
-    refused(medvision(*words_for(manifest)), "test=false")
-    names = sorted(p.name for p in (apart / "cnn_phantom").iterdir() if p.is_dir())
+    assert "torch.optim.Foo" in record["reason"]
+    check_nothing_half_written(tmp_path)
+    refused(medvision(*words_for(small_set, BROKEN)), "torch.optim.Foo")
+    names = sorted(p.parent.name for p in apart.glob("*/*/record.json"))
     assert names == [folder.name, f"{folder.name}~1"]
 
 
-def test_a_failed_job_of_a_sweep_is_told_and_the_rest_goes_on(tmp_path, apart, medvision):
-    manifest = make_set(tmp_path / "set")
-    done = medvision(*words_for(manifest), "-m", "data.fold=7,0", "test=false")
+def test_a_failed_job_of_a_sweep_is_told_and_the_rest_goes_on(small_set, apart, medvision):
+    targets = "model.optimizer._target_=torch.optim.Foo,torch.optim.AdamW"
+    done = medvision(*words_for(small_set), "-m", targets)
     assert done.status == 2
     lines = [line for line in done.err.splitlines() if line.startswith("medvision: ")]
     assert len(lines) == 2
-    assert "data.fold=7 does not exist" in lines[0]
+    assert "torch.optim.Foo" in lines[0]
     assert lines[1] == "medvision: 1 job of the sweep failed"
     states = [json.loads(p.read_text())["status"] for p in apart.glob("*/*/record.json")]
     assert sorted(states) == ["done", "failed"]
+
+
+def test_a_table_that_cannot_train_leaves_no_run_behind(tmp_path, apart, medvision):
+    manifest = make_set(tmp_path / "set", lambda t: t[t["split"] != "test"])
+    refused(medvision(*words_for(manifest)), "test=false")
+    assert not list(apart.glob("*/*/record.json"))

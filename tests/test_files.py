@@ -129,7 +129,8 @@ def test_a_second_comer_waits_until_the_lock_is_free(tmp_path):
 def test_another_process_waits_too(tmp_path):
     code = (
         "import sys, medvision.files as files\n"
-        f"with files.locked({str(tmp_path / 'lock')!r}, on_wait=lambda: print('waits', flush=True)):\n"
+        f"place, wait = {str(tmp_path / 'lock')!r}, lambda: print('waits', flush=True)\n"
+        "with files.locked(place, on_wait=wait):\n"
         "    print('in', flush=True)\n"
     )
     with files.locked(tmp_path / "lock"):
@@ -142,12 +143,14 @@ def test_on_wait_may_refuse_and_a_lock_is_freed_by_an_error(tmp_path):
     def refuse():
         raise MedvisionError("taken")
 
-    with files.locked(tmp_path / "lock"), pytest.raises(MedvisionError, match="taken"):
-        with files.locked(tmp_path / "lock", on_wait=refuse):
-            pass
-    with pytest.raises(KeyError):
-        with files.locked(tmp_path / "lock"):
-            raise KeyError
+    with (
+        files.locked(tmp_path / "lock"),
+        pytest.raises(MedvisionError, match="taken"),
+        files.locked(tmp_path / "lock", on_wait=refuse),
+    ):
+        pass
+    with pytest.raises(KeyError), files.locked(tmp_path / "lock"):
+        raise KeyError
     with files.locked(tmp_path / "lock", on_wait=refuse):
         pass
 

@@ -1,5 +1,6 @@
 import errno
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def model(**changes):
         "contract": {"size": [12, 12], "percentiles": [0.5, 99.5], "window": "full"},
         "temperature": 1.3, "rule": "youden", "threshold": 0.1 + 0.2, "rename": {"x": None},
         "negative": None, "augment": {"rotate_degrees": 10.0}, "tta": 4, "seed": 7,
-        "seen": Seen(["p1"], ["p2"], ["i1", "i2"], ["i3"], "0a1b2c3d"),
+        "seen": Seen(["p1"], ["i1", "i2"], ["p2"], ["i3"], "0a1b2c3d"),
     }  # fmt: skip
     return Model(**(facts | changes))
 
@@ -100,7 +101,7 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_old_model(tmp_path, monkeypatch
 
 def test_torch_tells_a_full_disk_as_the_system_does():
     """What `save_model` relies on: given a path, torch raises a RuntimeError of its own."""
-    with pytest.raises(OSError, match="No space left"), open("/dev/full", "wb") as stream:
+    with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("wb") as stream:
         torch.save({"a": torch.zeros(10**5)}, stream)
 
 
@@ -127,7 +128,20 @@ def test_decisions_follow_kind_and_threshold():
     assert decisions(likely, torch.tensor([1, 0])) == ["肺炎", "sick"]
 
 
-def test_seen_joins_train_and_val():
-    seen = model().seen
-    assert seen.patients == {"p1", "p2"}
-    assert seen.images == {"i1", "i2", "i3"}
+def test_patients_and_images_of_train_and_val_were_seen():
+    seen = Seen(["p1"], ["i1", "i2"], ["p2"], ["i3"], "0a1b2c3d")
+    met = seen.meet(["p0", "p1", "p2"], ["i0", "i2", "i3"], "0a1b2c3d")
+    assert met == ({"p1", "p2"}, {"i2", "i3"})
+    for other in ("ffffffff", None):  # pseudonyms of another key say nothing, images do
+        assert seen.meet(["p1"], ["i1"], other) == (set(), {"i1"})
+    plain = Seen(["1"], [], ["2"], [], None)
+    assert plain.meet(["1"], [], None) == (set(), set())
+
+
+def test_what_an_earlier_model_has_seen_is_added():
+    seen, earlier = (Seen([f"p{n}"], [f"i{n}"], [f"q{n}"], [f"j{n}"], "0a1b2c3d") for n in (2, 1))
+    assert seen.join(earlier) == Seen(
+        ["p1", "p2"], ["i1", "i2"], ["q1", "q2"], ["j1", "j2"], "0a1b2c3d"
+    )
+    foreign = Seen(["p1"], ["i1"], ["q1"], ["j1"], "ffffffff")
+    assert seen.join(foreign) == Seen(["p2"], ["i1", "i2"], ["q2"], ["j1", "j2"], "0a1b2c3d")

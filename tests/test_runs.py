@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,9 @@ from medvision.runs import Run, claimed, find_run, run_key, settle
 
 CONFIG = {
     "name": "cnn", "seed": 0, "test": True, "rerun": False, "monitor": "val/auroc",
+    "allocator": "keep",
     "data": {"manifest": "a.csv", "source": {"name": "phantom"}, "extra": [], "workers": None,
-             "reader": {"size": [32, 32]}, "split_seed": 0},
+             "residency": "auto", "reader": {"size": [32, 32]}, "split_seed": 0},
     "model": {"weights": None, "net": {"widths": [8, 16]}},
     "trainer": {"max_epochs": 3, "enable_progress_bar": True},
 }  # fmt: skip
@@ -35,7 +35,8 @@ def changed(path, value):
     [
         ("name", "other"), ("rerun", True), ("test", False), ("data.manifest", "/else/b.csv"),
         ("data.source", None), ("data.extra", ["x.csv"]), ("data.workers", 3),
-        ("model.weights", "w.pt"), ("trainer.enable_progress_bar", False),
+        ("model.weights", "w.pt"), ("allocator", "system"), ("data.residency", "host"),
+        ("trainer.enable_progress_bar", False),
     ],
 )  # fmt: skip
 def test_places_and_comforts_are_not_in_the_key(path, value):
@@ -63,7 +64,8 @@ def test_the_data_are_in_the_key_by_their_digests():
 def test_a_key_is_readable_and_fits_a_file_system(tmp_path):
     words = ["seed=3", "data.fold=1", "experiment=cnn", "+model.net.norm=group"]
     key = run_key(words, CONFIG, ["d"])
-    assert key.startswith("seed=3,data.fold=1,+model.net.norm=group-")
+    assert key.startswith("+model.net.norm=group,data.fold=1,seed=3-")
+    assert key == run_key(words[::-1], CONFIG, ["d"])  # the same job, typed in another order
     assert len(run_key([], CONFIG, ["d"])) == 8
     long = run_key([f"model.note={'肺' * 200}"], CONFIG, [])
     Run(tmp_path / f"{long}~1").note(status="done")
@@ -123,9 +125,8 @@ def known(tmp_path, monkeypatch):
     names = ("cnn/seed=0-aaaa1111", "cnn/seed=1-bbbb2222", "vit/seed=0-cccc3333")
     hidden = ("vit/seed=0-cccc3333~1", "_joint/compare-dddd4444")
     for age, name in enumerate((*names, *hidden)):
-        record = tmp_path / "runs" / name / "record.json"
-        files.write_json(record, {"status": "done"})
-        os.utime(record, (1000 + age, 1000 + age))
+        record = {"status": "done", "started": f"2030-01-01T00:00:0{age}Z"}
+        files.write_json(tmp_path / "runs" / name / "record.json", record)
     return tmp_path / "runs"
 
 
@@ -146,21 +147,33 @@ def test_a_run_is_found_by_path_last_or_beginning(known, name, found):
     assert find_run(name).folder == known / found
 
 
-def test_the_last_run_is_the_one_noted_last(known):
-    Run(known / "cnn" / "seed=0-aaaa1111").note(status="done")
-    assert find_run("last").folder == known / "cnn" / "seed=0-aaaa1111"
+def test_the_last_run_is_the_finished_one_that_started_last(known):
+    first, later = (Run(known / "cnn" / name) for name in ("seed=0-aaaa1111", "seed=1-bbbb2222"))
+    first.note(test_openings=[])  # written to since, but not started
+    assert find_run("last").folder.parent.name == "vit"
+    later.note(started="2031-01-01T00:00:00Z", status="failed")
+    assert find_run("last").folder.parent.name == "vit"
+    first.note(started="2031-01-01T00:00:00Z")
+    assert find_run("last").folder == first.folder
+
+
+def test_openings_of_the_test_part_outlive_a_repetition(tmp_path):
+    run = finished(tmp_path / "key", test_openings=[{"model": "a"}])
+    assert settle(run, rerun=True) == "new"
+    assert run.record == {"test_openings": [{"model": "a"}]}
+    assert Run(tmp_path / "key~1").status == "done"
 
 
 def test_no_run_or_several_are_named(known):
-    with pytest.raises(MedvisionError, match="run=cnn names several runs .*cnn/seed=0-aaaa1111, "):
+    with pytest.raises(MedvisionError, match=r"names several runs .*cnn/seed=0-aaaa1111, "):
         find_run("cnn")
-    with pytest.raises(MedvisionError, match="run=resnet names no run .*one of: cnn/seed=0"):
+    with pytest.raises(MedvisionError, match=r"run=resnet names no run .*one of: cnn/seed=0"):
         find_run("resnet")
 
 
 def test_without_any_run_the_way_out_is_to_train(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "none"))
-    with pytest.raises(MedvisionError, match="there is no run under .*medvision train"):
+    with pytest.raises(MedvisionError, match=r"there is no run under .*medvision train"):
         find_run("last")
 
 
@@ -188,12 +201,13 @@ def test_each_opening_of_the_test_part_is_kept(tmp_path):
 
 
 def test_the_process_is_described_for_a_repeat(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["medvision train", "seed=3", "name=a b"])
+    monkeypatch.setenv("MEDVISION_COMMAND", "medvision train seed=3 'name=a b'")
     told = runs.describe_process(3)
     assert told["command"] == "medvision train seed=3 'name=a b'"
     assert told["seed"] == 3
     assert set(runs.PACKAGES) == set(told["versions"])
     assert len(told["code"]["digest"]) == 16
+    monkeypatch.delenv("MEDVISION_COMMAND")
     monkeypatch.setattr(sys, "argv", ["/usr/bin/medvision", "evaluate", "run=last"])
     assert runs.command_line() == "medvision evaluate run=last"
 

@@ -1,5 +1,7 @@
 """The dispatcher: reads the command word, imports only what that command needs, reports errors."""
 
+import os
+import shlex
 import sys
 
 from medvision.errors import MedvisionError, did_you_mean
@@ -22,6 +24,7 @@ COMMANDS = ("train", "prepare", "evaluate", "predict", "report")
 def main(arguments: list[str] | None = None) -> None:
     """Run `medvision COMMAND key=value …` and exit: 0 done, 2 a mistake told in one sentence."""
     words = sys.argv[1:] if arguments is None else arguments
+    os.environ["MEDVISION_COMMAND"] = shlex.join(["medvision", *words])  # Hydra rewrites sys.argv
     try:
         sys.exit(_run(words))
     except MedvisionError as error:

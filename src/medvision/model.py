@@ -5,7 +5,7 @@ contract, temperature, operating point, and what the model has seen.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,18 +27,32 @@ class Seen:
     """What a model met in training and in validation: pseudonyms and pixel digests."""
 
     train_patients: list[str] = field(default_factory=list)
-    val_patients: list[str] = field(default_factory=list)
     train_images: list[str] = field(default_factory=list)
+    val_patients: list[str] = field(default_factory=list)
     val_images: list[str] = field(default_factory=list)
     key: str | None = None  # fingerprint of the key behind the pseudonyms; None: ids as given
 
-    @property
-    def patients(self) -> set[str]:
-        return {*self.train_patients, *self.val_patients}
+    def meet(
+        self, patients: Iterable[str], images: Iterable[str], key: str | None
+    ) -> tuple[set[str], set[str]]:
+        """Return which of these patients and images were seen.
 
-    @property
-    def images(self) -> set[str]:
-        return {*self.train_images, *self.val_images}
+        Pseudonyms made with another key, or ids as given, cannot be compared: images always can.
+        """
+        comparable = key is not None and key == self.key
+        known = {*self.train_patients, *self.val_patients} if comparable else set()
+        return known & set(patients), {*self.train_images, *self.val_images} & set(images)
+
+    def join(self, earlier: "Seen") -> "Seen":
+        """Add what the model this one started from has seen."""
+        same = earlier.key == self.key
+        return Seen(
+            sorted({*self.train_patients, *(earlier.train_patients if same else ())}),
+            sorted({*self.train_images, *earlier.train_images}),
+            sorted({*self.val_patients, *(earlier.val_patients if same else ())}),
+            sorted({*self.val_images, *earlier.val_images}),
+            self.key,
+        )
 
 
 @dataclass
@@ -99,6 +113,14 @@ def save_model(model: Model, path: Path) -> str:
     with files.written_aside(path) as aside, aside.open("wb") as stream:
         torch.save(content, stream)
     return files.digest_file(path)
+
+
+def is_model_file(path: Path) -> bool:
+    """Tell a `model.pt` of ours from a foreign file of weights."""
+    try:
+        return "seen" in read_model_file(path)
+    except MedvisionError:
+        return False
 
 
 def read_model_file(path: Path) -> dict[str, Any]:

@@ -24,10 +24,11 @@ from typing import Any, Literal
 import medvision.files as files
 from medvision.errors import MedvisionError
 
-# Places and comforts: they change where things lie or how it looks, never the result.
-PLACES = ("name", "rerun", "data.manifest", "data.source", "data.extra", "data.workers",
-          "model.weights", "trainer.enable_progress_bar", "trainer.enable_model_summary",
-          "trainer.default_root_dir", "test")  # fmt: skip
+# Places, comforts, and what only opens the test part: none of them changes the trained model.
+PLACES = (
+    "name", "rerun", "test", "allocator", "model.weights", "data.manifest", "data.source",
+    "data.extra", "data.workers", "data.residency", "trainer.enable_progress_bar",
+)  # fmt: skip
 PACKAGES = ("medvision", "torch", "torchvision", "pytorch-lightning", "torchmetrics",
             "hydra-core", "numpy", "opencv-python-headless")  # fmt: skip
 
@@ -87,7 +88,7 @@ def run_key(overrides: Sequence[str], config: Mapping[str, Any], digests: Sequen
         config: the resolved config as plain containers.
         digests: of the manifests and weight files the job reads, in place of their paths.
     """
-    telling = [o for o in overrides if not _is_place(o.lstrip("+~").split("=", 1)[0])]
+    telling = [o for o in sorted(overrides) if not _is_place(o.lstrip("+~").split("=", 1)[0])]
     essence = _without(config, PLACES)
     code = files.digest(json.dumps(essence, sort_keys=True, default=str), *digests)[:8]
     words = files.file_safe(",".join(telling))
@@ -128,22 +129,21 @@ def claimed(run: Run) -> Iterator[None]:
 def settle(run: Run, rerun: bool) -> Literal["new", "resume", "done"]:
     """Decide what the same command means now, moving a failed or repeated run aside.
 
-    Unfinished and resumable → `resume`; finished → `done`; everything else → `new`.
+    Unfinished and resumable → `resume`; finished → `done`; everything else → `new`. Openings of the
+    test part are remembered by the new run: moving a folder does not make them unhappen.
     """
-    status = run.status
+    status, openings = run.status, run.record.get("test_openings", [])
     if status == "done" and not rerun:
         return "done"
-    if status == "failed" or (status == "done" and rerun):
-        aside = next(
-            place
-            for n in range(1, 10_000)
-            if not (place := run.folder.with_name(f"{run.folder.name}~{n}")).exists()
-        )
-        run.folder.rename(aside)
+    if status == "failed" or (status is not None and rerun):
+        places = (run.folder.with_name(f"{run.folder.name}~{n}") for n in range(1, 10_000))
+        run.folder.rename(next(place for place in places if not place.exists()))
     elif run.last_checkpoint.exists():
         return "resume"
     elif run.folder.exists():
         shutil.rmtree(run.folder)  # stopped before its first epoch ended: nothing to keep
+    if openings:
+        run.note(test_openings=openings)
     return "new"
 
 
@@ -162,7 +162,8 @@ def find_run(name: str | Path) -> Run:
     if not known:
         raise MedvisionError(f"there is no run under {root}; train one first: medvision train")
     if str(name) == "last":
-        return Run(max(known, key=lambda p: (p / "record.json").stat().st_mtime))
+        finished = [p for p in known if Run(p).status == "done"]
+        return Run(max(finished or known, key=lambda p: str(Run(p).record.get("started", ""))))
     exact = [p for p in known if str(name) in (p.name, f"{p.parent.name}/{p.name}")]
     near = exact or [
         p for p in known if f"{p.parent.name}/{p.name}".startswith(str(name))
@@ -195,8 +196,7 @@ def describe_process(seed: int) -> dict[str, Any]:
 
 def command_line() -> str:
     """Return the command as it was typed (in a sweep, as the sweep was)."""
-    name = "medvision train" if sys.argv[0] == "medvision train" else "medvision"
-    return f"{name} {shlex.join(sys.argv[1:])}".strip()
+    return os.environ.get("MEDVISION_COMMAND") or shlex.join(["medvision", *sys.argv[1:]])
 
 
 def name_processor() -> str:

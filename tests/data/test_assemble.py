@@ -78,7 +78,7 @@ def test_unreadable_images_are_left_out_counted_and_named(tmp_path):
 
 
 def test_extra_rows_only_train_and_come_from_their_own_store(tmp_path):
-    own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1, split="test")
+    own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1)
     alone, _, _ = assemble(module(own))
     samples, audit, _ = assemble(module(own, extra=[str(extra)]))
     added = samples.table.iloc[len(alone) :]
@@ -91,6 +91,18 @@ def test_extra_rows_only_train_and_come_from_their_own_store(tmp_path):
         assert np.array_equal(pixels, READER.read(Path(samples.table["path"][row])))
     assert audit.counts["train"]["images"] == alone.rows("train").size + 8
     assert "8 rows of data.extra joined train" in audit.notes
+
+
+def test_the_val_and_test_rows_of_an_extra_manifest_stay_unseen(tmp_path):
+    split = ["train"] * 4 + ["val", "val", "test", "test"]
+    own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1, split=split)
+    samples, audit, _ = assemble(module(own, extra=[str(extra)]))
+    added = samples.table[samples.table["dataset"] == "b"]
+    assert [Path(path).stem for path in added["path"]] == ["0", "1", "2", "3"]
+    for row in added.index:
+        pixels = READER.read(Path(added["path"][row]))
+        assert np.array_equal(samples.gather(np.array([row]))[0], pixels)
+    assert any("not checked: prepared with another key" in note for note in audit.notes)
 
 
 def held_row(manifest):

@@ -1,3 +1,4 @@
+import shutil
 from itertools import product
 from types import SimpleNamespace
 
@@ -193,7 +194,8 @@ def test_unlabelled_rows_neither_train_nor_validate(tmp_path):
         assert set(served.tolist()) <= set(np.flatnonzero(np.array(labels)).tolist())
     assert len(data.train_rows()) == 12
     assert data.class_counts().tolist() == [8, 4]
-    assert (data.ready.rows("val").size, sum(len(b["index"]) for b in serve(data, "val"))) == (5, 3)
+    served = torch.cat([batch["index"] for batch in serve(data, "val")])
+    assert (len(data.ready.rows("val")), len(served)) == (5, 4)
 
 
 def test_several_labels_a_row(tmp_path):
@@ -220,13 +222,23 @@ def test_setup_is_done_once(manifest, monkeypatch):
     assert data.samples is samples
 
 
-def test_digests_name_all_manifests_in_order_wherever_they_lie(tmp_path, manifest):
+def identity(manifest, **options):
+    data = module(manifest, **options)
+    data.setup()
+    return data.identity()
+
+
+def test_a_run_is_known_by_its_manifests_and_pixels_wherever_they_lie(tmp_path, manifest):
     extra = plant(tmp_path / "more", ["a"] * 4, ["train"] * 4, seed=1)
-    alone, both = module(manifest).digests(), module(manifest, extra=[extra]).digests()
-    assert both[:1] == alone
-    assert len(both) == 2
-    (tmp_path / "own").rename(tmp_path / "moved")
-    assert module(str(tmp_path / "moved" / "manifest.csv")).digests() == alone
+    alone, both = identity(manifest), identity(manifest, extra=[extra])
+    assert both[0] == alone[0]
+    assert len(both) == len(alone) + 1
+    assert both[-1] != alone[-1]
+    moved = (tmp_path / "own").rename(tmp_path / "moved")
+    assert identity(str(moved / "manifest.csv")) == alone
+    shutil.copy(moved / "images" / "0.png", moved / "images" / "1.png")
+    changed = identity(str(moved / "manifest.csv"))
+    assert (changed[0] == alone[0], changed[1] == alone[1]) == (True, False)
 
 
 def test_no_data_is_a_sentence():
@@ -260,7 +272,7 @@ def test_lightning_serves_what_was_promised(manifest, tmp_path):
     Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
-        use_distributed_sampler=False,
+        use_distributed_sampler=False, num_sanity_val_steps=0,
     ).fit(listener, data)  # fmt: skip
     orders = []
     for epoch in range(2):

@@ -34,7 +34,7 @@ def test_an_epoch_takes_no_row_twice_and_drops_only_the_smaller_last_batch():
     rows = [row for batch in batches for row in batch]
     assert len(set(rows)) == 9
     assert set(rows) < set(ROWS.tolist())
-    assert set().union(*(sum(at(epoch), []) for epoch in range(20))) == set(ROWS.tolist())
+    assert {row for epoch in range(20) for batch in at(epoch) for row in batch} == {*ROWS}
 
 
 def test_fewer_rows_than_a_batch_are_one_smaller_batch():
@@ -70,7 +70,7 @@ def test_weights_draw_in_proportion():
 def test_repeats_of_a_row_have_draws_of_their_own():
     weights = np.where(ROWS == 9, 50.0, 1.0)
     sampler = TrainingBatches(ROWS, 3, 0, weights=weights)
-    index, draw = sum(drawn(sampler), []), sum(drawn(sampler, "draw"), [])
+    index, draw = (np.concatenate(drawn(sampler, key)).tolist() for key in ("index", "draw"))
     assert Counter(index)[9] > 3
     assert len(set(draw)) == len(draw)
     by_row = {row: [d for i, d in zip(index, draw, strict=True) if i == row] for row in index}

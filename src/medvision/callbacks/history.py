@@ -24,7 +24,8 @@ class History(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.path.exists():
-            past = pd.read_csv(self.path, float_precision="round_trip")
+            # Python's float is exact in every version of pandas.
+            past = pd.read_csv(self.path, dtype=str).map(float).astype({"epoch": int})
             self.rows = past[past["epoch"] < trainer.current_epoch].to_dict("records")
         self.started = time.perf_counter()
 

@@ -3,33 +3,38 @@
 from typing import Any
 
 import cv2
-import pytorch_lightning as lightning
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from medvision.runs import Run
 
 
-def show_in_tensorboard(
-    run: Run, trainer: lightning.Trainer, plain: dict[Any, Any], metrics: dict[str, Any]
-) -> None:
+def open_board(run: Run, first_epoch: int = 0) -> TensorBoardLogger:
+    """Open the run's TensorBoard folder; what was logged from `first_epoch` on is cut off."""
+    return TensorBoardLogger(
+        run.folder, name="", version="tensorboard", default_hp_metric=False, purge_step=first_epoch
+    )
+
+
+def show_in_tensorboard(run: Run, plain: dict[str, Any], metrics: dict[str, Any]) -> None:
     """Put configuration, figures and final scores beside the curves."""
-    logger = trainer.logger
-    assert isinstance(logger, TensorBoardLogger)
-    board, epoch = logger.experiment, trainer.current_epoch
+    record = run.record
+    logger = open_board(run, record["epochs"])
+    board = logger.experiment
     text = OmegaConf.to_yaml(OmegaConf.create(plain))
     board.add_text("config", "    " + text.replace("\n", "\n    "))
     for path in sorted((run.folder / "figures").glob("*.png")):
         picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-        board.add_image(f"figures/{path.stem}", picture, epoch, dataformats="HWC")
-    part = "test" if "test" in metrics else "val"
-    final = {f"final_{part}/{name}": score["value"] for name, score in metrics[part].items()
-             if isinstance(score, dict) and score["value"] is not None}  # fmt: skip
-    logger.log_hyperparams(flatten(plain), final)
+        board.add_image(f"figures/{path.stem}", picture, record["epochs"], dataformats="HWC")
+    scores = metrics.get("test", {})
+    final = {f"test/{name}": score["value"] for name, score in scores.items()
+             if score["value"] is not None}  # fmt: skip
+    best = {f"best/{record['monitor']}": record["objective"]}
+    logger.log_hyperparams(flatten(plain), best | final, step=record["epochs"])
     logger.finalize("success")
 
 
-def flatten(config: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Name nested settings by their dotted keys, as TensorBoard's HPARAMS tab wants them."""
     flat: dict[str, Any] = {}
     for key, value in config.items():

@@ -13,6 +13,7 @@ from medvision.data.samples import Samples
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.evaluation.calibration import parse_rule
 from medvision.evaluation.metrics import METRICS, undefined_metrics
+from medvision.model import Seen, is_model_file, read_model_file
 from medvision.runs import find_run
 
 
@@ -23,11 +24,35 @@ def find_weights(weights: str | None) -> str | None:
     if Path(weights).is_file():
         return str(Path(weights).resolve())
     with suppress(MedvisionError):
-        return str(files.find_input(weights))
+        found = files.find_input(weights)
+        if found.is_file():  # a folder is a run
+            return str(found)
     try:
         return str(find_run(weights).model)
     except MedvisionError as error:
         raise MedvisionError(f"model.weights={weights} is no file, and no run: {error}") from error
+
+
+def check_pretraining(weights: str | None, data: ImageDataModule) -> Seen:
+    """Refuse to start from a model that has met the patients or images it will be judged on.
+
+    Returns:
+        what that model has seen, which the new one inherits; nothing for foreign weights.
+    """
+    if weights is None or not is_model_file(Path(weights)):
+        return Seen()
+    samples, key = data.ready, data.card.key if data.card else None
+    seen = Seen(**read_model_file(Path(weights))["seen"])
+    held = samples.table["split"].isin(("val", "test")).to_numpy()
+    images = [d for d, out in zip(samples.digest, held, strict=True) if out]
+    patients, shared = seen.meet(samples.table["patient"][held], images, key)
+    if patients or shared:
+        raise MedvisionError(
+            f"model.weights={weights} was trained or chosen on {len(patients)} patients and "
+            f"{len(shared)} images of the val or test part, so a score there would prove nothing; "
+            "start from another model, or keep its split (data.split_seed, data.fold)"
+        )
+    return seen
 
 
 def check_settings(config: DictConfig) -> None:
@@ -45,6 +70,11 @@ def check_settings(config: DictConfig) -> None:
         raise MedvisionError(
             f"monitor={monitor} does not exist{did_you_mean(name, known)}; "
             f"use val/ with one of {', '.join(known)}"
+        )
+    if config.trainer.devices not in (1, "auto", "1"):
+        raise MedvisionError(
+            f"trainer.devices={config.trainer.devices}: a run takes one device yet; "
+            "say trainer.devices=1, and start several runs for several devices"
         )
     wanted = str(config.trainer.accelerator)
     if wanted in ("gpu", "cuda") and not torch.cuda.is_available():

@@ -1,17 +1,19 @@
 """From a composed configuration to the net, the task and Lightning's own Trainer."""
 
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
 from medvision.callbacks.history import History
 from medvision.callbacks.progress import choose_progress
 from medvision.callbacks.replay import Replay
+from medvision.commands.board import open_board
 from medvision.commands.configuration import direction
 from medvision.commands.settings import choose_precision
 from medvision.data.datamodule import ImageDataModule
@@ -22,7 +24,8 @@ from medvision.tasks.supervised import Supervised
 def build_task(config: DictConfig, data: ImageDataModule, weights: str | None) -> Supervised:
     """Build the net for the data's classes and channels, and the task around it."""
     classes = data.ready.classes
-    balanced = config.model.class_weights == "balanced"
+    # Drawing classes equally often and weighting them too would correct the same thing twice.
+    balanced = config.model.class_weights == "balanced" and not config.data.balance
     node = OmegaConf.create(
         {k: v for k, v in config.model.items() if k not in ("net", "init", "normalise")}
     )
@@ -61,7 +64,7 @@ def build(description: dict[str, Any]) -> nn.Module:
     return net
 
 
-def build_trainer(run: Run, config: DictConfig) -> lightning.Trainer:
+def build_trainer(run: Run, config: DictConfig, resume: bool) -> lightning.Trainer:
     """Give Lightning's own Trainer the callbacks every run has and those the config lists."""
     bar = config.trainer.enable_progress_bar and is_interactive()
     chosen = [instantiate(c) for c in config.callbacks.values() if c is not None]
@@ -78,9 +81,19 @@ def build_trainer(run: Run, config: DictConfig) -> lightning.Trainer:
     ]  # fmt: skip
     precision = choose_precision(config.trainer.precision)
     settings = dict(config.trainer) | {"precision": precision, "enable_progress_bar": bar}
-    logger = TensorBoardLogger(run.folder, name="", version="tensorboard", default_hp_metric=False)
+    epochs = read_epochs(run.last_checkpoint) if resume else 0
     trainer: lightning.Trainer = instantiate(
-        settings, callbacks=callbacks, logger=logger, default_root_dir=str(run.folder),
-        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
-    )  # fmt: skip
+        settings,
+        callbacks=callbacks,
+        logger=open_board(run, epochs),
+        default_root_dir=str(run.folder),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
     return trainer
+
+
+def read_epochs(checkpoint: Path) -> int:
+    """Return how many epochs a checkpoint has behind it."""
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]) + 1

@@ -18,6 +18,9 @@ from medvision.errors import MedvisionError, did_you_mean
 
 LOWER_IS_BETTER = ("loss", "brier", "ece")
 FREE_MAPPINGS = ("data.columns.", "data.rename.", "data.source.")
+FLAGS_WITH_A_VALUE = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn",
+                      "--config-name", "-cp", "--config-path", "-i", "--info")  # fmt: skip
+REPEATS = ("seed", "experiment", "data", "data.fold", "data.split_seed", "data.manifest", "name")
 SEE_KEYS = "see all keys with: medvision train --cfg job"
 
 
@@ -31,6 +34,33 @@ def conf_folder() -> Path:
 def direction(monitor: str) -> str:
     """Tell whether a monitored metric is better when lower (`min`) or higher (`max`)."""
     return "min" if monitor.rpartition("/")[2] in LOWER_IS_BETTER else "max"
+
+
+def run_name(experiment: str, data: str) -> str:
+    """Name the folder of runs: the experiment, or other data that the default one is trained on."""
+    return data if experiment == "cnn_phantom" and data != "phantom" else experiment
+
+
+def part_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part Hydra's flags, which it takes only in front, from the overrides."""
+    flags, overrides, rest = [], [], iter(words)
+    for word in rest:
+        if word.startswith("-"):
+            flags += [word, *([next(rest, "")] if word in FLAGS_WITH_A_VALUE else [])]
+        else:
+            overrides.append(word)
+    return flags, overrides
+
+
+def searches(flags: Sequence[str], overrides: Sequence[str]) -> bool:
+    """Tell a sweep over hyper-parameters, which must not see the test part, from seeds and folds.
+
+    A sweep that says `test=` itself is taken at its word.
+    """
+    if not {"-m", "--multirun"} & set(flags) or any(o.startswith("test=") for o in overrides):
+        return False
+    swept = [word.partition("=")[0] for word in overrides if "," in word or "(" in word]
+    return any(key.lstrip("+") not in REPEATS and not key.startswith("hydra.") for key in swept)
 
 
 def quote(word: str) -> str:

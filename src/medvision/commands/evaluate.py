@@ -21,6 +21,8 @@ from medvision.evaluation.tables import print_table
 from medvision.model import Model, load_model
 from medvision.runs import Run, command_line, find_run, record_opening
 
+FOREIGN = "scored on rows of another manifest with a frozen model: nothing was fitted on them"
+
 
 def run(
     run: str,
@@ -47,6 +49,8 @@ def run(
     classes = Classes(model.classes, model.kind, model.negative, model.rename | rename)
     reader = Reader.from_contract(model.contract)
     samples = assemble_foreign(manifest, reader, classes, on_unreadable, split)
+    if place is None and split not in ("val", "test"):
+        raise MedvisionError(f"split={split}: a run is scored on its val or test part")
     if len(samples.rows(split)) == 0:
         raise MedvisionError(f"{manifest.path} has no rows of split={split}; name another split")
     if place is None:
@@ -77,7 +81,7 @@ def evaluate_foreign(
     Raises:
         MedvisionError: the rows show patients or images the model was trained or chosen on.
     """
-    stamps = check_overlap(model, manifest, samples, allow_overlap)
+    stamps = check_overlap(model, manifest, samples, part, allow_overlap)
     code = files.digest(manifest.digest, files.digest_file(run.model), part)[:8]
     folder = run.folder / "evaluations" / files.file_safe(f"{manifest.card.dataset}-{code}")
     model_digest = files.digest_file(run.model)
@@ -86,9 +90,10 @@ def evaluate_foreign(
         "manifest": manifest.digest, "model": model_digest, "stamps": stamps, "status": "done",
     })  # fmt: skip
     store_predictions(folder, model, samples, part)
-    metrics = derive_evidence(folder, model, stamps)
     if part == "test":
-        record_opening(run, model_digest)
+        record_opening(Run(folder), model_digest)
+    metrics = derive_evidence(folder, model, [FOREIGN, *stamps])
+    write_report(folder, metrics["stamps"])
     return metrics, folder
 
 
@@ -102,7 +107,10 @@ def store_predictions(folder: Path, model: Model, samples: Samples, part: str) -
 def derive_evidence(folder: Path, model: Model, stamps: Sequence[str] = ()) -> dict[str, Any]:
     """Write `metrics.json` and the figures of a folder from its stored predictions alone."""
     stored = read_stored(folder)
-    metrics = compute_metrics(stored, model, stamps)
+    metrics = compute_metrics(stored, model)
+    if stamps:
+        metrics["stamps"] = list(stamps)
+        metrics.get("val", {}).pop("fitted_on", None)
     files.write_json(folder / "metrics.json", metrics)
     shown = "test" if "test" in stored else "val"
     draw_plates(folder, stored[shown], metrics["confusion"][shown], model)
@@ -115,25 +123,22 @@ def read_stored(folder: Path) -> dict[str, pd.DataFrame]:
     return {path.stem: read_predictions(path) for path in paths}
 
 
-def compute_metrics(
-    stored: Mapping[str, pd.DataFrame], model: Model, stamps: Sequence[str] = ()
-) -> dict[str, Any]:
+def compute_metrics(stored: Mapping[str, pd.DataFrame], model: Model) -> dict[str, Any]:
     """Compute the content of `metrics.json`."""
-    metrics = build_metrics(
+    return build_metrics(
         stored, model.classes, model.kind, model.temperature, model.rule, model.threshold
     )
-    return metrics | ({"stamps": list(stamps)} if stamps else {})
 
 
 def check_overlap(
-    model: Model, manifest: Manifest, samples: Samples, allow_overlap: bool
+    model: Model, manifest: Manifest, samples: Samples, part: str, allow_overlap: bool
 ) -> list[str]:
     """Refuse rows the model has seen; return what every table must be stamped with."""
+    seen, key, rows = model.seen, manifest.card.key, samples.rows(part)
+    tested = samples.table["patient"].to_numpy()[rows]
+    patients, images = seen.meet(tested, [samples.digest[row] for row in rows], key)
     stamps = []
-    same_key = manifest.card.key is not None and manifest.card.key == model.seen.key
-    patients = set(samples.table["patient"]) & model.seen.patients if same_key else set()
-    images = set(samples.digest) & model.seen.images
-    if not same_key:
+    if key is None or key != seen.key:
         stamps.append("patients not checked: the manifest was not prepared with the model's key")
     if not patients and not images:
         return stamps

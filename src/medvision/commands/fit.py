@@ -3,6 +3,7 @@
 import signal
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,7 +16,13 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 import medvision.files as files
 from medvision.commands.board import show_in_tensorboard
-from medvision.commands.checks import check_monitor, check_parts, check_settings, find_weights
+from medvision.commands.checks import (
+    check_monitor,
+    check_parts,
+    check_pretraining,
+    check_settings,
+    find_weights,
+)
 from medvision.commands.compose import build_task, build_trainer, net_config
 from medvision.commands.evaluate import evaluate_parts
 from medvision.commands.infer import predict_logits
@@ -27,7 +34,7 @@ from medvision.evaluation.calibration import choose_thresholds, fit_temperature
 from medvision.evaluation.figures import draw_learning_curves, save_figure
 from medvision.evaluation.report import write_report
 from medvision.evaluation.tables import print_table
-from medvision.model import Model, Seen, save_model
+from medvision.model import Model, Seen, load_model, save_model
 from medvision.runs import (
     Run,
     claimed,
@@ -40,6 +47,23 @@ from medvision.runs import (
 from medvision.tasks.supervised import Supervised
 
 
+@dataclass(frozen=True)
+class Job:
+    """What one training is made of.
+
+    Attributes:
+        config: composed; `plain` is the same, resolved, as plain containers.
+        weights: the file to start from.
+        earlier: what the model behind that file has seen.
+    """
+
+    config: DictConfig
+    plain: dict[str, Any]
+    data: ImageDataModule
+    weights: str | None
+    earlier: Seen
+
+
 def train(config: DictConfig, overrides: list[str]) -> float:
     """Fit, calibrate and evaluate; return the best value of the monitor.
 
@@ -49,6 +73,30 @@ def train(config: DictConfig, overrides: list[str]) -> float:
         MedvisionError: a mistake in the configuration or the data, before the first batch.
     """
     start = time.perf_counter()
+    job = prepare_job(config)
+    identity = job.data.identity() + ([files.digest_file(job.weights)] if job.weights else [])
+    run = Run(files.runs_folder() / config.name / run_key(overrides, job.plain, identity))
+    with claimed(run):
+        state = settle(run, config.rerun)
+        if state == "done":
+            return answer(run, job)
+        begin(run, job, state)
+        try:
+            objective = learn(run, job, state)
+            conclude(run, job)
+        except BaseException as error:
+            # What a full disk or a person stopped resumes; what failed starts anew.
+            stopped = isinstance(error.__cause__ or error, KeyboardInterrupt | OSError)
+            with suppress(MedvisionError):
+                run.note(status="interrupted" if stopped else "failed", reason=str(error)[:2000])
+            raise
+        run.note(status="done", finished=files.today(), **cost(start))
+        print(f"report: {write_report(run.folder)}")
+    return objective
+
+
+def prepare_job(config: DictConfig) -> Job:
+    """Set the machine and the data up, and refuse whatever cannot work."""
     check_settings(config)
     quieten()
     set_allocator(config.allocator)
@@ -56,77 +104,63 @@ def train(config: DictConfig, overrides: list[str]) -> float:
         torch.set_num_threads(config.threads)
     weights = find_weights(config.model.weights)
     data: ImageDataModule = instantiate(config.data)
-    digests = data.digests() + ([files.digest_file(weights)] if weights else [])
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    run = Run(files.runs_folder() / config.name / run_key(overrides, plain, digests))
-    with claimed(run):
-        state = settle(run, config.rerun)
-        if state == "done":
-            return answer(run, config.test)
-        run.note(**describe_process(config.seed), status="running", monitor=config.monitor)
-        try:
-            return fit(run, config, plain, data, weights, state, start)
-        except BaseException as error:
-            # What a full disk or a person stopped resumes; what failed starts anew.
-            stopped = isinstance(error.__cause__ or error, KeyboardInterrupt | OSError)
-            with suppress(MedvisionError):
-                run.note(status="interrupted" if stopped else "failed", reason=str(error)[:2000])
-            raise
-
-
-def fit(
-    run: Run,
-    config: DictConfig,
-    plain: dict[str, Any],
-    data: ImageDataModule,
-    weights: str | None,
-    state: Literal["new", "resume"],
-    start: float,
-) -> float:
-    """The story of a run, from the split to the evidence."""
     data.setup()
     check_monitor(config.monitor, data)
     check_parts(config, data)
-    write_inputs(run, config, data)
-    lightning.seed_everything(config.seed, verbose=False)
-    task = build_task(config, data, weights)
-    draw_preview(data, run.folder / "figures" / "preview.png")
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    return Job(config, plain, data, weights, check_pretraining(weights, data))
 
-    trainer = build_trainer(run, config)
+
+def begin(run: Run, job: Job, state: Literal["new", "resume"]) -> None:
+    """Write down what goes in before anything comes out."""
+    samples, audit, card = job.data.ready, job.data.audit, job.data.card
+    assert audit is not None
+    assert card is not None
+    process = describe_process(job.config.seed)
+    if state == "resume":
+        run.note(status="running", resumed=[*run.record.get("resumed", []), process])
+        return
+    seen = {part: dict(zip(("patients", "images"), samples.seen(part), strict=True))
+            for part in ("train", "val")}  # fmt: skip
+    run.note(
+        **process, status="running", monitor=job.config.monitor, manifest=job.data.identity(),
+        seen=seen, key=card.key, classes=samples.classes.names,
+    )  # fmt: skip
+    files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
+    files.write_text(run.manifest, samples.table.to_csv(index=False))
+    files.write_json(run.folder / "card.json", card.to_json())
+    files.write_json(run.folder / "audit.json", audit.to_json())
+    draw_preview(job.data, run.folder / "figures" / "preview.png")
+    for note in audit.notes:
+        print(f"note: {note}")
+
+
+def learn(run: Run, job: Job, state: Literal["new", "resume"]) -> float:
+    """Fit, pick the best epoch, calibrate, and freeze it all into `model.pt`."""
+    config = job.config
+    lightning.seed_everything(config.seed, verbose=False)
+    task = build_task(config, job.data, job.weights)
+    trainer = build_trainer(run, config, resume=state == "resume")
     print(f"{'resuming' if state == 'resume' else 'training'} in {run.folder}", flush=True)
-    fit_until_done(trainer, task, data, run.last_checkpoint if state == "resume" else None)
+    fit_until_done(trainer, task, job.data, run.last_checkpoint if state == "resume" else None)
     objective = best_score(trainer, config.monitor)
     best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
-    model = calibrate(task, config, plain, data)
-    digest = save_model(model, run.model)
+    digest = save_model(calibrate(task, job), run.model)
     run.note(
         objective=objective, best_epoch=best["epoch"], epochs=trainer.current_epoch, model=digest,
         checkpoints={p.stem: files.digest_file(p) for p in run.checkpoints},
     )  # fmt: skip
-    parts = ["val", "test"] if config.test else ["val"]
-    metrics = evaluate_parts(run, model, data.ready, parts)
-    draw_history(run, config.monitor)
-    show_in_tensorboard(run, trainer, plain, metrics)
-    print_table(metrics)
-    run.note(status="done", finished=files.today(), **cost(start))
-    write_report(run.folder)
-    print(f"next: medvision report run={run.folder.parent.name}/{run.folder.name}")
     return objective
 
 
-def write_inputs(run: Run, config: DictConfig, data: ImageDataModule) -> None:
-    """Write down what goes in before anything comes out."""
-    samples = data.ready
-    assert data.audit is not None
-    assert data.card is not None
-    files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    files.write_text(run.manifest, samples.table.to_csv(index=False))
-    files.write_json(run.folder / "card.json", data.card.to_json())
-    files.write_json(run.folder / "audit.json", data.audit.to_json())
-    seen = {part: dict(zip(("patients", "images"), samples.seen(part), strict=True))
-            for part in ("train", "val")}  # fmt: skip
-    run.note(manifest=data.digests(), seen=seen, key=data.card.key, classes=samples.classes.names)
+def conclude(run: Run, job: Job) -> None:
+    """Evaluate the finished model, and show what came out in the terminal and in TensorBoard."""
+    parts = ["val", "test"] if job.config.test else ["val"]
+    metrics = evaluate_parts(run, load_model(run.model), job.data.ready, parts)
+    draw_history(run, job.config.monitor)
+    show_in_tensorboard(run, job.plain, metrics)
+    print_table(metrics)
 
 
 def fit_until_done(
@@ -156,14 +190,11 @@ def best_score(trainer: lightning.Trainer, monitor: str) -> float:
     return float(score)
 
 
-def calibrate(
-    task: Supervised, config: DictConfig, plain: dict[str, Any], data: ImageDataModule
-) -> Model:
+def calibrate(task: Supervised, job: Job) -> Model:
     """Freeze temperature and operating point on the val part; return the finished model."""
-    samples, card = data.ready, data.card
+    config, data, samples, card = job.config, job.data, job.data.ready, job.data.card
     assert card is not None
-    train_patients, train_images = samples.seen("train")
-    val_patients, val_images = samples.seen("val")
+    seen = Seen(*samples.seen("train"), *samples.seen("val"), key=card.key)
     model = Model(
         net=task.net.eval(),
         config=net_config(config, data, trained=True),
@@ -173,10 +204,10 @@ def calibrate(
         rename=dict(samples.classes.rename),
         negative=samples.classes.negative,
         rule=config.operating_point,
-        augment=plain["augment"],
+        augment=job.plain["augment"],
         tta=config.tta,
         seed=config.seed,
-        seen=Seen(train_patients, val_patients, train_images, val_images, card.key),
+        seen=seen.join(job.earlier),
     )
     rows = samples.rows("val")
     logits, label = predict_logits(model, samples, rows).numpy(), samples.label[rows]
@@ -193,12 +224,15 @@ def draw_history(run: Run, monitor: str) -> None:
     save_figure(figure, run.folder / "figures" / "learning_curves.png")
 
 
-def answer(run: Run, test: bool) -> float:
-    """Answer for a finished run, saying whether the code has changed since."""
+def answer(run: Run, job: Job) -> float:
+    """Answer for a finished run; open its test part if that is asked for and was not done."""
     record = run.record
     changed = record["code"]["digest"] != describe_code()["digest"]
     print(f"finished already: {run.folder}" + (
         " (the code has changed since; rerun=true does it again)" if changed else ""))  # fmt: skip
-    if test and not run.predictions("test").exists():
-        print(f"its test part is unopened; medvision evaluate run={run.folder} opens it")
+    if job.config.test and not run.predictions("test").exists():
+        conclude(run, job)
+        print(f"report: {write_report(run.folder)}")
+    elif not (run.folder / "report.html").exists():  # a full disk refused this last file
+        print(f"report: {write_report(run.folder)}")
     return float(record["objective"])

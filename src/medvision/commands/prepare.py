@@ -43,7 +43,7 @@ def run(
 
 def print_card(prepared: Prepared) -> None:
     """Print images, patients and classes by split, sizes, copies and problems."""
-    console = Console()
+    console = Console(markup=False, highlight=False)
     table, card = prepared.table, prepared.card
     split = table["split"] if "split" in table else pd.Series("", index=table.index)
     label = table["label"] if "label" in table else pd.Series("", index=table.index)

@@ -12,7 +12,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from medvision.commands.configuration import conf_folder, direction, explain, quote
+from medvision.commands.configuration import (
+    conf_folder,
+    direction,
+    explain,
+    part_flags,
+    quote,
+    run_name,
+    searches,
+)
 from medvision.errors import MedvisionError
 
 
@@ -24,9 +32,12 @@ def launch(words: Sequence[str]) -> int:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of composition reach us whole
     OmegaConf.register_new_resolver("direction", direction, replace=True)
-    # Hydra takes -m only in front of the overrides.
-    ordered = sorted(words, key=lambda word: word not in ("-m", "--multirun"))
-    sys.argv = ["medvision train", *(quote(word) for word in ordered)]
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    flags, overrides = part_flags(words)
+    if searches(flags, overrides):
+        overrides.append("test=false")
+        print("note: a sweep over hyper-parameters leaves the test part closed (test=false)")
+    sys.argv = ["medvision train", *flags, *(quote(word) for word in overrides)]
     failures: list[BaseException] = []
 
     @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")

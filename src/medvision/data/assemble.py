@@ -51,6 +51,9 @@ def assemble(data: ImageDataModule) -> tuple[Samples, Audit, Card]:
     for number, place in enumerate(data.extra, start=1):
         extra = read_manifest(files.find_input(place))
         rows, store = _decoded(extra, data.reader, data.on_unreadable, data.workers)
+        rows = rows[rows["split"].isin(("", "train"))]  # its own val and test stay unseen
+        if extra.card.key is None or extra.card.key != own.card.key:
+            audit.notes.append(f"patients of {place} not checked: prepared with another key")
         _refuse_known(rows, store, kept, seen[0], place)
         _refuse_sizes(store, stores[0], place)
         tables.append(rows.assign(split="train", group=-number))

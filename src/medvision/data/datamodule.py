@@ -104,11 +104,12 @@ class ImageDataModule(LightningDataModule):
         if self.manifest is None:
             self.manifest = str(prepare_once(self.source or {}))
 
-    def digests(self) -> list[str]:
-        """Return the digests of all manifests, in order: part of a run's identity."""
-        self.prepare_data()
-        own = read_manifest(files.find_input(str(self.manifest)), self.columns)
-        return [own.digest, *(read_manifest(files.find_input(path)).digest for path in self.extra)]
+    def identity(self) -> list[str]:
+        """Return digests of all manifests and of all pixels: what a run's name depends on."""
+        places = [str(self.manifest), *self.extra]
+        columns = [self.columns, *[None] * len(self.extra)]
+        read = [read_manifest(files.find_input(p), c) for p, c in zip(places, columns, strict=True)]
+        return [*(manifest.digest for manifest in read), files.digest(*self.ready.digest)]
 
     def setup(self, stage: str | None = None) -> None:
         """Read, check, split, decode; a second call changes nothing."""
@@ -131,11 +132,16 @@ class ImageDataModule(LightningDataModule):
         return np.bincount(label[label >= 0], minlength=len(self.ready.classes.names))
 
     def class_weights(self) -> Tensor:
-        """Return inverse-frequency weights of the training part, float32 `[K]`, mean 1.
+        """Return weights of the classes in the training part, float32 `[K]`.
 
-        A class without training rows weighs 1, and the mean of the others is 1.
+        Inverse frequency, mean 1, a class without rows weighing 1; for multi-label, negatives over
+        positives, which is what weights the positive side of each class.
         """
         counts = self.class_counts()
+        if self.ready.label.ndim == 2:
+            absent = len(self.train_rows()) - counts
+            odds = np.where(counts > 0, absent / np.maximum(counts, 1), 1.0)
+            return torch.tensor(np.maximum(odds, 1e-3), dtype=torch.float32)
         weights = 1 / np.maximum(counts, 1)
         weights = np.where(counts > 0, weights / weights[counts > 0].mean(), 1.0)
         return torch.tensor(weights, dtype=torch.float32)

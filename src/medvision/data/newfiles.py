@@ -3,17 +3,14 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydicom import dcmread
 
-from medvision.data.arrays import SUFFIXES as ARRAYS
-from medvision.data.arrays import ArrayFile
+from medvision.data.listing import count_frames, list_images
 from medvision.data.rows import normalise
 from medvision.data.sheet import COLUMNS, choose_columns, read_sheet, tell
-from medvision.data.sources.folder import SUFFIXES, list_files
 from medvision.errors import MedvisionError, collect
 
 TABLES = (".csv", ".tsv")
@@ -46,25 +43,8 @@ def find_images(source: Path, columns: Mapping[str, Any]) -> NewImages:
         raise MedvisionError(f"columns.… is for an input=FILE.csv, and {source} is none")
     if not source.is_dir():
         return NewImages(source.parent, list_frames(source.parent, [source.name]))
-    listed = sorted(list_files(source))
-    names = [name for name in listed if is_image(name)]
-    others = len(listed) - len(names)
-    if not names:
-        raise MedvisionError(
-            f"no image was found in {source} ({others} other files); "
-            f"images are told by their endings: {' '.join(SUFFIXES)}"
-        )
-    odd = [ascii(name) for name in names if name != name.encode(errors="replace").decode()]
-    if odd:
-        raise collect("file names that are not UTF-8", odd, "Rename these files")
+    names, others = list_images(source)
     return NewImages(source, list_frames(source, names), others)
-
-
-def is_image(name: str) -> bool:
-    """Tell images by their endings; hidden files are none, whatever they end in."""
-    path = PurePosixPath(name)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
 
 
 def read_table(path: Path, columns: Mapping[str, Any]) -> NewImages:
@@ -92,16 +72,3 @@ def list_frames(folder: Path, names: Sequence[str]) -> pd.DataFrame:
         counts = list(pool.map(count_frames, [folder / name for name in names]))
     rows = [(name, frame) for name, n in zip(names, counts, strict=True) for frame in range(n)]
     return pd.DataFrame(rows, columns=["path", "frame"])
-
-
-def count_frames(path: Path) -> int:
-    """Count the images of an array or DICOM file; what is empty or broken is one, told later."""
-    try:
-        if path.suffix.lower() in ARRAYS:
-            return len(ArrayFile(path)) or 1
-        if path.suffix.lower() == ".dcm":
-            header = dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
-            return int(header.get("NumberOfFrames") or 1)
-    except Exception:  # a damaged file may raise anything; decoding it says what it is
-        return 1
-    return 1

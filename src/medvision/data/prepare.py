@@ -19,16 +19,18 @@ from rich.progress import track
 import medvision.files as files
 from medvision.data.audit import patient_keys
 from medvision.data.groups import connect
+from medvision.data.listing import list_files
 from medvision.data.manifest import CARD, MANIFEST, Card, write_manifest
 from medvision.data.patients import fingerprint, pseudonym, user_key
 from medvision.data.readers import decode, pixel_digest
-from medvision.data.sources.folder import find_folder, list_files
+from medvision.data.sources.folder import find_folder
 from medvision.data.sources.found import Found
 from medvision.data.sources.medmnist import find_medmnist
 from medvision.data.sources.phantom import make_phantom
 from medvision.data.sources.table import find_table
 from medvision.errors import MedvisionError, collect, did_you_mean
 
+FORMAT = 1  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
 SOURCES = ("phantom", "folder", "table", "medmnist")
 
 
@@ -151,7 +153,7 @@ def prepare_once(source: Mapping[str, Any]) -> Path:
         described["input"] = files.find_input(described["input"])
     words = [f"{k}={v}" for k, v in sorted(described.items())]
     state = _state_of(described.get("input"))
-    code = files.digest(name, *words, state, fingerprint(user_key()))[:8]
+    code = files.digest(str(FORMAT), name, *words, state, fingerprint(user_key()))[:8]
     output = files.cache_folder() / "prepared" / f"{name}-{code}"
     with files.locked(output.with_name(output.name + ".lock")):
         if not (output / "manifest.csv").exists():

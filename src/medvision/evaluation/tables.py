@@ -102,7 +102,7 @@ def _scores(metrics: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def _notes(metrics: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    notes = ["In brackets: 95 % bootstrap intervals over patients."]
+    notes = [*metrics.get("stamps", ()), "In brackets: 95 % bootstrap intervals over patients."]
     counted = {
         part: {name: s["classes"] for name, s in held.items() if "classes" in s}
         for part, held in scores.items()

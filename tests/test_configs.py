@@ -1,0 +1,158 @@
+"""Every file under conf/ composes with every experiment, fits the code and takes a step."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytorch_lightning as lightning
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
+
+from medvision.commands.checks import check_settings
+from medvision.commands.compose import build_task
+from medvision.commands.configuration import conf_folder, direction
+from medvision.nets.build import build_net
+
+CONF = conf_folder()
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+FILES = {group: sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in GROUPS}
+EXPERIMENTS = FILES["experiment"]
+CHOICES = [(group, name) for group in GROUPS if group != "experiment" for name in FILES[group]]
+CONSUMED = {
+    "medvision.tasks.classification.Classifier": set(inspect.signature(build_net).parameters)
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra_here():
+    OmegaConf.register_new_resolver("direction", direction, replace=True)
+
+
+@pytest.fixture
+def composed():
+    """`composed("model=keras_cnn")` → the configuration."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield lambda *words: compose("train", ["name=tested", *words])
+
+
+def nodes(config: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping with a `_target_`, with its dotted place."""
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield place, config
+        for key, value in config.items():
+            yield from nodes(value, f"{place}.{key}".strip("."))
+
+
+def arguments_of(target: str) -> set[str] | None:
+    """The keyword arguments of a function or class, `**others` followed; None = any."""
+    built = get_object(target)
+    chain = [c for c in built.__mro__ if "__init__" in vars(c)] if inspect.isclass(built) else []
+    known: set[str] = set()
+    for step in chain or [built]:
+        parameters = inspect.signature(step).parameters.values()
+        known |= {p.name for p in parameters}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return known
+    return None
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_file_composes_with_every_experiment(experiment, composed):
+    groups = [group for group in GROUPS if group != "experiment"]
+    for n in range(max(len(FILES[group]) for group in groups)):  # one file of each group at a time
+        words = [f"{group}={FILES[group][n % len(FILES[group])]}" for group in groups]
+        config = composed(f"experiment={experiment}", *words)
+        plain = OmegaConf.to_container(config, resolve=True)
+        assert plain["data"]["augment"] == plain["augment"], words
+        assert set(plain) >= {"seed", "monitor", "test", "data", "model", "trainer", "callbacks"}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_passes_the_first_checks(experiment, composed, tmp_path):
+    check_settings(composed(f"experiment={experiment}"))
+
+
+@pytest.mark.parametrize(("group", "name"), [*CHOICES, *(("experiment", e) for e in EXPERIMENTS)])
+def test_every_key_is_an_argument_of_its_target(group, name, composed):
+    plain = OmegaConf.to_container(composed(f"{group}={name}"), resolve=True)
+    found = dict(nodes(plain))
+    assert {"data", "data.reader", "augment", "model", "model.net", "trainer"} <= set(found)
+    for place, node in found.items():
+        known = arguments_of(node["_target_"])
+        keys = {key for key in node if not key.startswith("_")} - CONSUMED.get(
+            node["_target_"], set()
+        )
+        assert known is None or keys <= known, (place, keys - known)
+
+
+def test_a_key_that_is_no_argument_is_noticed():
+    assert "no_such_key" not in (arguments_of("medvision.tasks.classification.Classifier") or set())
+    assert "frozen_epochs" in (arguments_of("medvision.tasks.classification.Classifier") or set())
+
+
+def tiny_data(phantom, experiment="random_labels"):
+    return (
+        f"experiment={experiment}", f"data.manifest='{phantom}'", "data.source=null",
+        "data.classes=null", "data.reader.window=[-100,200]", "data.batch_size=8",
+        "data.workers=1", "model.weights=null", "trainer=debug",
+    )  # fmt: skip
+
+
+def take_step(config, folder):
+    """Build all parts and take one step; return how far the weights moved."""
+    lightning.seed_everything(0, verbose=False)
+    data = instantiate(config.data)
+    data.setup()
+    task = build_task(config, data, None)
+    before = {name: value.clone() for name, value in task.net.named_parameters()}
+    trainer = lightning.Trainer(
+        max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=1, num_sanity_val_steps=0,
+        default_root_dir=folder, accelerator="cpu", use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(task, data)
+    assert trainer.global_step == 1
+    assert all(torch.isfinite(value).all() for value in task.net.parameters())
+    return {n for n, value in task.net.named_parameters() if not torch.equal(value, before[n])}
+
+
+@pytest.mark.parametrize("augment", FILES["augment"])
+def test_every_augment_takes_a_step(augment, composed, phantom, tmp_path):
+    words = (*tiny_data(phantom), f"augment={augment}", "model.net.widths=[4,8]")
+    assert take_step(composed(*words, "data.reader.size=[32,32]"), tmp_path)
+
+
+@pytest.mark.parametrize("model", FILES["model"])
+def test_every_model_takes_a_step(model, composed, phantom, tmp_path):
+    words = [f"model={model}", "data.reader.channels=3", "data.reader.size=[64,64]"]
+    plain = tiny_data(phantom, "cnn_pneumoniamnist")
+    assert take_step(composed(*plain, *words, "data.columns=null"), tmp_path)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_takes_a_step(experiment, composed, phantom, tmp_path):
+    config = composed(*tiny_data(phantom, experiment), "data.reader.size=[64,64]")
+    moved = take_step(config, tmp_path)
+    body = [name for name in moved if not name.startswith(("head", "classifier", "fc"))]
+    assert moved
+    assert bool(body) == (config.model.frozen_epochs == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_runs_from_end_to_end(experiment, phantom, apart, medvision):
+    words = [word.replace("'", "") for word in tiny_data(phantom, experiment)]
+    done = medvision("train", *words, "data.reader.size=[64,64]")
+    assert done.status == 0, done.err
+    assert len(list(apart.glob(f"{experiment}/*/report.html"))) == 1
+
+
+def test_debug_takes_two_batches_through_every_step(composed):
+    trainer = composed("trainer=debug").trainer
+    assert (trainer.max_steps, trainer.limit_train_batches, trainer.limit_val_batches) == (2, 2, 2)
