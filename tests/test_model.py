@@ -1,5 +1,4 @@
 import errno
-import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ from hydra.utils import instantiate
 
 import medvision.files as files
 from medvision.errors import MedvisionError
-from medvision.model import Model, Seen, decisions, load_model, read_model_file, save_model
+from medvision.model import Model, Seen, load_model, read_model_file, save_model
 
 CONFIG = {
     "_target_": "medvision.nets.build.build_net",
@@ -103,29 +102,6 @@ def test_torch_tells_a_full_disk_as_the_system_does():
     """What `save_model` relies on: given a path, torch raises a RuntimeError of its own."""
     with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("wb") as stream:
         torch.save({"a": torch.zeros(10**5)}, stream)
-
-
-def test_temperature_divides_the_logits():
-    logits = torch.tensor([[0.0, 2.0]])
-    cold, warm = model(temperature=1.0).probs(logits), model(temperature=2.0).probs(logits)
-    assert cold[0, 1].item() == pytest.approx(1 / (1 + math.exp(-2)))
-    assert warm[0, 1].item() == pytest.approx(1 / (1 + math.exp(-1)))
-    assert warm.dtype == torch.float64
-    several = model(temperature=2.0, kind="multilabel").probs(logits)
-    assert several[0].tolist() == pytest.approx([0.5, 1 / (1 + math.exp(-1))])
-
-
-def test_decisions_follow_kind_and_threshold():
-    probs = torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]], dtype=torch.float64)
-    assert model(threshold=0.3).preds(probs).tolist() == [0, 1, 1]
-    assert model(threshold=None).preds(probs).tolist() == [0, 0, 1]
-    likely = model(kind="multiclass", threshold=None)
-    assert likely.preds(probs).tolist() == [0, 0, 1]
-    several = model(kind="multilabel", threshold=[0.8, 0.2], classes=["a", "b"])
-    assert several.preds(probs).tolist() == [[1, 0], [0, 1], [0, 1]]
-    assert decisions(several, several.preds(probs)) == ["a", "b", "b"]
-    assert decisions(several, torch.tensor([[1, 1], [0, 0]])) == ["a|b", ""]
-    assert decisions(likely, torch.tensor([1, 0])) == ["肺炎", "sick"]
 
 
 def test_patients_and_images_of_train_and_val_were_seen():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import medvision.files as files
 from medvision.errors import MedvisionError
@@ -33,15 +33,16 @@ class Seen:
     key: str | None = None  # fingerprint of the key behind the pseudonyms; None: ids as given
 
     def meet(
-        self, patients: Iterable[str], images: Iterable[str], key: str | None
+        self, patients: Iterable[str], images: Iterable[str], key: str | None, train: bool = False
     ) -> tuple[set[str], set[str]]:
-        """Return which of these patients and images were seen.
+        """Return which of these patients and images were seen, or met in training alone.
 
         Pseudonyms made with another key, or ids as given, cannot be compared: images always can.
         """
         comparable = key is not None and key == self.key
-        known = {*self.train_patients, *self.val_patients} if comparable else set()
-        return known & set(patients), {*self.train_images, *self.val_images} & set(images)
+        known = {*self.train_patients, *([] if train else self.val_patients)}
+        shown = {*self.train_images, *([] if train else self.val_images)}
+        return (known if comparable else set()) & set(patients), shown & set(images)
 
     def join(self, earlier: "Seen") -> "Seen":
         """Add what the model this one started from has seen."""
@@ -84,20 +85,6 @@ class Model:
     tta: int = 0
     seed: int = 0
     seen: Seen = field(default_factory=Seen)
-
-    def probs(self, logits: Tensor) -> Tensor:
-        """Turn logits `[B,K]` into calibrated probabilities `[B,K]` in 0..1."""
-        scaled = logits.double() / self.temperature
-        return scaled.sigmoid() if self.kind == "multilabel" else scaled.softmax(dim=1)
-
-    def preds(self, probs: Tensor) -> Tensor:
-        """Decide: class index `[B]`; for multi-label 0/1 `[B,K]`."""
-        if self.kind == "multilabel":
-            return (probs >= torch.as_tensor(self.threshold, dtype=probs.dtype)).long()
-        if self.kind == "binary" and self.threshold is not None:
-            assert isinstance(self.threshold, float)
-            return (probs[:, 1] >= self.threshold).long()
-        return probs.argmax(dim=1)
 
 
 def save_model(model: Model, path: Path) -> str:
@@ -157,11 +144,3 @@ def load_model(path: Path) -> Model:
         seen=Seen(**content["seen"]),
         **{name: content[name] for name in PLAIN},
     )
-
-
-def decisions(model: Model, preds: Tensor) -> list[str]:
-    """Name the classes decided for; several of a multi-label model are joined by `|`."""
-    if model.kind == "multilabel":
-        return ["|".join(c for c, on in zip(model.classes, row, strict=True) if on)
-                for row in preds.tolist()]  # fmt: skip
-    return [model.classes[k] for k in preds.tolist()]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medvision.data.classes import Classes
-from medvision.data.samples import Samples, as_image, describe_part
+from medvision.data.samples import Samples, as_image
 from medvision.data.store import Store
 
 
@@ -104,9 +104,3 @@ def test_facts_of_several_labels_come_back_as_they_were():
     made = samples(("a|b", "none", "b", "", "a"), kind="multilabel")
     assert made.facts_for(range(5))["label"].tolist() == ["a|b", "-", "b", "", "a"]
     assert np.isnan(made.label[3]).all()
-
-
-def test_a_part_is_described_by_images_patients_and_classes():
-    made = samples(split=["val", "val", "val", "train", "train"])
-    told = describe_part(made, "val")
-    assert told == {"images": 3, "patients": 2, "per_class": {"a": 2, "b": 1}}

@@ -7,6 +7,7 @@ from scipy.stats import norm
 from sklearn import metrics as sk
 
 from medvision.evaluation.intervals import (
+    WeightedScores,
     bootstrap,
     bootstrap_classes,
     interval,
@@ -14,12 +15,16 @@ from medvision.evaluation.intervals import (
     pr_band,
     resample_patients,
     roc_band,
-    weighted_scores,
 )
 from medvision.evaluation.metrics import METRICS, score
 
 N, K = 300, 3
 KINDS = ["binary", "multiclass", "multilabel"]
+
+
+def weighted_scores(probs, label, kind, weights, threshold=None):
+    scores = WeightedScores(probs, label, kind, threshold).score(np.asarray(weights, np.float64))
+    return {name: score for name, score in scores.items() if "/" not in name}
 
 
 def simulate(kind, seed=0, n=N):

@@ -43,15 +43,18 @@ def check_pretraining(weights: str | None, data: ImageDataModule) -> Seen:
         return Seen()
     samples, key = data.ready, data.card.key if data.card else None
     seen = Seen(**read_model_file(Path(weights))["seen"])
-    held = samples.table["split"].isin(("val", "test")).to_numpy()
-    images = [d for d, out in zip(samples.digest, held, strict=True) if out]
-    patients, shared = seen.meet(samples.table["patient"][held], images, key)
-    if patients or shared:
-        raise MedvisionError(
-            f"model.weights={weights} was trained or chosen on {len(patients)} patients and "
-            f"{len(shared)} images of the val or test part, so a score there would prove nothing; "
-            "start from another model, or keep its split (data.split_seed, data.fold)"
-        )
+    for part in ("val", "test"):
+        rows = samples.rows(part)
+        patients = samples.table["patient"].to_numpy()[rows]
+        images = [samples.digest[row] for row in rows]
+        # On the same split the earlier val part may choose once more; nothing may meet test.
+        met, shared = seen.meet(patients, images, key, train=part == "val")
+        if met or shared:
+            raise MedvisionError(
+                f"model.weights={weights} has seen {len(met)} patients and {len(shared)} images of "
+                f"the {part} part, so a score there would prove nothing; start from another model, "
+                "or keep its split (data.split_seed, data.fold)"
+            )
     return seen
 
 

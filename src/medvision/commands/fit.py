@@ -30,7 +30,7 @@ from medvision.commands.preview import draw_preview
 from medvision.commands.settings import quieten, set_allocator
 from medvision.data.datamodule import ImageDataModule
 from medvision.errors import MedvisionError
-from medvision.evaluation.calibration import choose_thresholds, fit_temperature
+from medvision.evaluation.calibration import apply_temperature, choose_thresholds, fit_temperature
 from medvision.evaluation.figures import draw_learning_curves, save_figure
 from medvision.evaluation.report import write_report
 from medvision.evaluation.tables import print_table
@@ -212,7 +212,7 @@ def calibrate(task: Supervised, job: Job) -> Model:
     rows = samples.rows("val")
     logits, label = predict_logits(model, samples, rows).numpy(), samples.label[rows]
     model.temperature = fit_temperature(logits, label, model.kind)
-    probs = model.probs(torch.from_numpy(logits)).numpy()
+    probs = apply_temperature(logits, model.temperature, model.kind)
     model.threshold = choose_thresholds(probs, label, model.kind, model.rule)
     return model
 

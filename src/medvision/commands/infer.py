@@ -13,7 +13,9 @@ from torch import Tensor
 from medvision.augment import device as augment_on_device
 from medvision.augment.draw import Augment
 from medvision.data.samples import Samples
-from medvision.model import Model, decisions
+from medvision.evaluation.calibration import apply_temperature
+from medvision.evaluation.evidence import decide_labels
+from medvision.model import Model
 
 BATCH = 128
 
@@ -56,10 +58,10 @@ def run_net(model: Model, images: Iterable[Tensor], keys: np.ndarray, task: str)
 
 def tabulate(model: Model, facts: pd.DataFrame, logits: Tensor) -> pd.DataFrame:
     """Put logits, calibrated probabilities and decisions beside the facts of their rows."""
-    probs = model.probs(logits)
     table = facts.reset_index(drop=True)
+    probs = apply_temperature(logits.numpy(), model.temperature, model.kind)
     for k, name in enumerate(model.classes):
         table[f"logit_{name}"] = logits[:, k].double().numpy()
     for k, name in enumerate(model.classes):
-        table[f"prob_{name}"] = probs[:, k].numpy()
-    return table.assign(pred=decisions(model, model.preds(probs)))
+        table[f"prob_{name}"] = probs[:, k]
+    return table.assign(pred=decide_labels(probs, model.classes, model.kind, model.threshold))

@@ -9,10 +9,8 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 import medvision.files as files
 from medvision.commands.infer import BATCH, run_net
@@ -20,8 +18,9 @@ from medvision.data.newfiles import NewImages, find_images
 from medvision.data.readers import Reader
 from medvision.data.streaming import read_batches, refuse_unreadable
 from medvision.errors import MedvisionError, collect
-from medvision.evaluation.evidence import write_predictions
-from medvision.model import Model, decisions, load_model
+from medvision.evaluation.calibration import apply_temperature
+from medvision.evaluation.evidence import decide_labels, write_predictions
+from medvision.model import Model, load_model
 from medvision.runs import find_run
 
 DISCLAIMER = "research software, not a medical device"
@@ -122,10 +121,11 @@ def predict(members: Sequence[Model], images: NewImages, *, stop: bool) -> pd.Da
         task = "predicting" if len(members) == 1 else f"predicting {number} of {len(members)}"
         reader = Reader.from_contract(model.contract)
         batches = read_batches(paths, frames, reader, BATCH, reasons, stop)
-        parts.append(model.probs(run_net(model, batches, rows, task)))
+        logits = run_net(model, batches, rows, task).numpy()
+        parts.append(apply_temperature(logits, model.temperature, model.kind))
     if len(reasons) == len(table):
         raise refuse_unreadable(reasons, len(table), "Give files that can be read")
-    probs = torch.stack(parts).mean(dim=0)[torch.from_numpy(np.argsort(rows))]
+    probs = np.mean(parts, axis=0)[np.argsort(rows)]
     return lay_out(join(members), table, probs, {int(rows[k]): v for k, v in reasons.items()})
 
 
@@ -138,7 +138,7 @@ def join(members: Sequence[Model]) -> Model:
 
 
 def lay_out(
-    model: Model, images: pd.DataFrame, probs: Tensor, reasons: Mapping[int, str]
+    model: Model, images: pd.DataFrame, probs: np.ndarray, reasons: Mapping[int, str]
 ) -> pd.DataFrame:
     """Put probabilities `[N,K]`, decisions and status beside the images; unreadable ones get none.
 
@@ -150,8 +150,8 @@ def lay_out(
     """
     table = images.copy()
     for k, name in enumerate(model.classes):
-        table[f"prob_{name}"] = probs[:, k].numpy()
-    table["pred"] = decisions(model, model.preds(probs))
+        table[f"prob_{name}"] = probs[:, k]
+    table["pred"] = decide_labels(probs, model.classes, model.kind, model.threshold)
     table["status"] = [reasons.get(row, "ok") for row in range(len(table))]
     unread = table["status"] != "ok"
     table.loc[unread, [f"prob_{name}" for name in model.classes]] = np.nan

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,13 +84,3 @@ def as_image(pixels: Tensor) -> Tensor:
     """
     top = 255.0 if pixels.dtype == torch.uint8 else 65535.0
     return pixels.permute(0, 3, 1, 2).float().div_(top)
-
-
-def describe_part(samples: Samples, part: str) -> dict[str, Any]:
-    """Count images, patients and rows a class of one part."""
-    table = samples.table[samples.table["split"] == part]
-    return {
-        "images": len(table),
-        "patients": int(table.groupby(["dataset", "patient"]).ngroups),
-        "per_class": table["label"].value_counts().sort_index().to_dict(),
-    }

@@ -140,19 +140,6 @@ def _chunks(R: int, N: int) -> Iterator[slice]:
     return (slice(start, min(R, start + step)) for start in range(0, R, step))
 
 
-def weighted_scores(
-    probs: ArrayLike, label: ArrayLike, kind: Kind, weights: ArrayLike, threshold: Threshold = None
-) -> dict[str, Floats]:
-    """Score rows under each of R weightings `[R,N]`, nan where undefined: name → `[R]`.
-
-    Weights of one give `metrics.score`; whole numbers that of rows so often repeated.
-    """
-    scores = WeightedScores(probs, label, kind, threshold)
-    given = np.atleast_2d(np.asarray(weights, dtype=np.float64))
-    parts = [scores.score(given[some]) for some in _chunks(*given.shape)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
-
-
 def resample_patients(patients: Sequence[Hashable], resamples: int, seed: int) -> Iterator[Floats]:
     """Draw patients with replacement; yield row weights `[r,N]`, some resamples at a time.
 
