@@ -352,10 +352,18 @@ def test_a_run_gives_its_weights_to_another(trained, elsewhere, apart, tiny, med
 def test_weights_that_have_seen_val_or_test_are_refused(trained, apart, tiny, medvision):
     told = medvision(*tiny, f"model.weights={trained}", "data.split_seed=1")
     assert told.status == 2
-    assert re.search(
-        r"model.weights=.* was trained or chosen on \d+ patients and \d+ images", told.err
-    )
+    assert re.search(r"model.weights=.* has seen \d+ patients and \d+ images of the", told.err)
     assert not list(apart.glob("*/*/record.json"))
+
+
+def test_weights_of_a_run_on_the_same_split_are_taken_and_their_past_is_inherited(
+    trained, apart, tiny, medvision
+):
+    done = medvision(*tiny, f"model.weights={trained}", "name=again")
+    assert done.status == 0, done.err
+    (again,) = (path.parent for path in apart.glob("again/*/model.pt"))
+    past, now = (read_model_file(run / "model.pt")["seen"] for run in (trained, again))
+    assert set(past["train_images"]) <= set(now["train_images"])
 
 
 def test_predict_and_report_work_from_the_folder_alone(copied, elsewhere, tmp_path, medvision):
