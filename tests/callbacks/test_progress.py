@@ -18,7 +18,7 @@ def test_a_line_an_epoch_with_losses_and_monitor(capsys):
     EpochLines("val/auroc").on_train_epoch_end(
         end(2, train_loss=0.5, val_loss=0.25, val_auroc=0.91234, val_f1=0.1), None
     )
-    line = "epoch   3/12  train/loss 0.5000  val/loss 0.2500  val/auroc 0.9123  0 s\n"
+    line = "epoch   2 of 0–11  train/loss 0.5000  val/loss 0.2500  val/auroc 0.9123  0 s\n"
     assert capsys.readouterr().out == line
 
 

@@ -18,9 +18,9 @@ class EpochLines(Checkpoint):
         shown = [name for name in ("train/loss", "val/loss", self.monitor) if name in values]
         scores = "  ".join(f"{name} {float(values[name]):.4f}" for name in dict.fromkeys(shown))
         passed = time.perf_counter() - self.started
-        number = trainer.current_epoch + 1
         if trainer.is_global_zero:
-            print(f"epoch {number:>3}/{trainer.max_epochs}  {scores}  {passed:.0f} s", flush=True)
+            epoch = f"epoch {trainer.current_epoch:>3} of 0–{(trainer.max_epochs or 0) - 1}"
+            print(f"{epoch}  {scores}  {passed:.0f} s", flush=True)
 
 
 def choose_progress(monitor: str, bar: bool) -> list[Callback]:
