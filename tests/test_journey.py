@@ -273,7 +273,7 @@ def test_rows_the_model_has_seen_are_refused_or_stamped(phantom, copied, medvisi
     seen = read(copied / "record.json")["seen"]
     patients = len({*seen["train"]["patients"], *seen["val"]["patients"]})
     images = len({*seen["train"]["images"], *seen["val"]["images"]})
-    overlap = f"{patients} patients and {images} images were seen in training"
+    overlap = f"{patients} patients and {images} images were seen in training or validation"
     assert overlap in told.err
     assert "allow_overlap=true" in told.err
     assert not (copied / "evaluations").exists()

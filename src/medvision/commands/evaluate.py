@@ -142,7 +142,9 @@ def check_overlap(
         stamps.append("patients not checked: the manifest was not prepared with the model's key")
     if not patients and not images:
         return stamps
-    overlap = f"{len(patients)} patients and {len(images)} images were seen in training"
+    overlap = (
+        f"{len(patients)} patients and {len(images)} images were seen in training or validation"
+    )
     if not allow_overlap:
         raise MedvisionError(
             f"{manifest.path}: {overlap}, so a score on them would prove nothing; "
