@@ -287,3 +287,11 @@ def test_lightning_serves_what_was_promised(manifest, tmp_path):
     for _, batch in listener.served["val"]:
         stored = as_image(torch.from_numpy(data.ready.gather(batch["index"].numpy())))
         assert torch.equal(batch["image"], stored)
+
+
+def test_multilabel_weights_are_negatives_over_positives(tmp_path):
+    labels = ["a", "a|b", "a", "none", "a|b", "b"] * 4
+    data = module(plant(tmp_path / "own", labels, SPLIT), negative="none")
+    label = data.ready.label[data.train_rows()]
+    expected = (label == 0).sum(axis=0) / (label == 1).sum(axis=0)
+    np.testing.assert_allclose(data.class_weights(), expected, rtol=1e-6)
