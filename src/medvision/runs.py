@@ -88,7 +88,8 @@ def run_key(overrides: Sequence[str], config: Mapping[str, Any], digests: Sequen
         config: the resolved config as plain containers.
         digests: of the manifests and weight files the job reads, in place of their paths.
     """
-    telling = [o for o in sorted(overrides) if not _is_place(o.lstrip("+~").split("=", 1)[0])]
+    said = sorted(word.lstrip("+") for word in overrides)
+    telling = [word for word in said if not _is_place(word.lstrip("~").split("=", 1)[0])]
     essence = _without(config, PLACES)
     code = files.digest(json.dumps(essence, sort_keys=True, default=str), *digests)[:8]
     words = files.file_safe(",".join(telling))
