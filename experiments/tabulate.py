@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from medvision.files import runs_folder, write_text
+from medvision.files import cache_folder, runs_folder, write_text
 
 HERE = Path(__file__).parent
 SHOWN = {"auroc": "AUROC", "accuracy": "accuracy", "recall": "sensitivity",
@@ -102,7 +102,9 @@ def write_origin(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
         "In brackets: 95 % bootstrap intervals over patients."
     )
     yield ""
-    yield "\n".join(f"- `{command}`" for command in dict.fromkeys(r["command"] for r in records))
+    place = str(cache_folder())
+    commands = dict.fromkeys(r["command"].replace(place, "$MEDVISION_CACHE") for r in records)
+    yield "\n".join(f"- `{command}`" for command in commands)
 
 
 def write_ledger(folder: str) -> Iterator[str]:

@@ -64,7 +64,7 @@ def test_the_data_are_in_the_key_by_their_digests():
 def test_a_key_is_readable_and_fits_a_file_system(tmp_path):
     words = ["seed=3", "data.fold=1", "experiment=cnn", "+model.net.norm=group"]
     key = run_key(words, CONFIG, ["d"])
-    assert key.startswith("+model.net.norm=group,data.fold=1,seed=3-")
+    assert key.startswith("data.fold=1,model.net.norm=group,seed=3-")
     assert key == run_key(words[::-1], CONFIG, ["d"])  # the same job, typed in another order
     assert len(run_key([], CONFIG, ["d"])) == 8
     long = run_key([f"model.note={'肺' * 200}"], CONFIG, [])
