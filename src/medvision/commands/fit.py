@@ -118,6 +118,8 @@ def begin(run: Run, job: Job, state: Literal["new", "resume"]) -> None:
     assert card is not None
     process = describe_process(job.config.seed)
     if state == "resume":
+        if process["code"] != run.record.get("code"):
+            print("note: the code has changed since this run began; rerun=true starts it afresh")
         run.note(status="running", resumed=[*run.record.get("resumed", []), process])
         return
     seen = {part: dict(zip(("patients", "images"), samples.seen(part), strict=True))

@@ -81,6 +81,8 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
         audit.notes.append(f"{len(whole) - len(kept)} rows of data.extra joined train")
         audit.counts = count_parts(whole)
     _note_oddities(audit, read.store, own)
+    if classes.kind == "binary":
+        audit.notes.append(f"the positive class is {classes.names[1]!r} (data.classes orders them)")
     stores = [part.store for part in parts]
     if data.residency == "host":
         stores = [replace(store, array=np.array(store.array)) for store in stores]

@@ -14,7 +14,8 @@ KEY_BYTES = 32
 CONTAINERS = (".npy", ".npz")
 NO_RULE = (
     "say columns.patient=path if each image is a patient of its own, or give a pattern with one "
-    "group for the file name, such as columns.patient='(p[0-9]+)_'"
+    "group for the file name, such as columns.patient='(p[0-9]+)_' (with `medvision train`: "
+    "data.source.columns.patient)"
 )
 
 

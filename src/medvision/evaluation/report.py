@@ -177,7 +177,8 @@ def describe_choices(found: Evidence) -> Iterator[str]:
     elif found.metrics:
         yield "Operating point: none; the class with the highest probability is decided for."
     if (temperature := found.metrics.get("temperature")) is not None:
-        yield f"Temperature: {temperature:.3f}, fitted on val; logits are divided by it."
+        how = "fitted on val" if temperature != 1 else "not fitted, since val could not tell"
+        yield f"Temperature: {temperature:.3f}, {how}; logits are divided by it."
     if found.record:
         openings = len(found.record.get("test_openings") or [])
         times = {0: "never opened", 1: "opened once"}.get(openings, f"opened {openings} times")
