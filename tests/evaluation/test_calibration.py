@@ -55,7 +55,7 @@ def test_the_temperature_minimises_the_surprise():
         (np.ones((20, 2)), np.ones(20), "one class only"),
         (np.ones((5, 2)), [0, 1, 0, 1, 0], "5 labelled rows, fewer than 10"),
         (np.full((20, 2), np.nan), [0, 1] * 10, "not finite"),
-        (10 * np.eye(2)[[0, 1] * 10], [0, 1] * 10, "perfectly separated"),
+        (10 * np.eye(2)[[0, 1] * 10], [0, 1] * 10, "below 1/20"),
         (np.zeros((20, 2)), [-1] * 20, "0 labelled rows"),
     ],
 )
