@@ -50,7 +50,7 @@ def fit_temperature(logits: ArrayLike, label: ArrayLike, kind: Kind) -> float:
         found = _likeliest(scores, truth, known, kind)
         if found is not None:
             return found
-        reason = "the likeliest temperature is below 1/20 (separated classes, or nearly constant logits)"
+        reason = "the likeliest one is below 1/20 (separated classes, or nearly constant logits)"
     log.warning("the temperature stays 1: %s", reason)
     return 1.0
 
