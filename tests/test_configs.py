@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 
 from medvision.commands.checks import check_settings
 from medvision.commands.compose import build_task
-from medvision.commands.configuration import conf_folder, direction
+from medvision.commands.configuration import conf_folder
+from medvision.evaluation.metrics import direction
 from medvision.nets.build import build_net
 
 CONF = conf_folder()

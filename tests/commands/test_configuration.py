@@ -4,8 +4,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medvision.commands.configuration import conf_folder, direction, explain, quote
+from medvision.commands.configuration import conf_folder, explain, quote
 from medvision.errors import MedvisionError
+from medvision.evaluation.metrics import direction
 
 PARSER = OverridesParser.create()
 

@@ -12,10 +12,9 @@ from pytorch_lightning.callbacks import (
 from torch.optim import SGD, AdamW, Optimizer, lr_scheduler
 from torch.utils.data import DataLoader
 
-from medvision.commands.configuration import direction
 from medvision.commands.fit import best_score
 from medvision.errors import MedvisionError
-from medvision.evaluation.metrics import score
+from medvision.evaluation.metrics import direction, score
 from medvision.losses import cross_entropy
 from medvision.nets.convnet import ConvNet
 from medvision.nets.encoder import find_head

@@ -14,9 +14,9 @@ from medvision.callbacks.history import History
 from medvision.callbacks.progress import choose_progress
 from medvision.callbacks.replay import Replay
 from medvision.commands.board import open_board
-from medvision.commands.configuration import direction
 from medvision.commands.settings import choose_precision
 from medvision.data.datamodule import ImageDataModule
+from medvision.evaluation.metrics import direction
 from medvision.runs import Run, is_interactive
 from medvision.tasks.supervised import Supervised
 

@@ -16,7 +16,6 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from medvision.errors import MedvisionError, did_you_mean
 
-LOWER_IS_BETTER = ("loss", "brier", "ece")
 FREE_MAPPINGS = ("data.columns.", "data.rename.", "data.source.")
 FLAGS_WITH_A_VALUE = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn",
                       "--config-name", "-cp", "--config-path", "-i", "--info")  # fmt: skip
@@ -29,11 +28,6 @@ def conf_folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parents[1] / "conf"
-
-
-def direction(monitor: str) -> str:
-    """Tell whether a monitored metric is better when lower (`min`) or higher (`max`)."""
-    return "min" if monitor.rpartition("/")[2] in LOWER_IS_BETTER else "max"
 
 
 def run_name(experiment: str, data: str) -> str:

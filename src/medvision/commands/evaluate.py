@@ -43,14 +43,14 @@ def run(
     on_unreadable=exclude      leave broken files out, counted
     """
     chosen = find_run(run)
-    model = load_model(chosen.model)
     place, columns, rename = read_data_words(data or {})
+    if place is None and split not in ("val", "test"):
+        raise MedvisionError(f"split={split}: a run is scored on its val or test part")
+    model = load_model(chosen.model)
     manifest = read_manifest(files.find_input(place) if place else chosen.manifest, columns)
     classes = Classes(model.classes, model.kind, model.negative, model.rename | rename)
     reader = Reader.from_contract(model.contract)
     samples = assemble_foreign(manifest, reader, classes, on_unreadable, split)
-    if place is None and split not in ("val", "test"):
-        raise MedvisionError(f"split={split}: a run is scored on its val or test part")
     if len(samples.rows(split)) == 0:
         raise MedvisionError(f"{manifest.path} has no rows of split={split}; name another split")
     if place is None:
@@ -82,9 +82,9 @@ def evaluate_foreign(
         MedvisionError: the rows show patients or images the model was trained or chosen on.
     """
     stamps = check_overlap(model, manifest, samples, part, allow_overlap)
-    code = files.digest(manifest.digest, files.digest_file(run.model), part)[:8]
-    folder = run.folder / "evaluations" / files.file_safe(f"{manifest.card.dataset}-{code}")
     model_digest = files.digest_file(run.model)
+    code = files.digest(manifest.digest, model_digest, part)[:8]
+    folder = run.folder / "evaluations" / files.file_safe(f"{manifest.card.dataset}-{code}")
     files.write_json(folder / "record.json", {
         "command": command_line(), "finished": files.today(),
         "manifest": manifest.digest, "model": model_digest, "stamps": stamps, "status": "done",

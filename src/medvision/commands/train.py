@@ -14,7 +14,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from medvision.commands.configuration import (
     conf_folder,
-    direction,
     explain,
     part_flags,
     quote,
@@ -22,6 +21,7 @@ from medvision.commands.configuration import (
     searches,
 )
 from medvision.errors import MedvisionError
+from medvision.evaluation.metrics import direction
 
 
 def launch(words: Sequence[str]) -> int:
@@ -56,7 +56,7 @@ def launch(words: Sequence[str]) -> int:
         job()
     except (HydraException, OmegaConfBaseException) as error:
         raise MedvisionError(explain(error, words)) from error
-    if failures and "-m" not in words and "--multirun" not in words:
+    if failures and not {"-m", "--multirun"} & set(flags):
         if isinstance(failures[0], HydraException | OmegaConfBaseException):
             raise MedvisionError(explain(failures[0])) from failures[0]
         raise failures[0]

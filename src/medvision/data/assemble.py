@@ -44,10 +44,11 @@ class Wishes(Protocol):
 
 
 class Decoded(NamedTuple):
-    """Rows that could be read, under their row of `store`."""
+    """Rows that could be read, under their row of `store`, and their manifest's digest."""
 
     table: pd.DataFrame
     store: Store
+    manifest: str
 
     @property
     def digest(self) -> np.ndarray:
@@ -73,7 +74,7 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
         val_share=data.val_share, fold=data.fold, folds=data.folds, split_seed=data.split_seed,
         on_leak=data.on_leak,
     )  # fmt: skip
-    parts = [Decoded(kept, read.store)]
+    parts = [read._replace(table=kept)]
     for place in data.extra:
         parts.append(_read_extra(place, parts[0], own.card, data, audit))
     whole = pd.concat([part.table for part in parts], ignore_index=True)
@@ -89,7 +90,9 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
     digest = np.concatenate([part.digest for part in parts]).tolist()
     where = np.concatenate([part.where(number) for number, part in enumerate(parts)])
     label = classes.encode(whole["label"])
-    return Samples(whole, classes, label, digest, stores, where), audit, own.card
+    manifests = [part.manifest for part in parts]
+    samples = Samples(whole, classes, label, digest, stores, where, manifests)
+    return samples, audit, own.card
 
 
 def assemble_foreign(
@@ -119,7 +122,7 @@ def decode_rows(
     if "mask" in table:
         folder = manifest.path.parent
         table["mask"] = [str(folder / mask) if mask else "" for mask in table["mask"]]
-    return Decoded(table.drop(index=list(store.unreadable)), store)
+    return Decoded(table.drop(index=list(store.unreadable)), store, manifest.digest)
 
 
 def _settle_classes(own: Manifest, data: Wishes) -> Classes:
@@ -140,12 +143,12 @@ def _read_extra(place: str, own: Decoded, card: Card, data: Wishes, audit: Audit
         MedvisionError: they show a patient or an image of val or test, or have another size.
     """
     manifest = read_manifest(files.find_input(place))
-    table, store = decode_rows(manifest, data.reader, data.on_unreadable, data.workers)
-    table = table[table["split"].isin(("", "train"))]  # its own val and test stay unseen
-    extra = Decoded(table.assign(split="train", group=-1), store)
+    read = decode_rows(manifest, data.reader, data.on_unreadable, data.workers)
+    table = read.table[read.table["split"].isin(("", "train"))]  # its val and test stay unseen
+    extra = read._replace(table=table.assign(split="train", group=-1))
     if manifest.card.key is None or manifest.card.key != card.key:
         audit.notes.append(f"patients of {place} not checked: prepared with another key")
-    held = Decoded(own.table[own.table["split"] != "train"], own.store)
+    held = own._replace(table=own.table[own.table["split"] != "train"])
     tested, trained = (set(patient_keys(part.table)) for part in (held, extra))
     patients, images = tested & trained, set(held.digest) & set(extra.digest)
     if patients or images:
@@ -154,7 +157,7 @@ def _read_extra(place: str, own: Decoded, card: Card, data: Wishes, audit: Audit
             f"data.extra={place} shares {len(patients)} patients and {len(images)} images with "
             f"val or test{example}; remove these rows from it"
         )
-    found, expected = ("x".join(map(str, s.array.shape[1:3])) for s in (store, own.store))
+    found, expected = ("x".join(map(str, s.array.shape[1:3])) for s in (read.store, own.store))
     if found != expected:
         raise MedvisionError(
             f"data.extra={place} has images of {found}, not {expected}; set data.reader.size=[H,W]"

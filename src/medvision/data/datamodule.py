@@ -15,7 +15,7 @@ from medvision.augment import host as augment_on_host
 from medvision.augment.draw import Augment, Draws
 from medvision.data.assemble import assemble
 from medvision.data.audit import Audit
-from medvision.data.manifest import Card, read_manifest
+from medvision.data.manifest import Card
 from medvision.data.prepare import prepare_once
 from medvision.data.readers import Reader
 from medvision.data.samples import Samples, as_image
@@ -106,10 +106,7 @@ class ImageDataModule(LightningDataModule):
 
     def identity(self) -> list[str]:
         """Return digests of all manifests and of all pixels: what a run's name depends on."""
-        places = [str(self.manifest), *self.extra]
-        columns = [self.columns, *[None] * len(self.extra)]
-        read = [read_manifest(files.find_input(p), c) for p, c in zip(places, columns, strict=True)]
-        return [*(manifest.digest for manifest in read), files.digest(*self.ready.digest)]
+        return [*self.ready.manifests, files.digest(*self.ready.digest)]
 
     def setup(self, stage: str | None = None) -> None:
         """Read, check, split, decode; a second call changes nothing."""

@@ -1,7 +1,7 @@
 """The rows of a run, their labels and their pixels: all a batch is gathered from."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ class Samples:
         digest: pixel digest of each row.
         stores: decoded arrays, one a manifest.
         where: int64 `[N,2]`: number of the store and row in it.
+        manifests: digests of the manifests the rows come from.
     """
 
     table: pd.DataFrame
@@ -31,6 +32,7 @@ class Samples:
     digest: list[str]
     stores: list[Store]
     where: np.ndarray
+    manifests: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.table)

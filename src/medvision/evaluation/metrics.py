@@ -43,6 +43,11 @@ REASONS = {
 }
 
 
+def direction(monitor: str) -> Literal["min", "max"]:
+    """Tell whether a logged metric, such as `val/loss`, is better when lower or when higher."""
+    return "min" if monitor.rpartition("/")[2] in ("loss", *CALIBRATED) else "max"
+
+
 def defined(metric: str, positives: ArrayLike, negatives: ArrayLike) -> NDArray[np.bool_]:
     """Say for each class whether its labels define `metric`, whatever a model predicts.
 

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from medvision.evaluation.metrics import CALIBRATED
+from medvision.evaluation.metrics import direction
 from medvision.nets.transfer import freeze, load_weights, parameter_groups
 
 Batch = dict[str, Tensor]
-LOWER_IS_BETTER = tuple(f"/{name}" for name in ("loss", *CALIBRATED))
 
 
 class Supervised(LightningModule):
@@ -106,7 +105,7 @@ class Supervised(LightningModule):
         told = getattr(self.scheduler, "keywords", {})
         fill = {"total_steps": steps, "T_max": steps, "max_lr": [g["lr"] for g in groups]}
         if kind is ReduceLROnPlateau:
-            fill["mode"] = "min" if self.monitor.endswith(LOWER_IS_BETTER) else "max"
+            fill["mode"] = direction(self.monitor)
         filled = {k: v for k, v in fill.items() if k in takes and told.get(k) is None}
         interval = "step" if {"total_steps", "T_max"} & set(filled) else "epoch"
         scheduler = self.scheduler(optimizer, **filled)
