@@ -36,7 +36,7 @@ check: $(READY)  ## style, types, import contract
 
 lock: $(READY)   ## pin every dependency with hashes, naming no index
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --group dev pyproject.toml --output-file requirements.lock
+	  --extra tune --extra launch --group dev pyproject.toml --output-file requirements.lock
 
 tensorboard: $(READY) ## look at the runs
 	$(BIN)/tensorboard --logdir $${MEDVISION_RUNS:-runs}

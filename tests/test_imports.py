@@ -17,12 +17,13 @@ PACKAGE = ROOT / "src" / "medvision"
 MAY_IMPORT: dict[str, set[str] | None] = {
     "__main__": {"commands"},
     "commands": None,  # everything
-    "callbacks": {"evaluation", "model", "nets.encoder", "runs"},
+    "callbacks": {"evaluation", "model", "nets.encoder", "provenance", "runs"},
     "tasks": {"losses", "evaluation.metrics", "nets.encoder", "nets.transfer"},
     "data": {"augment"},
-    "evaluation": {"model", "runs"},
+    "evaluation": {"model", "provenance", "runs"},
     "model": set(),
-    "runs": set(),
+    "provenance": set(),
+    "runs": {"provenance"},
     "nets": set(),
     "losses": set(),
     "augment": set(),

@@ -9,21 +9,27 @@ from medvision.errors import MedvisionError, did_you_mean
 USAGE = """medvision: the honest medical-imaging lab in one command   (research software, not a medical device)
 
   medvision train    [experiment=NAME] [group=choice] [key=value]   fit, calibrate, evaluate; -m sweeps
+  medvision tune     experiment=NAME trials=50 [key=value]          search the experiment's space on val, with Optuna
   medvision prepare  source=folder input=DIR output=DIR columns.patient='(p\\d+)'
   medvision evaluate run=RUN [data.manifest=FILE.csv] [split=test]  a frozen model on its own or other rows
   medvision predict  run=RUN input=PATH output=FILE.csv             probabilities and decisions for new files
-  medvision report   run=RUN                                        one self-contained page
+  medvision compare  runs=[A,B]                                     paired tests on the same patients
+  medvision report   run=RUN_OR_SWEEP                               one self-contained page
 
-RUN is a run folder, `last`, or a unique beginning of its name. Every argument is key=value.
+RUN is a run folder, `last`, or a unique beginning of its name; a sweep is runs/NAME, or a pattern with *.
+evaluate and predict take runs=[A,B] too: an ensemble. Every argument is key=value.
   medvision COMMAND --help     what a command takes
   medvision train --cfg job    the composed configuration
 """  # noqa: E501
-COMMANDS = ("train", "prepare", "evaluate", "predict", "report")
+COMMANDS = ("train", "tune", "prepare", "evaluate", "predict", "compare", "report")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `medvision COMMAND key=value …` and exit: 0 done, 2 a mistake told in one sentence."""
     words = sys.argv[1:] if arguments is None else arguments
+    if os.environ.get("LOCAL_RANK", "0") != "0" and "MEDVISION_LAUNCH" in os.environ:
+        # Lightning started this program again for a further device, with words of its own.
+        words = shlex.split(os.environ["MEDVISION_COMMAND"])[1:]
     os.environ["MEDVISION_COMMAND"] = shlex.join(["medvision", *words])  # Hydra rewrites sys.argv
     try:
         sys.exit(_run(words))
@@ -61,6 +67,10 @@ def _run(words: list[str]) -> int:
         from medvision.commands.train import launch
 
         return launch(rest)
+    if command == "tune":
+        from medvision.commands.tune import launch as search
+
+        return search(rest)
     from medvision.commands.arguments import call
 
     call(command, rest)

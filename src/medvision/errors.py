@@ -11,6 +11,10 @@ class MedvisionError(Exception):
     """
 
 
+class Stopped(MedvisionError):  # noqa: N818 -- not an error
+    """Training was ended on purpose before its end: the run is interrupted, not failed."""
+
+
 def collect(what: str, problems: Sequence[str], way_out: str, show: int = 5) -> MedvisionError:
     """Put all problems of one input into one error: the first `show` in full, the rest counted."""
     shown = "; ".join(problems[:show])

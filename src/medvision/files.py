@@ -124,6 +124,22 @@ def locked(
         lock.release()
 
 
+def is_locked(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a process holds the lock on the file `path` now."""
+    from filelock import FileLock, Timeout
+
+    if not Path(path).exists():
+        return False
+    lock = FileLock(path)
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that may not be written to: nobody works in it
+        return False
+
+
 def digest(*parts: str | bytes) -> str:
     """Return the SHA-256 of the parts in hexadecimal; parts are kept apart by their lengths."""
     sha = hashlib.sha256()

@@ -3,34 +3,26 @@
     runs/<name>/<key>/    key = the job's overrides, readable, + 8 hex of what decides the result
 
 The same command is the same folder, so resuming, skipping and repeating follow from the path.
+A sweep is the folder `runs/<name>/`; what concerns several runs lies under `runs/_joint/`.
 """
 
 import json
-import os
-import platform
-import resource
-import shlex
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import medvision.files as files
 from medvision.errors import MedvisionError
+from medvision.provenance import command_line
 
 # Places, comforts, and what only opens the test part: none of them changes the trained model.
 PLACES = (
     "name", "rerun", "test", "allocator", "model.weights", "data.manifest", "data.source",
     "data.extra", "data.workers", "data.residency", "trainer.enable_progress_bar",
 )  # fmt: skip
-PACKAGES = ("medvision", "torch", "torchvision", "pytorch-lightning", "torchmetrics",
-            "hydra-core", "numpy", "opencv-python-headless")  # fmt: skip
 
 Status = Literal["running", "done", "failed", "interrupted"]
 
@@ -40,6 +32,11 @@ class Run:
     """One run folder; every path in it has one name here."""
 
     folder: Path
+
+    @property
+    def title(self) -> str:
+        """The run as people name it: `<name>/<key>`."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
 
     @property
     def model(self) -> Path:
@@ -79,6 +76,15 @@ class Run:
         status: Status | None = self.record.get("status")
         return status
 
+    @property
+    def lock(self) -> Path:
+        return self.folder.parent / f".{self.folder.name}.lock"
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process is at work in the folder now."""
+        return files.is_locked(self.lock)
+
 
 def run_key(overrides: Sequence[str], config: Mapping[str, Any], digests: Sequence[str]) -> str:
     """Name a job: its overrides for people, a digest of what decides its result for certainty.
@@ -88,7 +94,8 @@ def run_key(overrides: Sequence[str], config: Mapping[str, Any], digests: Sequen
         config: the resolved config as plain containers.
         digests: of the manifests and weight files the job reads, in place of their paths.
     """
-    said = sorted(word.lstrip("+") for word in overrides)
+    # Short words first: what a sweep varies then survives the cut, and long lists do not.
+    said = sorted((word.lstrip("+") for word in overrides), key=lambda word: (len(word), word))
     telling = [word for word in said if not _is_place(word.lstrip("~").split("=", 1)[0])]
     essence = _without(config, PLACES)
     code = files.digest(json.dumps(essence, sort_keys=True, default=str), *digests)[:8]
@@ -123,7 +130,7 @@ def claimed(run: Run) -> Iterator[None]:
             f"another process is working in {run.folder}; wait for it, or give this run a name="
         )
 
-    with files.locked(run.folder.parent / f".{run.folder.name}.lock", on_wait=refuse):
+    with files.locked(run.lock, on_wait=refuse):
         yield
 
 
@@ -157,85 +164,64 @@ def find_run(name: str | Path) -> Run:
     typed = Path(name).expanduser()
     if (typed / "record.json").exists():
         return Run(typed.resolve())
-    root = files.runs_folder()
-    known = sorted(p.parent for p in root.glob("*/*/record.json") if "~" not in p.parent.name)
-    known = [p for p in known if not p.parent.name.startswith("_")]
-    if not known:
-        raise MedvisionError(f"there is no run under {root}; train one first: medvision train")
+    known = known_runs()
     if str(name) == "last":
-        finished = [p for p in known if Run(p).status == "done"]
-        return Run(max(finished or known, key=lambda p: str(Run(p).record.get("started", ""))))
-    exact = [p for p in known if str(name) in (p.name, f"{p.parent.name}/{p.name}")]
-    near = exact or [
-        p for p in known if f"{p.parent.name}/{p.name}".startswith(str(name))
-        or p.name.startswith(str(name))
-    ]  # fmt: skip
+        finished = [run for run in known if run.status == "done"]
+        return max(finished or known, key=lambda run: str(run.record.get("started", "")))
+    exact = [run for run in known if str(name) in (run.folder.name, run.title)]
+    near = exact or [run for run in known if run.title.startswith(str(name))
+                     or run.folder.name.startswith(str(name))]  # fmt: skip
     if len(near) == 1:
-        return Run(near[0])
-    names = ", ".join(f"{p.parent.name}/{p.name}" for p in (near or known)[:5])
+        return near[0]
+    names = ", ".join(run.title for run in (near or known)[:5])
     problem = "names several runs" if near else "names no run"
-    raise MedvisionError(f"run={name} {problem} under {root}; give a path or one of: {names}")
+    raise MedvisionError(
+        f"run={name} {problem} under {files.runs_folder()}; give a path or one of: {names}"
+    )
 
 
-def describe_process(seed: int) -> dict[str, Any]:
-    """Return what a repeat needs: command, versions, machine, threads, state of the code."""
-    import torch
+def find_runs(name: str | Path) -> list[Run]:
+    """Find the runs of a sweep, by its folder, its name, or a pattern such as `lr_sweep/*seed=1*`.
 
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else name_processor()
-    return {
-        "command": command_line(),
-        "started": files.today(),
-        "seed": seed,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "device": device,
-        "system": platform.platform(),
-        "code": describe_code(),
-    }
+    What names one run is that run alone. Runs that were moved aside (`~`) are left out.
 
-
-def command_line() -> str:
-    """Return the command as it was typed (in a sweep, as the sweep was)."""
-    return os.environ.get("MEDVISION_COMMAND") or shlex.join(["medvision", *sys.argv[1:]])
+    Raises:
+        MedvisionError: nothing answers to the name.
+    """
+    typed, root = Path(name).expanduser(), files.runs_folder()
+    if (typed / "record.json").exists():
+        return [Run(typed.resolve())]
+    for folder in (typed.resolve(), root / name):
+        if folder.is_dir() and (found := [*_runs_in(folder.parent, f"{folder.name}/*")]):
+            return found
+    if "*" in str(name) and (found := [*_runs_in(root, str(name).rstrip("/"))]):
+        return found
+    return [find_run(name)]
 
 
-def name_processor() -> str:
-    """Name the processor as a person would."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        return f"{names[0]} ({len(names)} cores)"
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
+def known_runs() -> list[Run]:
+    """List every run there is, oldest name first.
+
+    Raises:
+        MedvisionError: there is none.
+    """
+    root = files.runs_folder()
+    found = [*_runs_in(root, "*/*")]
+    if not found:
+        raise MedvisionError(f"there is no run under {root}; train one first: medvision train")
+    return found
 
 
-def describe_code() -> dict[str, Any]:
-    """Return the digest of medvision's own sources, and the commit where they lie in a checkout."""
-    package = Path(__file__).parent
-    sources = sorted(p for p in package.rglob("*.py"))
-    state: dict[str, Any] = {"digest": files.digest(*(p.read_bytes() for p in sources))[:16]}
-    ask = ["git", "-C", str(package)]
-    try:
-        commit = subprocess.run([*ask, "rev-parse", "HEAD"], capture_output=True, text=True)
-        if commit.returncode == 0:
-            changed = subprocess.run(
-                [*ask, "status", "--porcelain", "--", "."], capture_output=True, text=True
-            )
-            state |= {"commit": commit.stdout.strip(), "changed": bool(changed.stdout.strip())}
-    except OSError:  # no git on this machine
-        pass
-    return state
+def _runs_in(folder: Path, pattern: str) -> Iterator[Run]:
+    for record in sorted(folder.glob(f"{pattern}/record.json")):
+        key, sweep = record.parent.name, record.parent.parent.name
+        if "~" not in key and not sweep.startswith("_"):
+            yield Run(record.parent)
 
 
-def cost(start: float) -> dict[str, float]:
-    """Return wall time since `start` (`time.perf_counter()`) and the process's peak memory."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    scale = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere
-    return {
-        "seconds": round(time.perf_counter() - start, 1),
-        "peak_memory_mb": round(peak * scale / 2**20),
-    }
+def joint_folder(command: str, *parts: str) -> Path:
+    """Name the folder of what concerns several runs, by what it is made of."""
+    return files.runs_folder() / "_joint" / f"{command}-{files.digest(*parts)[:8]}"
 
 
 def record_opening(run: Run, model_digest: str) -> None:
@@ -246,8 +232,3 @@ def record_opening(run: Run, model_digest: str) -> None:
         "command": command_line(),
     }
     run.note(test_openings=[*run.record.get("test_openings", []), opening])
-
-
-def is_interactive() -> bool:
-    """Tell whether a person watches the terminal."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

@@ -82,3 +82,14 @@ def test_help_is_printed_and_nothing_is_run(name, word, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"medvision {name}\n\n")
     assert "=" in printed
+
+
+def test_a_run_in_a_list_may_look_like_a_number():
+    def ensemble(runs: list[str] | None = None, sizes: list[int] | None = None) -> None:
+        pass
+
+    words = ('runs=[12e45678, 007,"a,b"]', "sizes=[1,2]")
+    assert parse(words, ensemble, "predict") == {
+        "runs": ["12e45678", "007", "a,b"],
+        "sizes": [1, 2],
+    }

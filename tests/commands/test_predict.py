@@ -120,6 +120,23 @@ def test_an_ensemble_is_the_mean_and_is_cut_at_the_mean_threshold(
     assert same_decisions(replace(first, threshold=(first.threshold + 0.9) / 2), found["ab"])
 
 
+def test_an_ensemble_can_be_a_sweep_or_a_pattern(trained, variant, medvision, pictures, tmp_path):
+    one, two = variant("seed=1"), variant("seed=2", temperature=0.5)
+    found = []
+    for who in (f'runs=["{one}","{two}"]', f"runs=[{one.parent}]", f"runs={one.parent}"):
+        done = medvision("predict", who, f"input={pictures}", f"output={tmp_path}/p.csv")
+        assert done.status == 0, done.err
+        found.append((tmp_path / "p.csv").read_text())
+    assert found[0] == found[1] == found[2]
+    files.write_json(two / "record.json", {"status": "interrupted"})
+    done = medvision(
+        "predict", f"runs={one.parent}", f"input={pictures}", f"output={tmp_path}/q.csv"
+    )
+    assert done.status == 2
+    assert "1 of 2 members have not finished: variants/seed=2 (interrupted)" in done.err
+    assert not (tmp_path / "q.csv").exists()
+
+
 def test_a_name_with_commas_can_stand_in_a_list():
     assert read_value('["a=1,b=2-0f", c]') == ["a=1,b=2-0f", "c"]
 
@@ -137,7 +154,7 @@ def test_members_of_an_ensemble_must_agree(trained, variant, medvision, tmp_path
     assert "different operating points (sensitivity>=0.95, youden)" in done.err
     done = medvision(*words, f'runs=["{trained}","{trained}"]')
     assert "names a run twice" in done.err
-    assert "needs run=RUN or" in medvision(*words).err
+    assert "needs run=… or" in medvision(*words).err
     assert not (tmp_path / "p.csv").exists()
 
 
@@ -226,7 +243,7 @@ def test_a_refusal_to_write_is_one_sentence(trained, medvision, pictures, tmp_pa
     text = f"cannot write {tmp_path}/o/p.csv: permission is denied"
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)
-        patch.setattr("medvision.commands.predict.load_model", None)  # told before it is loaded
+        patch.setattr("medvision.commands.ensemble.load_model", None)  # told before it is loaded
         assert text in medvision(*words).err
 
     def refuse(_: int) -> None:

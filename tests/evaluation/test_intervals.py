@@ -1,15 +1,18 @@
 """Weighted scores against scikit-learn and repeated rows; the patient bootstrap's coverage."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
 from sklearn import metrics as sk
 
 from medvision.evaluation.intervals import (
     WeightedScores,
     bootstrap,
     bootstrap_classes,
+    draw_means,
     interval,
     per_class,
     pr_band,
@@ -19,6 +22,7 @@ from medvision.evaluation.intervals import (
 from medvision.evaluation.metrics import METRICS, score
 
 N, K = 300, 3
+COVERAGE = Path(__file__).parents[2] / "experiments" / "coverage" / "simulate.py"
 KINDS = ["binary", "multiclass", "multilabel"]
 
 
@@ -193,33 +197,58 @@ def test_one_class_has_no_band(band):
     assert np.isnan(answer.high).all()
 
 
-def cover(sets, patients=120, images=6, resamples=400):
-    """Share of simulated studies whose interval holds the true AUROC, by patient and by row."""
-    spread, noise, shift = 1.0, 0.6, 1.2
-    truth = norm.cdf(shift / np.sqrt(2 * (spread**2 + noise**2)))
-    who = np.repeat(np.arange(patients), images)
-    hits = np.zeros(2)
-    for seed in range(sets):
-        rng = np.random.default_rng([7, seed])
-        label = np.repeat(rng.permutation(patients) % 2, images)
-        score = shift * label + rng.normal(size=patients)[who] * spread
-        positive = norm.cdf(score + rng.normal(size=len(who)) * noise)
-        probs = np.stack([1 - positive, positive], axis=1)
-        for method, units in enumerate((who, np.arange(len(who)))):
-            options = {"resamples": resamples, "seed": seed, "names": ("auroc",)}
-            found = bootstrap(probs, label, "binary", units.tolist(), **options)["auroc"]
-            hits[method] += found["low"] <= truth <= found["high"]
-    return hits / sets
+@pytest.mark.parametrize("kind", KINDS)
+def test_given_decisions_decide_instead_of_the_threshold(kind):
+    probs, label = simulate(kind)
+    preds = WeightedScores(probs, label, kind, 0.3).preds
+    weights = np.ones((1, N))
+    ours = WeightedScores(probs, label, kind, 0.7, preds=preds).score(weights)
+    assert ours["f1"] == WeightedScores(probs, label, kind, 0.3).score(weights)["f1"]
+    preds = ~preds if kind == "multilabel" else np.roll(preds, 1, axis=1)
+    other = WeightedScores(probs, label, kind, preds=preds).score(weights)
+    assert other["accuracy"] < 0.5 < ours["accuracy"]
+    assert other["auroc"] == ours["auroc"]
+
+
+def test_every_stratum_keeps_its_number_of_patients():
+    patients = ["a", "b", "a", "c", "d", "e"]
+    strata = ["0", "0", "1", "0", "1", "1"]  # a is of 0, where it is met first
+    drawn = np.concatenate(list(resample_patients(patients, 500, 3, strata)))
+    assert (drawn[:, [0, 1, 3]].sum(axis=1) == 3).all()
+    assert (drawn[:, [4, 5]].sum(axis=1) == 2).all()
+    assert (drawn[:, 0] == drawn[:, 2]).all()
+    assert drawn[1:].mean(axis=0) == pytest.approx(np.ones(6), abs=0.15)
+
+
+def test_one_stratum_is_no_stratum():
+    plain = list(resample_patients(range(9), 20, 1))
+    single = list(resample_patients(range(9), 20, 1, ["x"] * 9))
+    assert all((a == b).all() for a, b in zip(plain, single, strict=True))
+
+
+def test_models_are_drawn_on_the_same_patients_and_repeats_averaged():
+    probs, label = simulate("binary")
+    other = simulate("binary", seed=1)[0][:, ::-1]
+    patients = list(np.arange(N) // 3)
+    models = [[WeightedScores(p, label, "binary") for p in some] for some in
+              ([probs], [probs], [probs, other])]  # fmt: skip
+    once, again, mean = draw_means(models, patients, resamples=30, seed=4, names=["auroc"])
+    assert (once["auroc"] == again["auroc"]).all()
+    alone = draw_means([models[2][1:]], patients, resamples=30, seed=4, names=["auroc"])[0]
+    assert mean["auroc"] == pytest.approx((once["auroc"] + alone["auroc"]) / 2)
+    stored = bootstrap(probs, label, "binary", patients, resamples=30, seed=4)
+    assert interval(once["auroc"]) == stored["auroc"]
 
 
 def test_the_patient_bootstrap_covers_the_truth_and_a_row_bootstrap_does_not():
-    by_patient, by_row = cover(60, resamples=200)
-    assert by_patient >= 0.87
-    assert by_row <= 0.75
+    study = runpy.run_path(str(COVERAGE))
+    shares = study["count"](60, 200, study["SMALL"])
+    assert shares["cover/patients"] >= 0.87
+    assert shares["cover/rows"] < 0.85
 
 
 @pytest.mark.slow
 def test_the_coverage_of_500_studies_is_nominal():
-    by_patient, by_row = cover(500, resamples=1000)
-    assert 0.93 <= by_patient <= 0.97
-    assert by_row < 0.75
+    shares = runpy.run_path(str(COVERAGE))["count"](500)
+    assert 0.93 <= shares["cover/patients"] <= 0.97
+    assert shares["cover/rows"] < 0.85

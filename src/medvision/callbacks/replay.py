@@ -20,4 +20,5 @@ class Replay(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         # Batches, not optimiser steps: several of those accumulate into one.
-        torch.manual_seed(self.seed * 1_000_003 + trainer.fit_loop.total_batch_idx)
+        step = self.seed * 1_000_003 + trainer.fit_loop.total_batch_idx
+        torch.manual_seed(step + (trainer.global_rank << 40))  # devices drop out different units

@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from medvision.errors import MedvisionError, did_you_mean
 
+TEXTS = (list[str], list[str] | None)
+
 
 def call(command: str, words: Sequence[str]) -> None:
     """Import the command's module and call the function `run` in it with the words as arguments.
@@ -46,7 +48,7 @@ def parse(words: Sequence[str], function: Callable[..., Any], command: str) -> d
                 f"it takes {', '.join(known)}"
             )
         hint = hints.get(head) if head in known else None
-        value = text if _is_text(hint) else read_value(text)
+        value = text if _is_text(hint) else read_value(text, as_text=hint in TEXTS)
         _check(key, value, hint)
         if tail:
             arguments.setdefault(head, {})[tail] = value
@@ -80,17 +82,22 @@ def _is_text(hint: Any) -> bool:
     return hint in (str, Path, str | None, Path | None)
 
 
-def read_value(text: str) -> Any:
+def read_value(text: str, as_text: bool = False) -> Any:
     """Read one value: true/false/null, a number, a bracketed list, else the text itself.
 
     In a list, "…" keeps the commas of an item (the names of runs have some).
+
+    Args:
+        text: what follows the `=`.
+        as_text: items of a list stay text: the name of a run may look like a number.
     """
     plain = {"true": True, "false": False, "null": None}
     if text.lower() in plain:
         return plain[text.lower()]
     if text.startswith("[") and text.endswith("]"):
         items = next(csv.reader([text[1:-1]], skipinitialspace=True), [])
-        return [read_value(item.strip()) for item in items if item.strip()]
+        named = [item.strip() for item in items if item.strip()]
+        return named if as_text else [read_value(item) for item in named]
     for kind in (int, float):
         try:
             return kind(text)

@@ -5,7 +5,9 @@ from typing import Any
 import cv2
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
 
+from medvision.evaluation.evidence import read_predictions
 from medvision.runs import Run
 
 
@@ -26,12 +28,27 @@ def show_in_tensorboard(run: Run, plain: dict[str, Any], metrics: dict[str, Any]
     for path in sorted((run.folder / "figures").glob("*.png")):
         picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         board.add_image(f"figures/{path.stem}", picture, record["epochs"], dataformats="HWC")
+    add_curves(run, board)
     scores = metrics.get("test", {})
     final = {f"test/{name}": score["value"] for name, score in scores.items()
              if score["value"] is not None}  # fmt: skip
     best = {f"best/{record['monitor']}": record["objective"]}
     logger.log_hyperparams(flatten(plain), best | final, step=record["epochs"])
     logger.finalize("success")
+
+
+def add_curves(run: Run, board: SummaryWriter) -> None:
+    """Add a precision-recall curve a class and part to the PR CURVES tab, so that runs overlay."""
+    record = run.record
+    for part in ("val", "test"):
+        if not run.predictions(part).exists():
+            continue
+        table = read_predictions(run.predictions(part)).query("label != ''")
+        names = record["classes"][-1:] if record["kind"] == "binary" else record["classes"]
+        for name in names:
+            truth = table["label"].str.split("|").map(lambda labels, name=name: name in labels)
+            board.add_pr_curve(f"{part}/{name}", truth.to_numpy(), table[f"prob_{name}"].to_numpy(),
+                               record["epochs"])  # fmt: skip
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -74,11 +74,6 @@ def check_settings(config: DictConfig) -> None:
             f"monitor={monitor} does not exist{did_you_mean(name, known)}; "
             f"use val/ with one of {', '.join(known)}"
         )
-    if config.trainer.devices not in (1, "auto", "1"):
-        raise MedvisionError(
-            f"trainer.devices={config.trainer.devices}: a run takes one device yet; "
-            "say trainer.devices=1, and start several runs for several devices"
-        )
     wanted = str(config.trainer.accelerator)
     if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
         raise MedvisionError(

@@ -1,5 +1,6 @@
 """From a composed configuration to the net, the task and Lightning's own Trainer."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from medvision.commands.board import open_board
 from medvision.commands.settings import choose_precision
 from medvision.data.datamodule import ImageDataModule
 from medvision.evaluation.metrics import direction
-from medvision.runs import Run, is_interactive
+from medvision.provenance import is_interactive
+from medvision.runs import Run
 from medvision.tasks.supervised import Supervised
 
 
@@ -64,8 +66,10 @@ def build(description: dict[str, Any]) -> nn.Module:
     return net
 
 
-def build_trainer(run: Run, config: DictConfig, resume: bool) -> lightning.Trainer:
-    """Give Lightning's own Trainer the callbacks every run has and those the config lists."""
+def build_trainer(
+    run: Run, config: DictConfig, resume: bool, more: Sequence[Callback] = ()
+) -> lightning.Trainer:
+    """Give Lightning's own Trainer the callbacks every run has, the config's own, and `more`."""
     bar = config.trainer.enable_progress_bar and is_interactive()
     chosen = [instantiate(c) for c in config.callbacks.values() if c is not None]
     folder = run.folder / "checkpoints"
@@ -77,7 +81,7 @@ def build_trainer(run: Run, config: DictConfig, resume: bool) -> lightning.Train
     )
     callbacks: list[Callback] = [
         Replay(config.seed), *chosen, *choose_progress(config.monitor, bar),
-        History(run.folder / "history.csv"), best, last,
+        History(run.folder / "history.csv"), best, last, *more,
     ]  # fmt: skip
     precision = choose_precision(config.trainer.precision)
     settings = dict(config.trainer) | {"precision": precision, "enable_progress_bar": bar}

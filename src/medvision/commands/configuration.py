@@ -11,10 +11,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from medvision.errors import MedvisionError, did_you_mean
+from medvision.evaluation.metrics import direction
 
 FREE_MAPPINGS = ("data.columns.", "data.rename.", "data.source.")
 FLAGS_WITH_A_VALUE = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn",
@@ -46,15 +47,50 @@ def part_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
-def searches(flags: Sequence[str], overrides: Sequence[str]) -> bool:
+def register_resolvers() -> None:
+    """Teach OmegaConf the two functions that conf/ calls."""
+    OmegaConf.register_new_resolver("direction", direction, replace=True)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+
+
+def swept_keys(flags: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Name what a sweep varies: on the command line, and under `hydra.sweeper.params` of its file.
+
+    Raises:
+        HydraException: the words do not compose.
+    """
+    parser = OverridesParser.create()
+    parsed = [parser.parse_override(quote(word)) for word in overrides]
+    fixed = [o.input_line for o in parsed if not o.is_sweep_override() and o.input_line]
+    swept = [o.get_key_element().lstrip("+") for o in parsed if o.is_sweep_override()]
+    space = compose_train(flags, fixed).hydra.sweeper.get("params") or {}
+    return list(dict.fromkeys([*swept, *map(str, space)]))
+
+
+def searches(swept: Sequence[str], overrides: Sequence[str]) -> bool:
     """Tell a sweep over hyper-parameters, which must not see the test part, from seeds and folds.
 
     A sweep that says `test=` itself is taken at its word.
     """
-    if not {"-m", "--multirun"} & set(flags) or any(o.startswith("test=") for o in overrides):
+    if any(word.startswith("test=") for word in overrides):
         return False
-    swept = [word.partition("=")[0] for word in overrides if "," in word or "(" in word]
-    return any(key.lstrip("+") not in REPEATS and not key.startswith("hydra.") for key in swept)
+    return any(key not in REPEATS and not key.startswith("hydra.") for key in swept)
+
+
+def compose_train(flags: Sequence[str], overrides: Sequence[str]) -> DictConfig:
+    """Compose `train.yaml` with Hydra's own node, outside of an app; `--config-dir` is honoured.
+
+    Raises:
+        HydraException: the words do not compose.
+    """
+    places = [Path(flags[flags.index(flag) + 1]).resolve()
+              for flag in ("-cd", "--config-dir") if flag in flags]  # fmt: skip
+    path = ",".join(f"file://{place}" for place in places)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return compose(
+            "train", [*overrides, f"hydra.searchpath=[{path}]"], return_hydra_config=True
+        )
 
 
 def quote(word: str) -> str:
@@ -106,10 +142,17 @@ def explain_config(error: BaseException, words: Sequence[str] = ()) -> str:
         return f"there is no key {key!r}{suggest_key(key, words)}; {SEE_KEYS}"
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, name = found[1], found[2]
+        if group == "hydra/launcher":
+            return f"{group}={name} is not installed; add it with: pip install 'medvision[launch]'"
         known = sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
         return f"{group}={name} does not exist{did_you_mean(name, known)}; use {', '.join(known)}"
     if found := re.search(r"Error parsing override '(.+?)'", text):
         return f"{found[1]!r} is not key=value; {SEE_KEYS}"
+    if "does not support sweep type" in text:
+        return (
+            "a sweep takes lists (a,b or range(…)) and the experiment gives an interval; "
+            "search it with: medvision tune experiment=…"
+        )
     if isinstance(error, MissingMandatoryValue):
         key = str(getattr(error, "full_key", "") or lines[0].rpartition(" ")[2])
         return f"{key} has no value; give {key}=…"
@@ -141,16 +184,15 @@ def suggest_key(key: str, words: Sequence[str]) -> str:
 
 def known_keys(words: Sequence[str]) -> list[str]:
     """Compose once more with the choices of groups alone, and list every dotted key."""
-    folder = conf_folder()
-    groups = {path.name for path in folder.iterdir() if path.is_dir()}
+    groups = {path.name for path in conf_folder().iterdir() if path.is_dir()}
     choices = [word for word in words if word.partition("=")[0] in groups and "," not in word]
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(folder), version_base="1.3"):
-            config = OmegaConf.to_container(compose("train", choices), resolve=False)
+        config = compose_train([], choices)
     except (HydraException, OmegaConfBaseException):
         return sorted(groups)
-    return [*groups, *_dotted(config)]
+    with open_dict(config):
+        del config["hydra"]
+    return [*groups, *_dotted(OmegaConf.to_container(config, resolve=False))]
 
 
 def _dotted(config: Any, prefix: str = "") -> Iterator[str]:

@@ -7,57 +7,57 @@ from typing import Any, Literal
 import pandas as pd
 
 import medvision.files as files
+from medvision.commands.ensemble import Ensemble, load_ensemble
 from medvision.commands.infer import predict_logits, tabulate
-from medvision.data.assemble import assemble_foreign
-from medvision.data.classes import Classes
-from medvision.data.manifest import Manifest, read_manifest
-from medvision.data.readers import Reader
+from medvision.commands.overlap import check_overlap
+from medvision.commands.rows import Rows, predict_rows, read_rows
 from medvision.data.samples import Samples
 from medvision.errors import MedvisionError
 from medvision.evaluation.evidence import build_metrics, read_predictions, write_predictions
 from medvision.evaluation.plates import draw_plates
 from medvision.evaluation.report import write_report
 from medvision.evaluation.tables import print_table
-from medvision.model import Model, load_model
-from medvision.runs import Run, command_line, find_run, record_opening
+from medvision.model import Model
+from medvision.provenance import command_line
+from medvision.runs import Run, joint_folder, record_opening
 
 FOREIGN = "scored on rows of another manifest with a frozen model: nothing was fitted on them"
 
 
 def run(
-    run: str,
+    run: str | None = None,
+    runs: list[str] | None = None,
     data: dict[str, Any] | None = None,
     split: str = "test",
     allow_overlap: bool = False,
     on_unreadable: Literal["stop", "exclude"] = "stop",
+    output: Path | None = None,
 ) -> None:
     """Score a frozen model: net, temperature and threshold stay as they were trained.
 
     run=RUN                    a run folder, `last`, or a unique beginning of its name
-    data.manifest=FILE.csv     other rows (external validation): path, patient, label are enough;
-                               results go to RUN/evaluations/, the run's own files stay
+    runs=[A,B]                 an ensemble: the mean of the calibrated probabilities, cut at the
+                               mean of the frozen thresholds; an item is a run, a sweep folder or
+                               a pattern such as 'NAME/*seed=1*'; put "…" around one with a comma
+    data.manifest=FILE.csv     other rows (external validation): path, patient, label are enough
     data.columns.OURS=THEIRS   for a table with foreign column names
     data.rename.THEIRS=OURS    for foreign label names
     split=test                 which rows; without a split column all rows are taken
     allow_overlap=true         go on although rows were seen in training; counted and stamped
     on_unreadable=exclude      leave broken files out, counted
+    output=DIR                 default: the run's folder; RUN/evaluations/ for other rows, where
+                               the run's own files stay; a folder under runs/_joint/ for runs=
     """
-    chosen = find_run(run)
-    place, columns, rename = read_data_words(data or {})
-    if place is None and split not in ("val", "test"):
-        raise MedvisionError(f"split={split}: a run is scored on its val or test part")
-    model = load_model(chosen.model)
-    manifest = read_manifest(files.find_input(place) if place else chosen.manifest, columns)
-    classes = Classes(model.classes, model.kind, model.negative, model.rename | rename)
-    reader = Reader.from_contract(model.contract)
-    samples = assemble_foreign(manifest, reader, classes, on_unreadable, split)
-    if len(samples.rows(split)) == 0:
-        raise MedvisionError(f"{manifest.path} has no rows of split={split}; name another split")
-    if place is None:
-        metrics, folder = evaluate_parts(chosen, model, samples, [split]), chosen.folder
-        write_report(folder)
+    ensemble = load_ensemble("evaluate", run, runs)
+    rows = read_rows(ensemble, data or {}, split, on_unreadable)
+    if run and rows.own:
+        if output:
+            raise MedvisionError("a run's own part is scored in its own folder; omit output=")
+        folder, metrics = ensemble.runs[0].folder, evaluate_own(ensemble, rows)
     else:
-        metrics, folder = evaluate_foreign(chosen, model, manifest, samples, split, allow_overlap)
+        overlap = check_overlap(ensemble, rows, allow_overlap)
+        folder = choose_folder(ensemble, rows, output, joint=not run)
+        metrics = evaluate_apart(ensemble, rows, folder, overlap, joint=not run)
     print_table(metrics)
     print(f"written: {folder}")
 
@@ -69,47 +69,112 @@ def evaluate_parts(
     for part in parts:
         if part == "test":
             record_opening(run, files.digest_file(run.model))
-        store_predictions(run.folder, model, samples, part)
+        rows = samples.rows(part)
+        table = tabulate(model, samples.facts_for(rows), predict_logits(model, samples, rows))
+        write_predictions(run.predictions(part), table)
     return derive_evidence(run.folder, model)
 
 
-def evaluate_foreign(
-    run: Run, model: Model, manifest: Manifest, samples: Samples, part: str, allow_overlap: bool
-) -> tuple[dict[str, Any], Path]:
-    """Score rows the run never had, beside the run's own evidence, never over it.
+def evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
+    """Score a run on a part of its own once more, in its own folder."""
+    (run,), (model,) = ensemble.runs, ensemble.models
+    if rows.part == "test":
+        record_opening(run, ensemble.digests[0])
+    write_predictions(run.predictions(rows.part), predict_rows(ensemble, rows))
+    metrics = derive_evidence(run.folder, model)
+    write_report(run.folder)
+    return metrics
+
+
+def choose_folder(ensemble: Ensemble, rows: Rows, output: Path | None, *, joint: bool) -> Path:
+    """Name the folder of results beside the runs by what they are made of.
 
     Raises:
-        MedvisionError: the rows show patients or images the model was trained or chosen on.
+        MedvisionError: `output` holds something else.
     """
-    stamps = check_overlap(model, manifest, samples, part, allow_overlap)
-    model_digest = files.digest_file(run.model)
-    code = files.digest(manifest.digest, model_digest, part)[:8]
-    folder = run.folder / "evaluations" / files.file_safe(f"{manifest.card.dataset}-{code}")
-    files.write_json(folder / "record.json", {
-        "command": command_line(), "finished": files.today(),
-        "manifest": manifest.digest, "model": model_digest, "stamps": stamps, "status": "done",
-    })  # fmt: skip
-    store_predictions(folder, model, samples, part)
-    if part == "test":
-        record_opening(Run(folder), model_digest)
-    metrics = derive_evidence(folder, model, [FOREIGN, *stamps])
-    write_report(folder, metrics["stamps"])
-    return metrics, folder
+    parts = identify(ensemble, rows)
+    code = files.digest(*parts)[:8]
+    if output:
+        folder = Path(output).expanduser()
+        found = Run(folder).record
+        if found and found.get("identity") != code:
+            raise MedvisionError(f"output={output} holds another result; choose another folder")
+        return folder
+    if joint:
+        return joint_folder("evaluate", *parts)
+    name = files.file_safe(f"{rows.manifest.card.dataset}-{code}")
+    return ensemble.runs[0].folder / "evaluations" / name
 
 
-def store_predictions(folder: Path, model: Model, samples: Samples, part: str) -> None:
-    """Write `predictions/<part>.csv`: everything later is computed from it."""
-    rows = samples.rows(part)
-    table = tabulate(model, samples.facts_for(rows), predict_logits(model, samples, rows))
-    write_predictions(folder / "predictions" / f"{part}.csv", table)
+def identify(ensemble: Ensemble, rows: Rows) -> tuple[str, ...]:
+    """Return what the results are made of; the order of members is no part of it."""
+    return rows.manifest.digest, *sorted(ensemble.digests), rows.part
 
 
-def derive_evidence(folder: Path, model: Model, stamps: Sequence[str] = ()) -> dict[str, Any]:
-    """Write `metrics.json` and the figures of a folder from its stored predictions alone."""
+def evaluate_apart(
+    ensemble: Ensemble, rows: Rows, folder: Path, overlap: Sequence[str], *, joint: bool
+) -> dict[str, Any]:
+    """Score in a folder of its own, beside the runs' evidence, never over it.
+
+    Args:
+        ensemble: if `rows` are its members' own test part, that is opened in each of them.
+        rows: to score.
+        folder: as `choose_folder` says.
+        overlap: what was seen of the rows, or could not be checked.
+        joint: an ensemble was asked for, though it may have one member.
+    """
+    stamps = [ensemble.stamp] if joint else []
+    stamps += [] if rows.own else [FOREIGN]
+    stamps += [*overlap, *([f"{rows.unread} unreadable images left out"] if rows.unread else [])]
+    place = Run(folder)
+    place.note(
+        **describe_members(ensemble, joint), command=command_line(), stamps=stamps,
+        manifest=rows.manifest.digest, identity=files.digest(*identify(ensemble, rows))[:8],
+        status="running",
+    )  # fmt: skip
+    if rows.part == "test":
+        open_test(ensemble, place, own=rows.own)
+    write_predictions(place.predictions(rows.part), predict_rows(ensemble, rows))
+    facts: dict[str, Any] = {"stamps": stamps}
+    if len(ensemble.models) > 1:
+        facts["temperature"] = None  # each member has its own
+    metrics = derive_evidence(folder, ensemble.joined, facts, fitted=rows.own)
+    place.note(status="done", finished=files.today())
+    write_report(folder, stamps)
+    return metrics
+
+
+def describe_members(ensemble: Ensemble, joint: bool) -> dict[str, Any]:
+    """Return what the record says of the models."""
+    if not joint:
+        return {"model": ensemble.digests[0]}
+    pairs = zip(ensemble.runs, ensemble.digests, strict=True)
+    return {"members": [{"run": run.title, "model": digest} for run, digest in pairs]}
+
+
+def open_test(ensemble: Ensemble, place: Run, own: bool) -> None:
+    """Record the opening of a test part where its results lie, and in the runs it belongs to."""
+    digests = ensemble.digests
+    if own:
+        for run, digest in zip(ensemble.runs, digests, strict=True):
+            record_opening(run, digest)
+    record_opening(place, digests[0] if len(digests) == 1 else files.digest(*digests))
+
+
+def derive_evidence(
+    folder: Path, model: Model, facts: Mapping[str, Any] | None = None, *, fitted: bool = True
+) -> dict[str, Any]:
+    """Write `metrics.json` and the figures of a folder from its stored predictions alone.
+
+    Args:
+        folder: holds `predictions/`.
+        model: made them.
+        facts: said in place of, or beside, what follows from the predictions.
+        fitted: temperature and threshold were fitted on these very val rows.
+    """
     stored = read_stored(folder)
-    metrics = compute_metrics(stored, model)
-    if stamps:
-        metrics["stamps"] = list(stamps)
+    metrics = compute_metrics(stored, model) | dict(facts or {})
+    if not fitted:
         metrics.get("val", {}).pop("fitted_on", None)
     files.write_json(folder / "metrics.json", metrics)
     shown = "test" if "test" in stored else "val"
@@ -128,47 +193,3 @@ def compute_metrics(stored: Mapping[str, pd.DataFrame], model: Model) -> dict[st
     return build_metrics(
         stored, model.classes, model.kind, model.temperature, model.rule, model.threshold
     )
-
-
-def check_overlap(
-    model: Model, manifest: Manifest, samples: Samples, part: str, allow_overlap: bool
-) -> list[str]:
-    """Refuse rows the model has seen; return what every table must be stamped with."""
-    seen, key, rows = model.seen, manifest.card.key, samples.rows(part)
-    tested = samples.table["patient"].to_numpy()[rows]
-    patients, images = seen.meet(tested, [samples.digest[row] for row in rows], key)
-    stamps = []
-    if key is None or key != seen.key:
-        stamps.append("patients not checked: the manifest was not prepared with the model's key")
-    if not patients and not images:
-        return stamps
-    overlap = (
-        f"{len(patients)} patients and {len(images)} images were seen in training or validation"
-    )
-    if not allow_overlap:
-        raise MedvisionError(
-            f"{manifest.path}: {overlap}, so a score on them would prove nothing; "
-            "remove them, or go on with allow_overlap=true, which stamps every table"
-        )
-    return [*stamps, overlap]
-
-
-def read_data_words(
-    words: Mapping[str, Any],
-) -> tuple[str | None, dict[str, Any] | None, dict[str, Any]]:
-    """Split `data.…` words into the manifest, the columns and the renamed labels."""
-    place, columns, rename = None, {}, {}
-    for key, value in words.items():
-        group, _, name = key.partition(".")
-        if key == "manifest":
-            place = str(value)
-        elif group == "columns" and name:
-            columns[name] = value
-        elif group == "rename" and name:
-            rename[name] = str(value)
-        else:
-            raise MedvisionError(
-                f"medvision evaluate has no argument data.{key}; "
-                "it takes data.manifest, data.columns.… and data.rename.…"
-            )
-    return place, columns or None, rename

@@ -1,18 +1,20 @@
 """One training from its composed configuration to a finished run folder."""
 
+import math
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, cast
+from io import StringIO
+from typing import Any, cast
 
 import pandas as pd
 import pytorch_lightning as lightning
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
 from medvision.commands.board import show_in_tensorboard
@@ -24,26 +26,22 @@ from medvision.commands.checks import (
     find_weights,
 )
 from medvision.commands.compose import build_task, build_trainer, net_config
+from medvision.commands.configuration import explain
 from medvision.commands.evaluate import evaluate_parts
 from medvision.commands.infer import predict_logits
 from medvision.commands.preview import draw_preview
+from medvision.commands.ranks import State, announce, await_decision, is_leader, takes_several
 from medvision.commands.settings import quieten, set_allocator
+from medvision.commands.sweep import refusals_noted
 from medvision.data.datamodule import ImageDataModule
-from medvision.errors import MedvisionError
+from medvision.errors import MedvisionError, Stopped
 from medvision.evaluation.calibration import apply_temperature, choose_thresholds, fit_temperature
 from medvision.evaluation.figures import draw_learning_curves, save_figure
 from medvision.evaluation.report import write_report
 from medvision.evaluation.tables import print_table
 from medvision.model import Model, Seen, load_model, save_model
-from medvision.runs import (
-    Run,
-    claimed,
-    cost,
-    describe_code,
-    describe_process,
-    run_key,
-    settle,
-)
+from medvision.provenance import cost, describe_code, describe_process
+from medvision.runs import Run, claimed, run_key, settle
 from medvision.tasks.supervised import Supervised
 
 
@@ -64,35 +62,61 @@ class Job:
     earlier: Seen
 
 
-def train(config: DictConfig, overrides: list[str]) -> float:
+def train(
+    config: DictConfig,
+    overrides: list[str],
+    callbacks: Sequence[Callback] = (),
+    *,
+    cell: bool = False,
+) -> float:
     """Fit, calibrate and evaluate; return the best value of the monitor.
 
     The same configuration is the same run folder: finished answers, unfinished resumes.
+
+    Args:
+        config: composed, without Hydra's own node.
+        overrides: the words that led to it: they name the folder and repeat the run.
+        callbacks: called after the checkpoints of an epoch are written.
+        cell: one of several jobs, whose refusal is written down as well.
+
+    Returns:
+        the best value of the monitor; nan from a process that only helped rank 0.
 
     Raises:
         MedvisionError: a mistake in the configuration or the data, before the first batch.
     """
     start = time.perf_counter()
-    job = prepare_job(config)
+    with refusals_noted(config, overrides) if cell and is_leader() else nullcontext():
+        job = prepare_job(config)
     identity = job.data.identity() + ([files.digest_file(job.weights)] if job.weights else [])
     run = Run(files.runs_folder() / config.name / run_key(overrides, job.plain, identity))
+    if not is_leader():
+        return follow(run, job, callbacks)
     with claimed(run):
         state = settle(run, config.rerun)
+        if takes_several(config):
+            announce(run, state)
         if state == "done":
             return answer(run, job)
-        begin(run, job, state)
+        earlier = count_seconds(run)
+        begin(run, job, state, overrides)
         try:
-            objective = learn(run, job, state)
-            conclude(run, job)
+            objective = learn(run, job, state, callbacks)
+            conclude(run, job, brief=cell)
         except BaseException as error:
-            # What a full disk or a person stopped resumes; what failed starts anew.
-            stopped = isinstance(error.__cause__ or error, KeyboardInterrupt | OSError)
-            with suppress(MedvisionError):
-                run.note(status="interrupted" if stopped else "failed", reason=str(error)[:2000])
+            note_end(run, error, cost(start, earlier))
             raise
-        run.note(status="done", finished=files.today(), **cost(start))
+        run.note(status="done", finished=files.today(), **cost(start, earlier))
         print(f"report: {write_report(run.folder)}")
     return objective
+
+
+def note_end(run: Run, error: BaseException, spent: dict[str, float]) -> None:
+    """Write down why a run ended: what a full disk or a person stopped resumes, the rest failed."""
+    stopped = isinstance(error.__cause__ or error, KeyboardInterrupt | OSError | Stopped)
+    reason = "stopped by you" if isinstance(error, KeyboardInterrupt) else explain(error)[:2000]
+    with suppress(MedvisionError):
+        run.note(status="interrupted" if stopped else "failed", reason=reason, **spent)
 
 
 def prepare_job(config: DictConfig) -> Job:
@@ -111,7 +135,7 @@ def prepare_job(config: DictConfig) -> Job:
     return Job(config, plain, data, weights, check_pretraining(weights, data))
 
 
-def begin(run: Run, job: Job, state: Literal["new", "resume"]) -> None:
+def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
     """Write down what goes in before anything comes out."""
     samples, audit, card = job.data.ready, job.data.audit, job.data.card
     assert audit is not None
@@ -126,7 +150,8 @@ def begin(run: Run, job: Job, state: Literal["new", "resume"]) -> None:
             for part in ("train", "val")}  # fmt: skip
     run.note(
         **process, status="running", monitor=job.config.monitor, manifest=job.data.identity(),
-        seen=seen, key=card.key, classes=samples.classes.names,
+        seen=seen, key=card.key, classes=samples.classes.names, kind=samples.classes.kind,
+        overrides=overrides,
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
     files.write_text(run.manifest, samples.table.to_csv(index=False))
@@ -137,15 +162,11 @@ def begin(run: Run, job: Job, state: Literal["new", "resume"]) -> None:
         print(f"note: {note}")
 
 
-def learn(run: Run, job: Job, state: Literal["new", "resume"]) -> float:
+def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
     """Fit, pick the best epoch, calibrate, and freeze it all into `model.pt`."""
-    config = job.config
-    lightning.seed_everything(config.seed, verbose=False)
-    task = build_task(config, job.data, job.weights)
-    trainer = build_trainer(run, config, resume=state == "resume")
     print(f"{'resuming' if state == 'resume' else 'training'} in {run.folder}", flush=True)
-    fit_until_done(trainer, task, job.data, run.last_checkpoint if state == "resume" else None)
-    objective = best_score(trainer, config.monitor)
+    trainer, task = fit(run, job, state, callbacks)
+    objective = best_score(trainer, job.config.monitor)
     best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
     digest = save_model(calibrate(task, job), run.model)
@@ -156,24 +177,47 @@ def learn(run: Run, job: Job, state: Literal["new", "resume"]) -> float:
     return objective
 
 
-def conclude(run: Run, job: Job) -> None:
-    """Evaluate the finished model, and show what came out in the terminal and in TensorBoard."""
+def conclude(run: Run, job: Job, brief: bool = False) -> None:
+    """Evaluate the finished model, and show what came out in TensorBoard and in the terminal.
+
+    A job among many prints its one score; their table comes when all are done.
+    """
     parts = ["val", "test"] if job.config.test else ["val"]
     metrics = evaluate_parts(run, load_model(run.model), job.data.ready, parts)
     draw_history(run, job.config.monitor)
     show_in_tensorboard(run, job.plain, metrics)
-    print_table(metrics)
+    if brief:
+        print(f"best {job.config.monitor} {run.record['objective']:.4f}", flush=True)
+    else:
+        print_table(metrics)
 
 
-def fit_until_done(
-    trainer: lightning.Trainer, task: Supervised, data: ImageDataModule, resume: Path | None
-) -> None:
+def follow(run: Run, job: Job, callbacks: Sequence[Callback]) -> float:
+    """Train beside rank 0, which decides, writes and evaluates alone."""
+    state = await_decision(run)
+    if state != "done":
+        with redirect_stdout(StringIO()):
+            fit(run, job, state, callbacks)
+    return math.nan
+
+
+def fit(
+    run: Run, job: Job, state: State, callbacks: Sequence[Callback]
+) -> tuple[lightning.Trainer, Supervised]:
     """Fit; Ctrl-C, which Lightning turns into an exit, leaves a run that resumes."""
+    config = job.config
+    lightning.seed_everything(config.seed, verbose=False)
+    task = build_task(config, job.data, job.weights)
+    trainer = build_trainer(run, config, state == "resume", callbacks)
+    resume = str(run.last_checkpoint) if state == "resume" else None
     try:
-        trainer.fit(task, data, ckpt_path=str(resume) if resume else None, weights_only=True)
+        trainer.fit(task, job.data, ckpt_path=resume, weights_only=True)
     except SystemExit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return trainer, task
 
 
 def best_score(trainer: lightning.Trainer, monitor: str) -> float:
@@ -217,6 +261,12 @@ def calibrate(task: Supervised, job: Job) -> Model:
     probs = apply_temperature(logits, model.temperature, model.kind)
     model.threshold = choose_thresholds(probs, label, model.kind, model.rule)
     return model
+
+
+def count_seconds(run: Run) -> float:
+    """Add up the epochs that earlier sessions of a run have finished."""
+    history = run.folder / "history.csv"
+    return float(pd.read_csv(history)["seconds"].sum()) if history.exists() else 0.0
 
 
 def draw_history(run: Run, monitor: str) -> None:

@@ -3,7 +3,6 @@
 import errno
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 import medvision.files as files
+from medvision.commands.ensemble import join, load_ensemble
 from medvision.commands.infer import BATCH, run_net
 from medvision.data.newfiles import NewImages, find_images
 from medvision.data.readers import Reader
 from medvision.data.streaming import read_batches, refuse_unreadable
-from medvision.errors import MedvisionError, collect
+from medvision.errors import MedvisionError
 from medvision.evaluation.calibration import apply_temperature
 from medvision.evaluation.evidence import decide_labels, write_predictions
-from medvision.model import Model, load_model
-from medvision.runs import find_run
+from medvision.model import Model
 
 DISCLAIMER = "research software, not a medical device"
 SHOWN = 5  # files left out that are named on the terminal; all are in the table
@@ -39,7 +38,8 @@ def run(
 
     run=RUN                a run folder, `last`, or a unique beginning of its name
     runs=[A,B]             an ensemble: the mean of the calibrated probabilities, cut at the mean
-                           of the frozen thresholds; put "…" around a name that holds a comma
+                           of the frozen thresholds; an item is a run, a sweep folder or a pattern
+                           such as 'NAME/*seed=1*'; put "…" around one with a comma
     input=PATH             an image, a folder (searched with all folders in it), or a CSV
                            with a `path` column as seen from the CSV, and perhaps `frame`
     columns.path=THEIRS    for a CSV with foreign column names
@@ -50,7 +50,7 @@ def run(
     """
     source = files.find_input(input)
     place = check_output(Path(output), source)
-    members = load_members(run, runs)
+    members = load_ensemble("predict", run, runs).models
     images = find_images(source, columns or {})
     table = predict(members, images, stop=on_unreadable == "stop")
     write_predictions(place, table)
@@ -71,40 +71,8 @@ def check_output(output: Path, source: Path) -> Path:
     return place
 
 
-def load_members(run: str | None, runs: Sequence[str] | None) -> list[Model]:
-    """Load one model, or the members of an ensemble.
-
-    Raises:
-        MedvisionError: no run, a run twice, or members that cannot be averaged.
-    """
-    names = [runs] if isinstance(runs, str) else [str(name) for name in runs or []]
-    if bool(run) == bool(names):
-        raise MedvisionError("medvision predict needs run=RUN or, for an ensemble, runs=[A,B]")
-    chosen = [find_run(name) for name in ([run] if run else names)]
-    if len({found.folder for found in chosen}) < len(chosen):
-        raise MedvisionError(f"runs=[{','.join(names)}] names a run twice; name each member once")
-    members = [load_model(found.model) for found in chosen]
-    asked = [f"{found.folder}: {', '.join(m.classes)} ({m.kind})"
-             for found, m in zip(chosen, members, strict=True)]  # fmt: skip
-    if len({(m.kind, *m.classes) for m in members}) > 1:
-        raise collect(
-            "the runs do not predict the same classes", asked,
-            "An ensemble needs equal classes in equal order; predict with each run alone",
-        )  # fmt: skip
-    rules = sorted({m.rule for m in members})
-    if len(rules) > 1 and members[0].kind != "multiclass":
-        raise MedvisionError(
-            f"the runs decide by different operating points ({', '.join(rules)}), whose mean means "
-            "nothing; train them with one operating_point, or predict with each run alone"
-        )
-    return members
-
-
 def predict(members: Sequence[Model], images: NewImages, *, stop: bool) -> pd.DataFrame:
     """Return the output table; an ensemble is the mean of its members' probabilities.
-
-    An ensemble of thresholds t decides as the mean of p - t over its members does, so that each
-    keeps the operating point it was given; .5 would throw it away.
 
     Raises:
         MedvisionError: unreadable files where `stop`, or nothing but unreadable files.
@@ -127,14 +95,6 @@ def predict(members: Sequence[Model], images: NewImages, *, stop: bool) -> pd.Da
         raise refuse_unreadable(reasons, len(table), "Give files that can be read")
     probs = np.mean(parts, axis=0)[np.argsort(rows)]
     return lay_out(join(members), table, probs, {int(rows[k]): v for k, v in reasons.items()})
-
-
-def join(members: Sequence[Model]) -> Model:
-    """Return the model that decides for all: the first one, with the mean threshold of all."""
-    thresholds = [model.threshold for model in members if model.threshold is not None]
-    if not thresholds:  # the likeliest class wins
-        return members[0]
-    return replace(members[0], threshold=np.mean(np.array(thresholds), axis=0).tolist())
 
 
 def lay_out(

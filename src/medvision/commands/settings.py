@@ -47,10 +47,13 @@ def quieten() -> None:
     """Silence what Lightning says of itself at every start, and warnings nobody can act on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     for text in (
         r".*LeafSpec.*is deprecated",  # Lightning's own use of torch
         r".*is smaller than the logging interval",  # we log once an epoch
         r".*does not have many workers",  # batches are gathered, not loaded
         r".*Checkpoint directory .* exists",  # a resumed run
+        r".*all_gather is deprecated",  # Lightning's own use of torch
+        r".*recommended to use `self.log.*sync_dist=True",  # every rank scored the rows of all
     ):
         warnings.filterwarnings("ignore", message=text)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from medvision.errors import MedvisionError
+
 Indices = dict[str, Tensor]
 
 
@@ -36,6 +38,11 @@ class TrainingBatches(Sampler[Indices]):
 
     def __init__(self, rows: np.ndarray, size: int, seed: int, *, weights: np.ndarray | None = None,
                  rank: int = 0, world: int = 1) -> None:  # fmt: skip
+        if world > 1 and len(rows) < world * size:
+            raise MedvisionError(
+                f"{len(rows)} training rows do not give each of {world} devices a batch of {size}; "
+                "lower data.batch_size or trainer.devices"
+            )
         self.rows, self.size, self.seed, self.weights = rows, size, seed, weights
         self.rank, self.world = rank, world
         self.epoch = 0
@@ -62,9 +69,17 @@ class TrainingBatches(Sampler[Indices]):
 
 
 class OrderedBatches(Sampler[Indices]):
-    """Every row once, in table order; nothing is dropped and nothing repeated."""
+    """Every row once, in table order; nothing is dropped and nothing repeated.
+
+    Batches are as small as it takes for every rank to have one.
+    """
 
     def __init__(self, rows: np.ndarray, size: int, *, rank: int = 0, world: int = 1) -> None:
+        if world > 1 and len(rows) < world:
+            raise MedvisionError(
+                f"{len(rows)} rows cannot be shared by {world} devices; lower trainer.devices"
+            )
+        size = min(size, len(rows) // world) if world > 1 else size
         starts = range(rank * size, len(rows), world * size)
         self.parts = [rows[start : start + size] for start in starts]
 

@@ -32,6 +32,7 @@ from medvision.evaluation.metrics import (
 
 Interval = dict[str, float | None]
 Threshold = float | Sequence[float] | None
+Keys = Sequence[Hashable]  # of each row: its patient, or its stratum
 PER_CLASS = (*RANKED, "precision", "recall", "specificity", "f1")
 CELLS, LARGE = 2_000_000, 50_000  # weights held at once; probabilities scored 1000 times only
 
@@ -42,17 +43,19 @@ class WeightedScores:
     Args:
         probs: `[N,K]` in 0..1; if one of a labelled row is nan, no score is defined.
         label, kind, threshold: as in `metrics.score`.
+        preds: decisions `[N,K]` bool made elsewhere, taken instead of the threshold's.
     """
 
     def __init__(
-        self, probs: ArrayLike, label: ArrayLike, kind: Kind, threshold: Threshold = None
-    ) -> None:
+        self, probs: ArrayLike, label: ArrayLike, kind: Kind, threshold: Threshold = None,
+        preds: NDArray[np.bool_] | None = None,
+    ) -> None:  # fmt: skip
         self.kind = kind
         self.probs = np.clip(np.asarray(probs, dtype=np.float64), 0, 1)
         self.truth = truth_of(label, kind, self.probs.shape[1])
         self.known = self.truth >= 0
         self.finite = bool(np.isfinite(self.probs[self.known.any(axis=1)]).all())
-        self.preds = decide(self.probs, kind, threshold)
+        self.preds = decide(self.probs, kind, threshold) if preds is None else preds
         self.orders = [self._sort(k) for k in range(self.probs.shape[1])]
 
     def _sort(self, k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -140,20 +143,52 @@ def _chunks(R: int, N: int) -> Iterator[slice]:
     return (slice(start, min(R, start + step)) for start in range(0, R, step))
 
 
-def resample_patients(patients: Sequence[Hashable], resamples: int, seed: int) -> Iterator[Floats]:
+def resample_patients(
+    patients: Keys, resamples: int, seed: int, strata: Keys | None = None
+) -> Iterator[Floats]:
     """Draw patients with replacement; yield row weights `[r,N]`, some resamples at a time.
 
-    First come `[1,N]` ones, the data as they are. Random: the patients, from `seed` alone.
+    First come `[1,N]` ones, the data as they are. Random: the patients, from `seed` alone. Each of
+    the `strata` (`[N]`, such as folds; a patient's first row counts) keeps its number of patients.
     """
     numbers: dict[Hashable, int] = {}
     place = np.array([numbers.setdefault(patient, len(numbers)) for patient in patients], np.intp)
+    members: dict[Hashable, list[int]] = {}
+    for number, row in enumerate(np.unique(place, return_index=True)[1]):
+        members.setdefault(strata[row] if strata is not None else "", []).append(number)
     P, rng = len(numbers), np.random.default_rng(seed)
     yield np.ones((1, len(place)))
     for some in _chunks(resamples if P else 0, len(place)):
         r = some.stop - some.start
-        drawn = rng.integers(P, size=(r, P)) + P * np.arange(r)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=r * P).reshape(r, P)
-        yield counts[:, place].astype(np.float64)
+        counts = np.zeros((r, P))
+        for stratum in members.values():
+            n = len(stratum)
+            drawn = rng.integers(n, size=(r, n)) + n * np.arange(r)[:, None]
+            counts[:, stratum] = np.bincount(drawn.ravel(), minlength=r * n).reshape(r, n)
+        yield counts[:, place]
+
+
+def draw_means(
+    models: Sequence[Sequence[WeightedScores]],
+    patients: Keys,
+    *,
+    strata: Keys | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    names: Sequence[str] = METRICS,
+) -> list[dict[str, Floats]]:
+    """Score models, each a list of repeats (trainings), on the same resamples of the same rows.
+
+    Returns:
+        of each model: name → `[1+R]`, the mean over its repeats; nan where one has no score.
+    """
+    drawn: list[dict[str, list[Floats]]] = [{name: [] for name in names} for _ in models]
+    for weights in resample_patients(patients, resamples, seed, strata):
+        for values, repeats in zip(drawn, models, strict=True):
+            scores = [repeat.score(weights, names) for repeat in repeats]
+            for name in names:
+                values[name].append(np.mean([score[name] for score in scores], axis=0))
+    return [{name: np.concatenate(parts) for name, parts in v.items()} for v in drawn]
 
 
 def interval(values: Floats, level: float = 0.95) -> Interval:
@@ -169,7 +204,7 @@ def bootstrap_classes(
     probs: ArrayLike,
     label: ArrayLike,
     kind: Kind,
-    patients: Sequence[Hashable],
+    patients: Keys,
     *,
     threshold: Threshold = None,
     resamples: int | None = None,
@@ -210,7 +245,7 @@ def bootstrap_classes(
 
 
 def bootstrap(
-    probs: ArrayLike, label: ArrayLike, kind: Kind, patients: Sequence[Hashable], **options: Any
+    probs: ArrayLike, label: ArrayLike, kind: Kind, patients: Keys, **options: Any
 ) -> dict[str, Interval]:
     """Return name → `{value, low, high}`; arguments as in `bootstrap_classes`."""
     return bootstrap_classes(probs, label, kind, patients, **options)[0]
@@ -220,7 +255,7 @@ def per_class(
     probs: ArrayLike,
     label: ArrayLike,
     kind: Kind,
-    patients: Sequence[Hashable],
+    patients: Keys,
     classes: Sequence[str],
     **options: Any,
 ) -> dict[str, dict[str, Any]]:
@@ -237,9 +272,7 @@ class Band(NamedTuple):
     high: Floats
 
 
-def roc_band(
-    probs_positive: ArrayLike, label: ArrayLike, patients: Sequence[Hashable], **options: int
-) -> Band:
+def roc_band(probs_positive: ArrayLike, label: ArrayLike, patients: Keys, **options: int) -> Band:
     """Sensitivity over 1 - specificity.
 
     Args:
@@ -251,9 +284,7 @@ def roc_band(
     return _band(_sensitivity_at, probs_positive, label, patients, **options)
 
 
-def pr_band(
-    probs_positive: ArrayLike, label: ArrayLike, patients: Sequence[Hashable], **options: int
-) -> Band:
+def pr_band(probs_positive: ArrayLike, label: ArrayLike, patients: Keys, **options: int) -> Band:
     """Precision over recall, where the recall is first reached; arguments as in `roc_band`."""
     return _band(_precision_at, probs_positive, label, patients, **options)
 
@@ -271,7 +302,7 @@ def _band(
     at: Callable[[Floats, Floats, Floats], Floats],
     probs_positive: ArrayLike,
     label: ArrayLike,
-    patients: Sequence[Hashable],
+    patients: Keys,
     resamples: int = 1000,
     seed: int = 0,
     points: int = 101,

@@ -1,20 +1,16 @@
 """`report.html`: one page made from the files of a run folder alone, whatever of them there is."""
 
-import base64
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 from omegaconf import OmegaConf
 
 import medvision.files as files
 from medvision.evaluation.figures import find_best_epoch
+from medvision.evaluation.pages import embed_figure, render_page
 from medvision.evaluation.style import show_score
 from medvision.evaluation.tables import (
     PARTS,
@@ -26,6 +22,7 @@ from medvision.evaluation.tables import (
     label_of,
     score_table,
     show_interval,
+    show_seconds,
 )
 
 CAPTIONS = {
@@ -88,13 +85,9 @@ def write_report(run: Path, remarks: Sequence[str] = ()) -> Path:
 
 def render_report(found: Evidence, remarks: Sequence[str] = ()) -> str:
     """Return the page; every text of the user is escaped by the template."""
-    here = resources.files("medvision.evaluation")
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
-        here.joinpath("report.html").read_text(encoding="utf-8")
-    )
-    return page.render(
+    return render_page(
+        "report.html",
         name=f"{found.folder.parent.name} / {found.folder.name}",
-        css=Markup(here.joinpath("report.css").read_text(encoding="utf-8")),
         status=found.record.get("status", ""),
         verdict=describe_verdict(found),
         remarks=remarks,
@@ -207,8 +200,7 @@ def describe_facts(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _describe_fact(key: str, value: Any) -> tuple[str, str]:
     if key == "seconds":
-        minutes, seconds = divmod(round(float(value)), 60)
-        return "wall time", f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        return "wall time", show_seconds(float(value))
     if key.endswith("_mb"):
         return key.removesuffix("_mb").replace("_", " "), f"{value} MB"
     return key.replace("_", " "), _as_text(value)
@@ -237,17 +229,13 @@ def _embed_figures(folder: Path) -> Iterator[dict[str, Any]]:
     found = [(*_name_figure(path.relative_to(folder)), path) for path in folder.rglob("*.png")]
     ranked = sorted(found, key=lambda f: (order.index(f[0]) if f[0] in order else 99, f[2]))
     for kind, part, path in ranked:
-        data = path.read_bytes()
-        width, height = struct.unpack(">II", data[16:24])  # of the header every PNG starts with
+        image = embed_figure(path)
         title, text = CAPTIONS.get(kind, (kind.replace("_", " "), ""))
         yield {
             "title": f"{title} ({part})" if part else title,
             "text": text,
-            "data": base64.b64encode(data).decode(),
-            "width": width,
-            "height": height,
-            "wide": width > 1000,  # a grid of images
-        }
+            "wide": image["width"] > 1000,  # a grid of images
+        } | image
 
 
 def _name_figure(path: Path) -> tuple[str, str]:

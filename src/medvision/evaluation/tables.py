@@ -55,6 +55,14 @@ def show_interval(score: Mapping[str, Any] | None) -> str:
     return f"{show_score(score['value'])} ({show_score(low)}{between}{show_score(high)})"
 
 
+def show_seconds(seconds: float) -> str:
+    """Write `4 s`, `2 min 5 s` or `1 h 3 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def count_words(n: Mapping[str, Any] | None) -> str:
     """Write `{images, patients}` as `624 images, 310 patients`."""
     words = [f"{n[k]} {k}" for k in ("images", "patients") if n and n.get(k) is not None]

@@ -148,7 +148,7 @@ class Supervised(LightningModule):
         values = {f"{part}/{k}": math.nan if v is None else v for k, v in scores.items()}
         # Lightning takes a logged "step" as the x-axis: the epoch, so that runs of other batch
         # sizes lie on top of each other.
-        self.log_dict(values | {"step": float(self.current_epoch)}, rank_zero_only=True)
+        self.log_dict(values | {"step": float(self.current_epoch)})
 
 
 def concatenate(outputs: Sequence[Batch]) -> Batch:

@@ -1,0 +1,298 @@
+"""`medvision compare`: arms on the same test patients, their differences and what these prove."""
+
+import shlex
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import medvision.files as files
+from medvision.errors import MedvisionError, collect, did_you_mean
+from medvision.evaluation.arms import (
+    Aligned,
+    Arm,
+    Cell,
+    align,
+    gather_arms,
+    read_cells,
+    read_repeats,
+)
+from medvision.evaluation.comparison import Place, compare_arms, score_cells
+from medvision.evaluation.differences import (
+    draw_differences,
+    list_differences,
+    print_comparison,
+    write_page,
+)
+from medvision.evaluation.metrics import METRICS, Kind
+from medvision.evaluation.style import save_figure
+from medvision.provenance import command_line
+from medvision.runs import find_runs, joint_folder
+
+FEWEST = 100  # resamples: fewer make no 95 % interval
+LONGEST = 24  # characters of an arm's name in a table; longer ones become letters
+OPTIMISTIC = (
+    "Compared on val, where the epoch, the temperature and the operating point were chosen: "
+    "read every score as optimistic."
+)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One item of `runs=` and its finished trainings, by (seed, split_seed, fold)."""
+
+    word: str
+    cells: dict[Place, Cell]
+    unfinished: dict[Place, Cell]
+
+
+def run(
+    runs: list[str],
+    split: Literal["val", "test"] = "test",
+    metric: str = "auroc",
+    resamples: int = 2000,
+    output: Path | None = None,
+) -> None:
+    """Compare arms (a setting, trained once or over seeds and folds) on the same patients.
+
+    runs=[A,B]         a run, a sweep folder or a pattern such as 'NAME/*lr=0.001*', each one arm;
+                       put "…" around a name that holds a comma
+    split=test         the stored predictions compared; val is possible, and stamped as optimistic
+    metric=auroc       the score that is tested
+    resamples=2000     of the paired patient bootstrap
+    output=DIR         default: a folder under runs/_joint/
+    """
+    check_arguments(metric, resamples)
+    sides = gather_sides(runs)
+    check_pairing(sides)
+    check_predictions(sides, split)
+    comparison = compare(sides, split, metric, resamples)
+    cells = [cell for side in sides for cell in side.cells.values()]
+    parts = [*(str(cell.run.folder) for cell in cells), split, metric, str(resamples)]
+    folder = Path(output).expanduser() if output else joint_folder("compare", *parts)
+    write_comparison(folder, comparison, sides)
+    print_comparison(comparison)
+    print(f"written: {folder}")
+
+
+def check_arguments(metric: str, resamples: int) -> None:
+    """Refuse what no comparison can be made with."""
+    if metric not in METRICS:
+        near = did_you_mean(str(metric), METRICS)
+        raise MedvisionError(f"metric={metric} is no score{near}; choose {', '.join(METRICS)}")
+    if not isinstance(resamples, int) or resamples < FEWEST:
+        raise MedvisionError(f"resamples={resamples} is too few; take {FEWEST} or more")
+
+
+def gather_sides(runs: Sequence[str]) -> list[Side]:
+    """Find what each item names.
+
+    Raises:
+        MedvisionError: fewer than two items, an item of several arms or of no finished run, a run
+            in two items, or two runs of one cell.
+    """
+    words = [runs] if isinstance(runs, str) else [str(name) for name in runs]
+    if len(words) < 2:
+        raise MedvisionError("medvision compare needs at least two arms: runs=[A,B]")
+    sides = [gather_side(word) for word in words]
+    seen: dict[Path, str] = {}
+    for side in sides:
+        for cell in side.cells.values():
+            if (other := seen.setdefault(cell.run.folder, side.word)) != side.word:
+                raise MedvisionError(
+                    f"runs={other} and runs={side.word} both hold {cell.run.title}; "
+                    "name each arm once"
+                )
+    if len(set(words)) < len(words):
+        raise MedvisionError(f"runs=[{','.join(words)}] names an arm twice; name each arm once")
+    return sides
+
+
+def gather_side(word: str) -> Side:
+    """Read the one arm that an item names."""
+    cells = read_cells(find_runs(word))
+    arms = gather_arms(cells)
+    if len(arms) > 1:
+        raise collect(
+            f"runs={word} holds {len(arms)} arms", [arm.name for arm in arms],
+            f"Name one arm an item, such as '{name_pattern(arms[0])}'",
+        )  # fmt: skip
+    done: dict[Place, Cell] = {}
+    unfinished: dict[Place, Cell] = {}
+    for cell in arms[0].cells if arms else []:
+        place = cell.place
+        if cell.status == "done" and place in done:
+            raise MedvisionError(
+                f"runs={word} holds two runs of {name_place(place)}: {done[place].run.title} "
+                f"and {cell.run.title}; name one of them"
+            )
+        (done if cell.status == "done" else unfinished)[place] = cell
+    if not done:
+        raise MedvisionError(f"runs={word} holds no finished run; train it first")
+    return Side(word, dict(sorted(done.items(), key=lambda item: str(item[0]))), unfinished)
+
+
+def name_pattern(arm: Arm) -> str:
+    """Write a pattern that finds an arm by the settings that tell it apart."""
+    told = [f"{key.rpartition('.')[2]}={arm.settings[key]}" for key in sorted(arm.settings)]
+    return f"{arm.cells[0].run.folder.parent.name}/*{'*'.join(told)}*"
+
+
+def name_place(place: Place) -> str:
+    """Write (seed, split_seed, fold) as a user types it."""
+    seed, split_seed, fold = place
+    words = [f"seed={seed}", f"data.split_seed={split_seed}" if split_seed else ""]
+    return " ".join(word for word in [*words, "" if fold is None else f"data.fold={fold}"] if word)
+
+
+def check_pairing(sides: Sequence[Side]) -> None:
+    """Refuse arms that were not trained in the same cells: luck would be compared as well."""
+    every = {place for side in sides for place in side.cells}
+    problems = []
+    for side in sides:
+        if missing := sorted(every - set(side.cells), key=str):
+            cell = side.unfinished.get(missing[0])
+            status = f" (status: {cell.status})" if cell else ""
+            problems.append(
+                f"{side.word} has {len(side.cells)} of {len(every)}, "
+                f"without {name_place(missing[0])}{status}"
+            )
+    if problems:
+        raise collect(
+            "the arms were not trained with the same seeds and folds", problems,
+            "Train what is missing, or name runs that all arms have",
+        )  # fmt: skip
+
+
+def check_predictions(sides: Sequence[Side], split: str) -> None:
+    """Refuse runs whose predictions are missing or cannot be pooled, or of other classes."""
+    cells = [cell for side in sides for cell in side.cells.values()]
+    lacking = [cell.run for cell in cells if not cell.run.predictions(split).exists()]
+    if lacking:
+        way_out = f"`medvision evaluate run={shlex.quote(str(lacking[0].folder))} split={split}`"
+        instead = ", or compare on split=val" if split == "test" else ""
+        raise MedvisionError(
+            f"{len(lacking)} of {len(cells)} runs have no {split} predictions, such as "
+            f"{lacking[0].title}; make them with {way_out}{instead}"
+        )
+    if split == "val" and len({cell.fold for cell in cells}) > 1:
+        raise MedvisionError(
+            "split=val cannot be pooled over folds, where a patient is in val of several; "
+            "take split=test, or the runs of one fold"
+        )
+    described = [f"{', '.join(classes)} ({kind})" for kind, classes in map(read_problem, sides)]
+    if len(set(described)) > 1:
+        listed = [f"{side.word}: {text}" for side, text in zip(sides, described, strict=True)]
+        raise collect("the arms do not predict the same classes", listed, "Compare equal ones")
+
+
+def read_problem(side: Side) -> tuple[Kind, list[str]]:
+    """Return kind and classes of an arm."""
+    cell = next(iter(side.cells.values()))
+    if {"kind", "classes"} <= cell.record.keys():
+        return cell.record["kind"], list(cell.record["classes"])
+    from medvision.model import load_model  # runs made before the record said it; needs torch
+
+    model = load_model(cell.run.model)
+    return model.kind, model.classes
+
+
+def compare(sides: Sequence[Side], split: str, metric: str, resamples: int) -> dict[str, Any]:
+    """Return the content of `comparison.json`."""
+    kind, classes = read_problem(sides[0])
+    repeats = [read_repeats(Arm("", {}, list(side.cells.values())), split) for side in sides]
+    arms = [align(some, classes, kind) for some in repeats]
+    for side, arm in zip(sides[1:], arms[1:], strict=True):
+        check_rows(sides[0].word, arms[0], side.word, arm)
+    cells = [score_cells(some, classes, kind, metric) for some in repeats]
+    folds = {place[2] for place in cells[0]} - {None}
+    ratio = measure_ratio(sides, split) if len(folds) > 1 else 0.0  # asked for by folds alone
+    scores, pairs = compare_arms(arms, cells, metric, ratio, resamples)
+    names = choose_names(sides)
+    for pair in pairs:
+        pair |= {"first": names[pair["first"]], "second": names[pair["second"]]}
+    return {
+        "part": split, "metric": metric, "resamples": resamples,
+        "n": {"images": len(arms[0].keys), "patients": len(set(arms[0].patients))},
+        "trainings": len(cells[0]), "folds": len(folds),
+        "arms": [
+            {"name": name, "runs": [cell.run.title for cell in side.cells.values()], "scores": held}
+            for name, side, held in zip(names, sides, scores, strict=True)
+        ],
+        "pairs": pairs, "stamps": [OPTIMISTIC] if split == "val" else [],
+    }  # fmt: skip
+
+
+def check_rows(first: str, a: Aligned, second: str, b: Aligned) -> None:
+    """Refuse arms tested on other images, patients or labels, or in other folds."""
+    if a.keys != b.keys:
+        only = [sorted(set(x.keys) - set(y.keys)) for x, y in ((a, b), (b, a))]
+        path = name_image((only[0] or only[1])[0])
+        raise MedvisionError(
+            f"{first} and {second} were not tested on the same images: {count_rows(a)} and "
+            f"{count_rows(b)}, {len(only[0])} images only in the first and {len(only[1])} only in "
+            f"the second, such as {path}; evaluate both on the same manifest and split"
+        )
+    for what, mine, theirs in (
+        ("labels", a.label, b.label),
+        ("patients", a.patients, b.patients),
+        ("folds", a.strata, b.strata),
+    ):
+        rows = [n for n, (x, y) in enumerate(zip(mine, theirs, strict=True)) if np.any(x != y)]
+        if rows:
+            raise MedvisionError(
+                f"{first} and {second} have other {what} for {len(rows)} of {len(a.keys)} images, "
+                f"such as {name_image(a.keys[rows[0]])}; train both on the same manifest and folds"
+            )
+
+
+def name_image(key: tuple[str, str, int]) -> str:
+    """Name an image by its path, and its frame if not the first."""
+    return f"{key[1]} frame {key[2]}" if key[2] else key[1]
+
+
+def count_rows(arm: Aligned) -> str:
+    """Write how much an arm was tested on."""
+    return f"{len(arm.keys)} images of {len(set(arm.patients))} patients"
+
+
+def measure_ratio(sides: Sequence[Side], split: str) -> float:
+    """Return patients tested over patients trained on, the mean of all trainings."""
+    ratios = []
+    for cell in (cell for side in sides for cell in side.cells.values()):
+        counts = files.read_json(cell.run.folder / "audit.json")["counts"]
+        ratios.append(counts[split]["patients"] / counts["train"]["patients"])
+    return float(np.mean(ratios))
+
+
+def choose_names(sides: Sequence[Side]) -> list[str]:
+    """Name the arms by what tells them apart, else as typed, else by letters if that is long."""
+    cells = [cell for side in sides for cell in side.cells.values()]
+    told = {cell.run.folder: arm.name for arm in gather_arms(cells) for cell in arm.cells}
+    told_apart = [told.get(next(iter(side.cells.values())).run.folder, "") for side in sides]
+    for names in (told_apart, [side.word for side in sides]):
+        if len(set(names)) == len(names) and all(0 < len(name) <= LONGEST for name in names):
+            return names
+    return [string.ascii_uppercase[n % 26] * (n // 26 + 1) for n in range(len(sides))]
+
+
+def write_comparison(folder: Path, comparison: dict[str, Any], sides: Sequence[Side]) -> None:
+    """Write the numbers, the figure, the page, and what they were made of."""
+    used = [
+        {"arm": arm["name"], "run": str(cell.run.folder), "model": digest_model(cell)}
+        for arm, side in zip(comparison["arms"], sides, strict=True) for cell in side.cells.values()
+    ]  # fmt: skip
+    files.write_json(folder / "comparison.json", comparison)
+    if rows := list_differences(comparison):
+        save_figure(draw_differences(rows), folder / "differences.png")
+    files.write_text(folder / "comparison.md", write_page(comparison))
+    record = {"command": command_line(), "finished": files.today(), "status": "done", "runs": used}
+    files.write_json(folder / "record.json", record)
+
+
+def digest_model(cell: Cell) -> str:
+    """Return the digest of the weights behind the predictions."""
+    return str(cell.record.get("model") or files.digest_file(cell.run.model))

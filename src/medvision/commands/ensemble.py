@@ -1,0 +1,113 @@
+"""Frozen models that answer together: the mean of their calibrated probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+import medvision.files as files
+from medvision.errors import MedvisionError, collect
+from medvision.model import Model, load_model
+from medvision.runs import Run, find_run, find_runs
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One frozen model, or several that predict the same classes.
+
+    Attributes:
+        runs: where the models come from.
+        models: one a run.
+    """
+
+    runs: list[Run]
+    models: list[Model]
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """SHA-256 of each `model.pt`."""
+        return [files.digest_file(run.model) for run in self.runs]
+
+    @cached_property
+    def joined(self) -> Model:
+        """The model that decides for all."""
+        return join(self.models)
+
+    @property
+    def stamp(self) -> str:
+        """How its numbers come about, for every table of them."""
+        cut = "" if self.joined.threshold is None else ", cut at the mean of their thresholds"
+        count = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
+        return f"ensemble of {count}: mean of calibrated probabilities{cut}"
+
+
+def load_ensemble(command: str, run: str | None, runs: Sequence[str] | None) -> Ensemble:
+    """Load the model of `run=`, or the members of `runs=`.
+
+    Raises:
+        MedvisionError: neither or both were given, a run twice, one that has not finished, or
+            members that cannot be averaged.
+    """
+    names = [runs] if isinstance(runs, str) else [str(name) for name in runs or []]
+    if bool(run) == bool(names):
+        raise MedvisionError(
+            f"medvision {command} needs run=… or, for an ensemble, runs=[A,B], and not both"
+        )
+    members = [find_run(run)] if run else find_members(names)
+    ensemble = Ensemble(members, [load_model(member.model) for member in members])
+    check_agreement(ensemble)
+    return ensemble
+
+
+def find_members(names: Sequence[str]) -> list[Run]:
+    """Find the runs that runs, sweep folders and patterns name; of several mentions one counts.
+
+    Raises:
+        MedvisionError: a run that is named by itself twice, or members that have not finished.
+    """
+    items = [find_runs(name) for name in names]
+    alone = [item[0].folder for item in items if len(item) == 1]
+    if len(set(alone)) < len(alone):
+        raise MedvisionError(f"runs=[{','.join(names)}] names a run twice; name each member once")
+    members = list({member.folder: member for item in items for member in item}.values())
+    unfinished = [
+        f"{member.title} ({member.status or 'no status'})"
+        for member in members if member.status != "done"
+    ]  # fmt: skip
+    if unfinished:
+        raise collect(
+            f"{len(unfinished)} of {len(members)} members have not finished", unfinished,
+            "Give their training command again, or name the finished runs alone in runs=[A,B]",
+        )  # fmt: skip
+    return members
+
+
+def check_agreement(ensemble: Ensemble) -> None:
+    """Refuse members whose probabilities or thresholds cannot be averaged."""
+    models = ensemble.models
+    if len({(model.kind, *model.classes) for model in models}) > 1:
+        described = [f"{run.folder}: {', '.join(model.classes)} ({model.kind})"
+                     for run, model in zip(ensemble.runs, models, strict=True)]  # fmt: skip
+        raise collect(
+            "the runs do not predict the same classes", described,
+            "An ensemble needs equal classes in equal order; take each run alone",
+        )  # fmt: skip
+    rules = sorted({model.rule for model in models})
+    if len(rules) > 1 and models[0].kind != "multiclass":
+        raise MedvisionError(
+            f"the runs decide by different operating points ({', '.join(rules)}), whose mean means "
+            "nothing; train them with one operating_point, or take each run alone"
+        )
+
+
+def join(models: Sequence[Model]) -> Model:
+    """Return the model that decides for all: the first one, with the mean threshold of all.
+
+    An ensemble of thresholds t decides as the mean of p - t over its members does, so that each
+    keeps the operating point it was given; .5 would throw it away.
+    """
+    thresholds = [model.threshold for model in models if model.threshold is not None]
+    if not thresholds:  # the likeliest class wins
+        return models[0]
+    return replace(models[0], threshold=np.mean(np.array(thresholds), axis=0).tolist())

@@ -1,0 +1,171 @@
+"""The rows that frozen models are scored on, as each of them reads them, and what they say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import medvision.files as files
+from medvision.commands.ensemble import Ensemble
+from medvision.commands.infer import BATCH, run_net, tabulate
+from medvision.data.assemble import OnUnreadable, assemble_foreign
+from medvision.data.classes import Classes
+from medvision.data.manifest import Manifest, read_manifest
+from medvision.data.readers import Reader
+from medvision.data.samples import Samples
+from medvision.errors import MedvisionError
+from medvision.evaluation.calibration import apply_temperature
+from medvision.evaluation.cells import read_cells
+from medvision.evaluation.evidence import decide_labels
+from medvision.model import Model
+from medvision.runs import Run
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One part of a manifest, as each of some models reads it.
+
+    Attributes:
+        part: val or test.
+        samples: one a model; models that read alike share one.
+        index: `[N]` lines of the manifest, from 0, that every model can read, ascending.
+        unread: the number of lines left out.
+        own: it is the models' own part, not another manifest.
+    """
+
+    manifest: Manifest
+    part: str
+    samples: list[Samples]
+    index: np.ndarray
+    unread: int
+    own: bool
+
+    def find(self, number: int) -> np.ndarray:
+        """Return where the lines of `index` stand in the samples of a model."""
+        return np.searchsorted(self.samples[number].where[:, 1], self.index)
+
+    def facts(self) -> pd.DataFrame:
+        """Return the identifying columns, as predictions carry them."""
+        return self.samples[0].facts_for(self.find(0)).assign(index=self.index)
+
+
+def read_rows(
+    ensemble: Ensemble, words: Mapping[str, Any], part: str, on_unreadable: OnUnreadable
+) -> Rows:
+    """Read the rows that `data.…` words name, once for each way the models have of reading.
+
+    Without `data.manifest` it is the part of their own that all runs have in common.
+
+    Raises:
+        MedvisionError: no such rows, unreadable files, unknown labels, or no common part.
+    """
+    place, columns, rename = read_data_words(words)
+    if part not in ("val", "test"):
+        other = "; data.columns.split=null takes all rows of the table" if place else ""
+        raise MedvisionError(f"split={part}: what is scored is called val or test{other}")
+    if place is None:
+        check_own_part(ensemble, part)
+    path = files.find_input(place) if place else ensemble.runs[0].manifest
+    manifest = read_manifest(path, columns)
+    labels = read_labels(ensemble.models[0], rename)
+    readers = [Reader.from_contract(model.contract) for model in ensemble.models]
+    made = {
+        code: assemble_foreign(manifest, reader, labels, on_unreadable, part)
+        for code, reader in {reader.digest(): reader for reader in readers}.items()
+    }
+    samples = [made[reader.digest()] for reader in readers]
+    lines = [read.where[read.rows(part), 1] for read in made.values()]
+    index = reduce(np.intersect1d, lines)
+    if len(index) == 0:
+        raise MedvisionError(f"{manifest.path} has no rows of split={part}; name another split")
+    split = manifest.table["split"]
+    asked = int((split == part).sum()) if (split != "").any() else len(split)
+    return Rows(manifest, part, samples, index, asked - len(index), own=place is None)
+
+
+def read_data_words(
+    words: Mapping[str, Any],
+) -> tuple[str | None, dict[str, Any] | None, dict[str, Any]]:
+    """Split `data.…` words into the manifest, the columns and the renamed labels."""
+    place, columns, rename = None, {}, {}
+    for key, value in words.items():
+        group, _, name = key.partition(".")
+        if key == "manifest":
+            place = str(value)
+        elif group == "columns" and name:
+            columns[name] = value
+        elif group == "rename" and name:
+            rename[name] = str(value)
+        else:
+            raise MedvisionError(
+                f"medvision evaluate has no argument data.{key}; "
+                "it takes data.manifest, data.columns.… and data.rename.…"
+            )
+    return place, columns or None, rename
+
+
+def read_labels(model: Model, rename: Mapping[str, str | None]) -> Classes:
+    """Return the classes of a model as it reads them out of a table."""
+    return Classes(model.classes, model.kind, model.negative, model.rename | dict(rename))
+
+
+def check_own_part(ensemble: Ensemble, part: str) -> None:
+    """Refuse a part that the runs do not have in common."""
+    first, *others = ensemble.runs
+    if not others:
+        return
+    owned = [read_own(*pair, part) for pair in zip(ensemble.runs, ensemble.models, strict=True)]
+    for run, found in zip(others, owned[1:], strict=True):
+        if found.keys() != owned[0].keys():
+            raise MedvisionError(
+                f"{first.title} and {run.title} have other rows in {part} "
+                f"({len(owned[0])} and {len(found)}, {len(owned[0].keys() & found.keys())} of them "
+                f"in both); {tell_way_out(first, run)}"
+            )
+        differing = sum(found[key] != label for key, label in owned[0].items())
+        if differing:
+            raise MedvisionError(
+                f"{first.title} and {run.title} have other labels for {differing} of {len(found)} "
+                f"rows in {part}; give data.manifest=FILE.csv with the labels to score on"
+            )
+
+
+def read_own(run: Run, model: Model, part: str) -> dict[tuple[str, str, int], str]:
+    """Return the label of each row in one part of a run, by (dataset, path, frame)."""
+    table = read_manifest(run.manifest).table
+    mine = table[table["split"] == part]
+    classes = read_labels(model, {})
+    labels = classes.decode(classes.encode(mine["label"].tolist()))
+    keys = zip(mine["dataset"], mine["path"], mine["frame"].tolist(), strict=True)
+    return dict(zip(keys, labels, strict=True))
+
+
+def tell_way_out(first: Run, second: Run) -> str:
+    """Say what to do with runs that were tested on different patients."""
+    a, b = read_cells([first, second])
+    if a.fold == b.fold:
+        return "give data.manifest=FILE.csv, rows that none of them has seen"
+    return (
+        "each fold tests on other patients; give data.manifest=FILE.csv for new data, or "
+        "medvision report run=SWEEP pools the out-of-fold predictions"
+    )
+
+
+def predict_rows(ensemble: Ensemble, rows: Rows) -> pd.DataFrame:
+    """Return the predictions: of one model with its logits, of several the mean probabilities."""
+    facts, models = rows.facts(), ensemble.models
+    probs: list[Any] = []
+    for number, model in enumerate(models):
+        task = "predicting" if len(models) == 1 else f"predicting {number + 1} of {len(models)}"
+        batches = rows.samples[number].batches(rows.find(number), BATCH)
+        logits = run_net(model, (batch["image"] for batch in batches), rows.index, task)
+        if len(models) == 1:
+            return tabulate(model, facts, logits)
+        probs.append(apply_temperature(logits.numpy(), model.temperature, model.kind))
+    mean, model = np.mean(probs, axis=0), ensemble.joined
+    for k, name in enumerate(model.classes):
+        facts[f"prob_{name}"] = mean[:, k]
+    return facts.assign(pred=decide_labels(mean, model.classes, model.kind, model.threshold))
