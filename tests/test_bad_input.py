@@ -463,7 +463,9 @@ def test_a_failed_job_of_a_sweep_is_told_and_the_rest_goes_on(small_set, apart, 
     lines = [line for line in done.err.splitlines() if line.startswith("medvision: ")]
     assert len(lines) == 2
     assert "torch.optim.Foo" in lines[0]
-    assert lines[1] == "medvision: 1 job of the sweep failed"
+    assert (
+        lines[1] == "medvision: 1 job of the sweep failed; the same command tries again what failed"
+    )
     states = [json.loads(p.read_text())["status"] for p in apart.glob("*/*/record.json")]
     assert sorted(states) == ["done", "failed"]
 

@@ -12,10 +12,11 @@ from hydra.core.global_hydra import GlobalHydra
 from medvision.__main__ import COMMANDS
 from medvision.commands.arguments import parse
 from medvision.commands.configuration import conf_folder, part_flags, quote
+from medvision.commands.tune import read_settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "conf").rglob("*.yaml"))]
-COMMAND = r"medvision (?:train|prepare|evaluate|predict|report) [^#`\n|]*"
+COMMAND = r"medvision (?:train|tune|prepare|evaluate|predict|compare|report) [^#`\n|]*"
 LINES = [
     (page.name, match.group(0).strip())
     for page in PAGES
@@ -28,7 +29,9 @@ LINES = [
 def test_a_written_command_is_one_that_is_taken(page, line):
     command, *words = shlex.split(line.removeprefix("medvision ").split("   ")[0])
     assert command in COMMANDS
-    if command != "train":
+    if command == "tune":
+        _, words = read_settings(words)
+    elif command != "train":
         function = importlib.import_module(f"medvision.commands.{command}").run
         assert parse(words, function, command)
         return

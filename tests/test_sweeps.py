@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -153,10 +154,10 @@ def test_twelve_runs_with_a_crash_a_nan_and_a_kill(apart, tiny, trap):
     words = (*tiny, *pause, "-m", "name=night", "seed=" + ",".join(map(str, range(12))))
     sweep = apart / "night"
     first = start(*words)
-    while not sweep.exists() or statuses_or_none(sweep).count("done") < 5:
+    while (seen := statuses_or_none(sweep)).count("done") < 5 or "running" not in seen:
         assert first.poll() is None, first.communicate()[0]
-        time.sleep(0.2)
-    time.sleep(0.7)  # somewhere inside the next run
+        time.sleep(0.05)
+    time.sleep(random.uniform(0, 0.6))  # somewhere inside a run of three epochs
     first.send_signal(signal.SIGKILL)
     first.wait()
     before, cut = stamps(sweep), [run for run in find_runs(sweep) if run.status == "running"]
@@ -178,6 +179,7 @@ def test_twelve_runs_with_a_crash_a_nan_and_a_kill(apart, tiny, trap):
 
 
 def statuses_or_none(sweep: Path) -> list[str]:
+    """Look from outside at what is being written."""
     try:
         return statuses(sweep)
     except (MedvisionError, json.JSONDecodeError):

@@ -96,14 +96,15 @@ def run_key(overrides: Sequence[str], config: Mapping[str, Any], digests: Sequen
     """
     # Short words first: what a sweep varies then survives the cut, and long lists do not.
     said = sorted((word.lstrip("+") for word in overrides), key=lambda word: (len(word), word))
-    telling = [word for word in said if not _is_place(word.lstrip("~").split("=", 1)[0])]
+    telling = [word for word in said if not is_place(word.lstrip("~").split("=", 1)[0])]
     essence = _without(config, PLACES)
     code = files.digest(json.dumps(essence, sort_keys=True, default=str), *digests)[:8]
     words = files.file_safe(",".join(telling))
     return f"{words}-{code}" if words else code
 
 
-def _is_place(key: str) -> bool:
+def is_place(key: str) -> bool:
+    """Tell a place or a comfort from what decides a result."""
     return key == "experiment" or any(key == p or key.startswith(p + ".") for p in PLACES)
 
 

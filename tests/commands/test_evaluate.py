@@ -303,6 +303,41 @@ def test_the_index_is_the_row_of_the_manifest_given(runs, medvision, tmp_path):
         assert left_out == "1 unreadable images left out"
 
 
+def test_what_one_member_cannot_read_is_left_out_for_all(runs, medvision, tmp_path):
+    draw = np.random.default_rng(0)
+    for name in "acd":
+        np.save(tmp_path / f"{name}.npy", draw.integers(-1000, 200, (32, 32), dtype=np.int16))
+    cv2.imwrite(f"{tmp_path}/b.png", draw.integers(0, 255, (32, 32), dtype=np.uint8))
+    (tmp_path / "new.csv").write_text(
+        "path,patient,label\na.npy,1,lesion\nb.png,2,healthy\nc.npy,3,healthy\nd.npy,4,lesion\n"
+    )
+    one = runs / "seeds" / "first"
+    strict = tmp_path / "variants" / "strict"
+    model = load_model(one / "model.pt")  # Hounsfield units are asked of every image
+    save_model(replace(model, contract=model.contract | {"window": "lung"}), strict / "model.pt")
+    files.write_json(strict / "record.json", {"status": "done"})
+    words = (f"data.manifest={tmp_path}/new.csv", "on_unreadable=exclude")
+    joint, whole, part = (
+        stored(place(medvision("evaluate", who, *words)))
+        for who in (listed(one, strict), f"run={one}", f"run={strict}")
+    )
+    assert list(whole["index"]) == [0, 1, 2, 3]
+    assert list(joint["index"]) == list(part["index"]) == [0, 2, 3]
+    mean = (whole[PROBS].to_numpy()[[0, 2, 3]] + part[PROBS].to_numpy()) / 2
+    np.testing.assert_allclose(joint[PROBS], mean, atol=1e-6)
+
+
+def test_patients_of_the_own_part_need_no_key(runs, medvision, tmp_path):
+    members = [shutil.copytree(m, tmp_path / m.name) for m in folders(runs, "seeds")]
+    for member in members:
+        card = files.read_json(member / "card.json")
+        assert card.pop("key")
+        files.write_json(member / "card.json", card)
+    folder = place(medvision("evaluate", listed(*members)))
+    (stamp,) = files.read_json(folder / "metrics.json")["stamps"]
+    assert stamp.startswith("ensemble of 2 runs")
+
+
 def test_only_val_and_test_are_scored(runs, elsewhere, medvision):
     done = medvision("evaluate", "runs=seeds", f"data.manifest={elsewhere}", "split=train")
     assert done.status == 2

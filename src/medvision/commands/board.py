@@ -8,7 +8,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from medvision.evaluation.evidence import read_predictions
-from medvision.runs import Run
+from medvision.runs import Run, is_place
 
 
 def open_board(run: Run, first_epoch: int = 0) -> TensorBoardLogger:
@@ -33,7 +33,7 @@ def show_in_tensorboard(run: Run, plain: dict[str, Any], metrics: dict[str, Any]
     final = {f"test/{name}": score["value"] for name, score in scores.items()
              if score["value"] is not None}  # fmt: skip
     best = {f"best/{record['monitor']}": record["objective"]}
-    logger.log_hyperparams(flatten(plain), best | final, step=record["epochs"])
+    logger.log_hyperparams(choose_settings(record, plain), best | final, step=record["epochs"])
     logger.finalize("success")
 
 
@@ -49,6 +49,18 @@ def add_curves(run: Run, board: SummaryWriter) -> None:
             truth = table["label"].str.split("|").map(lambda labels, name=name: name in labels)
             board.add_pr_curve(f"{part}/{name}", truth.to_numpy(), table[f"prob_{name}"].to_numpy(),
                                record["epochs"])  # fmt: skip
+
+
+def choose_settings(record: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    """Take what this run was told, and what everyone asks for: a hundred columns compare nothing.
+
+    The whole configuration stands in the TEXT tab.
+    """
+    flat = flatten(plain)
+    words = (word.lstrip("+~").partition("=") for word in record["overrides"])
+    told = {key: flat.get(key, text) for key, _, text in words if not is_place(key)}
+    usual = {key: flat[key] for key in ("seed", "model.optimizer.lr") if key in flat}
+    return usual | told
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
