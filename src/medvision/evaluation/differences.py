@@ -25,6 +25,7 @@ from medvision.evaluation.style import (
 )
 from medvision.evaluation.tables import UNDEFINED, Grid, label_of, show_interval
 
+LONGEST = 52  # characters of two names in a line of the figure
 MINUS = "\N{MINUS SIGN}"
 FEW = 3  # pairs of which all scores are shown; of more, the tested ones
 
@@ -48,7 +49,9 @@ def draw_differences(rows: Sequence[Difference]) -> Figure:
     """
     several = len({row.pair for row in rows}) > 1
     groups = list(dict.fromkeys(row.score for row in rows)) if several else []
-    figure, axes = blank(6.4, 1.1 + 0.31 * (len(rows) + len(groups)))
+    longest = max(len(row.pair if several else row.score) for row in rows)
+    wide = 4.2 + 0.075 * min(longest, LONGEST)  # inches: two names may be as long as compare shows
+    figure, axes = blank(wide, 1.1 + 0.31 * (len(rows) + len(groups)))
     place, ticks, names = 0, [], []
     for n, row in enumerate(rows):
         if several and (n == 0 or rows[n - 1].score != row.score):
@@ -57,7 +60,7 @@ def draw_differences(rows: Sequence[Difference]) -> Figure:
             place += 1
         _draw_row(axes, place, row)
         ticks.append(place)
-        names.append(shorten(row.pair if several else row.score, 34))
+        names.append(shorten(row.pair if several else row.score, LONGEST))
         place += 1
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=0)
     axes.set_yticks(ticks, names)
