@@ -1,9 +1,11 @@
 """Write a study's results from its run folders into its README, and the ledger from all studies.
 
     python experiments/tabulate.py STUDY PART [goal:METRIC>=VALUE …] ARM=RUNS_GLOB …
+    python experiments/tabulate.py STUDY PART block:NAME ARM=RUNS_GLOB …
 
 STUDY is a folder here, PART `val` or `test`; each arm is a name and a pattern of run folders under
 MEDVISION_RUNS. Everything between the markers of the README is replaced; nothing is typed by hand.
+With `block:NAME` a further table alone goes between the markers of that name.
 """
 
 import json
@@ -23,11 +25,17 @@ SHOWN = {"auroc": "AUROC", "accuracy": "accuracy", "recall": "sensitivity",
 
 def main(study: str, part: str, *words: str) -> None:
     goals = [word.removeprefix("goal:") for word in words if word.startswith("goal:")]
-    arms = dict(word.split("=", 1) for word in words if not word.startswith("goal:"))
+    blocks = [word.removeprefix("block:") for word in words if word.startswith("block:")]
+    arms = dict(word.split("=", 1) for word in words if not word.startswith(("goal:", "block:")))
     found = {arm: list(read_runs(pattern)) for arm, pattern in arms.items()}
     missing = [arm for arm, runs in found.items() if not runs]
     if missing:
         sys.exit(f"no finished run for {', '.join(missing)}; run the study's run.sh first")
+    if blocks:
+        lines = [*write_table(found, part), "", *write_origin(found)]
+        fill(HERE / study / "README.md", blocks[0], lines)
+        print("\n".join(lines))
+        return
     answer = [*write_goals(found, part, goals), ""]
     lines = [*write_table(found, part), "", *answer, *write_origin(found)]
     fill(HERE / study / "README.md", "results", lines)
@@ -58,6 +66,8 @@ def read_runs(pattern: str) -> Iterator[dict[str, Any]]:
 
 def write_table(found: dict[str, list[dict[str, Any]]], part: str) -> Iterator[str]:
     shown = [(part, key, name) for key, name in SHOWN.items()]
+    if part == "val":
+        shown.append(("val", "brier", "Brier score"))
     if part == "test":
         shown.append(("test_argmax", "accuracy", "accuracy at argmax"))
     yield f"| {part} | n images (patients) | " + " | ".join(name for *_, name in shown) + " |"
