@@ -29,6 +29,7 @@ def model(**changes):
         "temperature": 1.3, "rule": "youden", "threshold": 0.1 + 0.2, "rename": {"x": None},
         "negative": None, "augment": {"rotate_degrees": 10.0}, "tta": 4, "seed": 7,
         "seen": Seen(["p1"], ["i1", "i2"], ["p2"], ["i3"], "0a1b2c3d"),
+        "trained_on": {"modality": ["CT"], "values": [-1024.0, 0.1 + 0.2], "signed": True},
     }  # fmt: skip
     return Model(**(facts | changes))
 
@@ -51,9 +52,20 @@ def test_a_model_comes_back_bit_for_bit(tmp_path):
 def test_the_file_holds_plain_types_only(tmp_path):
     save_model(model(threshold=[0.2, 0.8], kind="multilabel"), tmp_path / "model.pt")
     content = torch.load(tmp_path / "model.pt", weights_only=True)
-    assert content["format"] == 1
+    assert content["format"] == 2
     assert content["threshold"] == [0.2, 0.8]
     assert content["weights"].keys() == model().net.state_dict().keys()
+
+
+def test_a_model_of_the_first_format_is_read_and_says_nothing_of_its_training(tmp_path):
+    save_model(model(), tmp_path / "model.pt")
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    del content["trained_on"]
+    torch.save(content | {"format": 1}, tmp_path / "model.pt")
+    loaded = load_model(tmp_path / "model.pt")
+    assert loaded.trained_on is None
+    assert loaded.threshold == model().threshold
+    assert loaded.seen == model().seen
 
 
 def test_code_in_a_file_is_not_run(tmp_path):
@@ -79,7 +91,7 @@ def test_a_file_that_is_no_model_is_one_sentence(tmp_path):
             load_model(place)
     for foreign in ({"state_dict": {}}, [1, 2], {"format": 99}):
         torch.save(foreign, place)
-        with pytest.raises(MedvisionError, match="is not a model of format 1"):
+        with pytest.raises(MedvisionError, match="is not a model of format 2"):
             load_model(place)
 
 

@@ -17,7 +17,8 @@ import medvision.files as files
 from medvision.errors import MedvisionError
 
 Kind = Literal["binary", "multiclass", "multilabel"]
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # a model of format 1 does not say what it was trained on
 PLAIN = ("classes", "kind", "contract", "temperature", "rule", "threshold", "rename", "negative",
          "tta", "seed")  # fmt: skip
 
@@ -64,6 +65,8 @@ class Model:
         net: in evaluation mode; `[B,C,H,W]` in [0,1] → logits `[B,K]`.
         kind: `binary` (two classes, the last one positive), `multiclass` or `multilabel`.
         contract: the reader's settings: how a file becomes an input.
+        trained_on: what the training images were before the reader made them alike, see
+            `data.contract.TrainedOn`; None: not known.
         temperature: logits are divided by it before they become probabilities.
         rename, negative: how labels of other tables are read; see `data.classes.Classes`.
         threshold: of the positive class; one a class for multi-label; None: argmax.
@@ -85,6 +88,7 @@ class Model:
     tta: int = 0
     seed: int = 0
     seen: Seen = field(default_factory=Seen)
+    trained_on: dict[str, Any] | None = None
 
 
 def save_model(model: Model, path: Path) -> str:
@@ -95,6 +99,7 @@ def save_model(model: Model, path: Path) -> str:
         "config": json.dumps(model.config),
         "augment": json.dumps(model.augment),
         "seen": asdict(model.seen),
+        "trained_on": model.trained_on,
     }
     # A stream of Python's, because torch's own tells a full disk as a broken archive.
     with files.written_aside(path) as aside, aside.open("wb") as stream:
@@ -124,7 +129,7 @@ def read_model_file(path: Path) -> dict[str, Any]:
         raise MedvisionError(
             f"{path} cannot be read as a model ({type(error).__name__}); train the run again"
         ) from error
-    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+    if not isinstance(content, Mapping) or content.get("format") not in READABLE:
         raise MedvisionError(f"{path} is not a model of format {FORMAT}; train the run again")
     return dict(content)
 
@@ -142,5 +147,6 @@ def load_model(path: Path) -> Model:
         config=config,
         augment=json.loads(content["augment"]),
         seen=Seen(**content["seen"]),
+        trained_on=content.get("trained_on"),
         **{name: content[name] for name in PLAIN},
     )

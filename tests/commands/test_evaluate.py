@@ -24,6 +24,7 @@ from medvision.evaluation.plates import draw_plates
 from medvision.model import Seen, load_model, save_model
 
 PROBS = ["prob_healthy", "prob_lesion"]
+UNLIKE = "3 of 3 images are unlike those the model was trained on (units 3)"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -292,15 +293,42 @@ def test_the_index_is_the_row_of_the_manifest_given(runs, medvision, tmp_path):
     lines = [f"{name}.png,p{name},{label}" for name, label in labels.items()]
     manifest.write_text("\n".join(["path,patient,label", *lines]))
     for who in ("runs=seeds", f"run={folders(runs, 'seeds')[0]}"):
-        words = ("evaluate", who, f"data.manifest={manifest}")
+        words = ("evaluate", who, f"data.manifest={manifest}", "on_foreign=warn")
         assert "cannot read 1 of 4 images" in medvision(*words).err
         folder = place(medvision(*words, "on_unreadable=exclude"))
         table = stored(folder)
         assert list(table["index"]) == [0, 2, 3]
         assert [Path(path).stem for path in table["path"]] == ["a", "c", "d"]
-        *_, unchecked, left_out = files.read_json(folder / "metrics.json")["stamps"]
+        *_, unchecked, foreign, left_out = files.read_json(folder / "metrics.json")["stamps"]
         assert unchecked.startswith("patients not checked: ")
+        assert foreign == UNLIKE
         assert left_out == "1 unreadable images left out"
+
+
+def test_rows_unlike_the_training_images_are_refused_by_name_or_stamped(runs, medvision, tmp_path):
+    draw = np.random.default_rng(0)
+    for name, shape in {"a": (32, 32), "b": (32, 32), "c": (32, 32, 3)}.items():
+        pixels = draw.integers(-1000, 400, shape, dtype=np.int16)
+        np.save(tmp_path / f"{name}.npy", np.kron(pixels, np.ones((5, 5), np.int16))
+                if name == "b" else pixels)  # fmt: skip
+    lines = ("a.npy,1,lesion", "b.npy,2,healthy", "c.npy,3,healthy")
+    (tmp_path / "new.csv").write_text("\n".join(["path,patient,label", *lines]))
+    words = ("evaluate", "runs=seeds", f"data.manifest={tmp_path}/new.csv")
+    done = medvision(*words, f"output={tmp_path}/out")
+    assert done.status == 2
+    assert done.err.splitlines()[-1] == (
+        "medvision: 2 of 3 images are unlike those the model was trained on: b.npy (160 x 160 "
+        "pixels, not 32 x 32); c.npy (colour, not grey). Leave them out, or go on with "
+        "on_foreign=warn, which marks them"
+    )
+    assert not (tmp_path / "out").exists()
+    done = medvision(*words, "on_foreign=warn")
+    folder = place(done)
+    stamp = "2 of 3 images are unlike those the model was trained on (colour 1, size 1)"
+    assert files.read_json(folder / "metrics.json")["stamps"][-1] == stamp
+    assert files.read_json(folder / "record.json")["stamps"][-1] == stamp
+    assert stamp in (folder / "report.html").read_text()
+    assert done.out.count("modality and pixel spacing not checked: the model does not know") == 1
 
 
 def test_what_one_member_cannot_read_is_left_out_for_all(runs, medvision, tmp_path):
@@ -316,7 +344,7 @@ def test_what_one_member_cannot_read_is_left_out_for_all(runs, medvision, tmp_pa
     model = load_model(one / "model.pt")  # Hounsfield units are asked of every image
     save_model(replace(model, contract=model.contract | {"window": "lung"}), strict / "model.pt")
     files.write_json(strict / "record.json", {"status": "done"})
-    words = (f"data.manifest={tmp_path}/new.csv", "on_unreadable=exclude")
+    words = (f"data.manifest={tmp_path}/new.csv", "on_unreadable=exclude", "on_foreign=warn")
     joint, whole, part = (
         stored(place(medvision("evaluate", who, *words)))
         for who in (listed(one, strict), f"run={one}", f"run={strict}")

@@ -8,13 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 import medvision.files as files
 from medvision.commands.arguments import read_value
+from medvision.data.contract import summarise, to_plain
+from medvision.data.decoding import decode, load, pixel_digest
+from medvision.data.hidden import tell_paths
+from medvision.data.native import describe_native
+from medvision.data.readers import Reader
 from medvision.evaluation.evidence import decide_labels, read_predictions
 from medvision.model import Model, load_model, save_model
 
@@ -51,6 +60,13 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def fond(variant: Callable[..., Path], pictures: Path) -> Path:
+    """The trained net as if it had been trained on such pictures."""
+    natives = [describe_native(load(path)) for path in sorted(pictures.glob("[ab].png"))]
+    return variant("fond", trained_on=to_plain(summarise(natives)))
+
+
 def read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"path": str, "pred": str}, keep_default_na=False).assign(
         **{name: pd.read_csv(path)[name] for name in PROBS}
@@ -84,7 +100,7 @@ def test_a_run_predicts_its_own_test_files_as_it_did(trained, medvision, tmp_pat
 
 
 def test_an_array_gives_a_row_a_frame_unless_the_table_says_which(trained, medvision, tmp_path):
-    array = predictions(trained)["path"][0]
+    (array,) = tell_paths(predictions(trained)["path"][:1].tolist())
     out = tmp_path / "p.csv"
     assert medvision("predict", f"run={trained}", f"input={array}", f"output={out}").status == 0
     every = read(out)
@@ -120,8 +136,9 @@ def test_an_ensemble_is_the_mean_and_is_cut_at_the_mean_threshold(
     assert same_decisions(replace(first, threshold=(first.threshold + 0.9) / 2), found["ab"])
 
 
-def test_an_ensemble_can_be_a_sweep_or_a_pattern(trained, variant, medvision, pictures, tmp_path):
-    one, two = variant("seed=1"), variant("seed=2", temperature=0.5)
+def test_an_ensemble_can_be_a_sweep_or_a_pattern(variant, medvision, pictures, tmp_path):
+    one = variant("seed=1", trained_on=None)
+    two = variant("seed=2", trained_on=None, temperature=0.5)
     found = []
     for who in (f'runs=["{one}","{two}"]', f"runs=[{one.parent}]", f"runs={one.parent}"):
         done = medvision("predict", who, f"input={pictures}", f"output={tmp_path}/p.csv")
@@ -158,23 +175,23 @@ def test_members_of_an_ensemble_must_agree(trained, variant, medvision, tmp_path
     assert not (tmp_path / "p.csv").exists()
 
 
-def test_a_folder_is_searched_and_other_files_are_counted(trained, medvision, pictures, tmp_path):
+def test_a_folder_is_searched_and_other_files_are_counted(fond, medvision, pictures, tmp_path):
     out = tmp_path / "p.csv"
-    done = medvision("predict", f"run={trained}", f"input={pictures}", f"output={out}")
+    done = medvision("predict", f"run={fond}", f"input={pictures}", f"output={out}")
     assert done.status == 0, done.err
     found = read(out)
     assert list(found["path"]) == ["a.png", "b.png", "more/c.png"]
     assert (found[PROBS].sum(axis=1) - 1).abs().max() < 1e-9
     assert "left out   2 files that are no images" in done.out
-    one = medvision("predict", f"run={trained}", f"input={pictures}/b.png", f"output={out}")
+    one = medvision("predict", f"run={fond}", f"input={pictures}/b.png", f"output={out}")
     assert one.status == 0, one.err
     np.testing.assert_allclose(read(out)[PROBS], found[PROBS][1:2], atol=1e-6)
 
 
-def test_unreadable_files_stop_or_are_counted(trained, medvision, pictures, tmp_path):
+def test_unreadable_files_stop_or_are_counted(fond, medvision, pictures, tmp_path):
     (pictures / "b.png").write_text("I am no picture")
     out = tmp_path / "p.csv"
-    words = ("predict", f"run={trained}", f"input={pictures}", f"output={out}")
+    words = ("predict", f"run={fond}", f"input={pictures}", f"output={out}")
     done = medvision(*words)
     assert done.status == 2
     assert done.err == (
@@ -238,8 +255,8 @@ def test_what_cannot_be_is_refused_before_any_work(trained, medvision, pictures,
     assert not (tmp_path / "p.csv").exists()
 
 
-def test_a_refusal_to_write_is_one_sentence(trained, medvision, pictures, tmp_path, monkeypatch):
-    words = ("predict", f"run={trained}", f"input={pictures}", f"output={tmp_path}/o/p.csv")
+def test_a_refusal_to_write_is_one_sentence(fond, medvision, pictures, tmp_path, monkeypatch):
+    words = ("predict", f"run={fond}", f"input={pictures}", f"output={tmp_path}/o/p.csv")
     text = f"cannot write {tmp_path}/o/p.csv: permission is denied"
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)
@@ -254,3 +271,200 @@ def test_a_refusal_to_write_is_one_sentence(trained, medvision, pictures, tmp_pa
     assert done.status == 2
     assert text in done.err
     assert [*(tmp_path / "o").iterdir()] == []
+
+
+@pytest.fixture(scope="module")
+def informed(phantom, tiny, medvision, tmp_path_factory) -> Path:
+    """A run that was trained on what its manifest calls CT with pixels of 2 mm."""
+    top = tmp_path_factory.mktemp("informed")
+    table = pd.read_csv(phantom, dtype=str, keep_default_na=False)
+    table["path"] = [str(phantom.parent / path) for path in table["path"]]
+    table = table.drop(columns="mask").assign(modality="CT", spacing_y_mm="2", spacing_x_mm="2.0")
+    table.to_csv(top / "manifest.csv", index=False)
+    words = [f"data.manifest={top}/manifest.csv" if word.startswith("data.manifest") else word
+             for word in tiny]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDVISION_RUNS", str(top / "runs"))
+        done = medvision(*words, "name=ct", "trainer.max_epochs=1", "test=false")
+    assert done.status == 0, done.err
+    (folder,) = (path for path in (top / "runs" / "ct").iterdir() if path.is_dir())
+    return folder
+
+
+def draw_units(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(-1000, 400, shape, dtype=np.int16)
+
+
+def write_dicom(path: Path, pixels: np.ndarray, **tags: Any) -> None:
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = CTImageStorage
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = "1.2.3"
+    made.Modality, made.PatientName, made.PixelSpacing = "CT", "Planted^Name", [2, 2]
+    made.PhotometricInterpretation, made.SamplesPerPixel = "MONOCHROME2", 1
+    made.Rows, made.Columns = pixels.shape[:2]
+    made.BitsAllocated = made.BitsStored = 8 * pixels.dtype.itemsize
+    made.HighBit, made.PixelRepresentation = made.BitsStored - 1, int(pixels.dtype.kind == "i")
+    for name, value in tags.items():
+        setattr(made, name, value)
+    made.PixelData = pixels.tobytes()
+    made.save_as(path, enforce_file_format=True)
+
+
+def test_a_run_knows_what_it_was_trained_on(informed, trained):
+    told = load_model(informed / "model.pt").trained_on
+    manifest = pd.read_csv(informed / "manifest.csv")
+    assert told["images"] == int((manifest["split"] == "train").sum())
+    assert (told["modality"], told["spacing_y_mm"]) == (["CT"], [2.0, 2.0])
+    assert (told["height"], told["width"], told["colour"]) == ([32, 32], [32, 32], [False])
+    assert told["signed"]
+    assert told["values"][0] < -900 < 200 < told["values"][1]
+    assert load_model(trained / "model.pt").trained_on["modality"] == []
+
+
+def test_dicom_of_any_name_and_nifti_are_predicted_and_traced(informed, medvision, tmp_path):
+    scans = tmp_path / "scans"
+    (scans / "study").mkdir(parents=True)
+    slices = draw_units(3, 32, 32)
+    for name, pixels in zip(("IM1", "study/IM2"), slices, strict=False):
+        write_dicom(scans / name, pixels)
+    write_dicom(scans / "study" / "IM3.dcm", slices[2], PhotometricInterpretation="MONOCHROME1")
+    volume = draw_units(32, 32, 2)
+    nibabel.save(nibabel.Nifti1Image(volume, np.diag([2, 2, 5, 1])), scans / "v.nii.gz")
+    out = tmp_path / "p.csv"
+    done = medvision("predict", f"run={informed}", f"input={scans}", f"output={out}")
+    assert done.status == 0, done.err
+    assert "modality not checked for 2 of 5 images: they do not say it" in done.out
+    assert "spacing not checked" not in done.out
+    found = read(out)
+    assert list(found["path"]) == ["IM1", "study/IM2", "study/IM3.dcm", "v.nii.gz", "v.nii.gz"]
+    assert list(found["frame"]) == [0, 0, 0, 0, 1]
+    assert set(found["status"]) == {"ok"}
+    model = load_model(informed / "model.pt")
+    reader = Reader.from_contract(model.contract)
+    levels = [reader.read(scans / path, frame)
+              for path, frame in zip(found["path"], found["frame"], strict=True)]  # fmt: skip
+    image = torch.from_numpy(np.stack(levels).transpose(0, 3, 1, 2) / np.float32(255))
+    with torch.inference_mode():
+        probs = torch.softmax(model.net(image).double() / model.temperature, dim=1)
+    np.testing.assert_allclose(found[PROBS], probs, atol=1e-5)
+    text = (tmp_path / "p.trace.json").read_text()
+    assert "Planted" not in text + out.read_text() + done.out
+    trace = files.read_json(tmp_path / "p.trace.json")
+    assert trace["predictions"] == {"file": "p.csv", "digest": files.digest_file(out)}
+    (told,) = trace["models"]
+    assert told["digest"] == files.digest_file(informed / "model.pt")
+    assert told["reader"] == model.contract
+    assert (told["temperature"], told["threshold"]) == (model.temperature, model.threshold)
+    assert told["trained_on"] == model.trained_on
+    assert "window [-100.0, 200.0] to 8 bits" in told["steps"]
+    assert "pad to 32 x 32 pixels" in told["steps"]
+    assert trace["counts"] == {"images": 5, "predicted": 5, "unreadable": 0, "foreign": 0}
+    assert (trace["on_foreign"], trace["on_unreadable"]) == ("stop", "stop")
+    assert "pydicom" in trace["versions"]
+    assert trace["files"]["digest"] == [
+        pixel_digest(decode(scans / path, frame))
+        for path, frame in zip(found["path"], found["frame"], strict=True)
+    ]
+    assert trace["files"]["height"] == [32] * 5
+    assert trace["files"]["windows"] == [[[-100.0, 200.0]]] * 5
+    assert trace["files"]["status"] == ["ok"] * 5
+
+
+FOREIGN: dict[str, tuple[Callable[[Path], None], str]] = {
+    "modality": (lambda p: write_dicom(p, draw_units(32, 32), Modality="MR"),
+                 "modality MR, not CT"),
+    "size": (lambda p: write_dicom(p, draw_units(32, 129)), "32 x 129 pixels, not 32 x 32"),
+    "spacing": (lambda p: write_dicom(p, draw_units(32, 32), PixelSpacing=[2, 0.5]),
+                "pixels of 2 x 0.5 mm, not 2 x 2"),
+    "values": (lambda p: write_dicom(p, draw_units(32, 32) + np.int16(20000)),
+               "values of 19000 to 20"),
+    "units": (lambda p: write_dicom(p, draw_units(32, 32).astype(np.uint8)),
+              "unsigned 8-bit values, not signed units such as -1"),
+    "colour": (lambda p: write_dicom(p, draw_units(32, 32, 3).astype(np.uint8), SamplesPerPixel=3,
+                                     PlanarConfiguration=0, PhotometricInterpretation="RGB"),
+               "colour, not grey; unsigned 8-bit values"),
+}  # fmt: skip
+
+
+def test_each_foreign_file_is_refused_by_name_or_marked(informed, medvision, tmp_path):
+    write_dicom(tmp_path / "alike.dcm", draw_units(32, 32))
+    for name, (write, _) in FOREIGN.items():
+        write(tmp_path / f"{name}.dcm")
+    (tmp_path / "t.csv").write_text(
+        "\n".join(["path", "alike.dcm", *(f"{n}.dcm" for n in FOREIGN)])
+    )
+    out = tmp_path / "p.csv"
+    words = ("predict", f"run={informed}", f"input={tmp_path}/t.csv", f"output={out}")
+    done = medvision(*words)
+    assert done.status == 2
+    assert done.err.startswith(
+        "medvision: 6 of 7 images are unlike those the model was trained on: modality.dcm "
+        "(modality MR, not CT); size.dcm (32 x 129 pixels, not 32 x 32); spacing.dcm ("
+    )
+    assert done.err.endswith(
+        "; and 1 more. Leave them out, or go on with on_foreign=warn, which marks them\n"
+    )
+    assert not out.exists()
+    (tmp_path / "one.csv").write_text("path\nalike.dcm\ncolour.dcm\n")
+    alone = medvision("predict", f"run={informed}", f"input={tmp_path}/one.csv", f"output={out}")
+    assert f"trained on: colour.dcm ({FOREIGN['colour'][1]}" in alone.err
+    done = medvision(*words, "on_foreign=warn")
+    assert done.status == 0, done.err
+    ways = "colour 1, modality 1, size 1, spacing 1, units 2, values 1"
+    assert (
+        f"note       6 of 7 images are unlike those the model was trained on ({ways})" in done.out
+    )
+    assert "predictions: 7 images" in done.out
+    found = read(out)
+    assert found[PROBS].notna().all(axis=None)
+    assert found["status"][0] == "ok"
+    for status, (_, text) in zip(found["status"][1:], FOREIGN.values(), strict=True):
+        assert status.startswith(f"ok, but {text}")
+    trace = files.read_json(tmp_path / "p.trace.json")
+    assert trace["counts"] == {"images": 7, "predicted": 7, "unreadable": 0, "foreign": 6}
+    assert trace["files"]["status"] == list(found["status"])
+
+
+def test_unreadable_and_foreign_files_are_told_together(informed, medvision, tmp_path):
+    FOREIGN["modality"][0](tmp_path / "a.dcm")
+    (tmp_path / "b.png").write_text("I am no picture")
+    write_dicom(tmp_path / "c.dcm", draw_units(32, 32))
+    words = ("predict", f"run={informed}", f"input={tmp_path}", f"output={tmp_path}/o/p.csv")
+    done = medvision(*words)
+    assert done.err.count("\n") == 1
+    assert "cannot read 1 of 3 images: " in done.err
+    assert "1 of 3 images are unlike those the model was trained on: a.dcm (modality MR" in done.err
+    done = medvision(*words, "on_unreadable=exclude", "on_foreign=warn")
+    assert done.status == 0, done.err
+    trace = files.read_json(tmp_path / "o" / "p.trace.json")
+    assert trace["counts"] == {"images": 3, "predicted": 2, "unreadable": 1, "foreign": 1}
+    assert [digest is None for digest in trace["files"]["digest"]] == [False, True, False]
+    assert trace["files"]["windows"][1] is None
+
+
+def test_a_model_that_does_not_say_what_it_was_trained_on_takes_all(variant, medvision, tmp_path):
+    FOREIGN["colour"][0](tmp_path / "a.dcm")
+    run = variant("old", trained_on=None)
+    done = medvision("predict", f"run={run}", f"input={tmp_path}/a.dcm", f"output={tmp_path}/p.csv")
+    assert done.status == 0, done.err
+    assert "inputs not checked: the model does not say what it was trained on" in done.out
+    assert list(read(tmp_path / "p.csv")["status"]) == ["ok"]
+
+
+def test_members_that_look_through_other_windows_are_traced_apart(variant, medvision, tmp_path):
+    write_dicom(tmp_path / "a.dcm", draw_units(32, 32))
+    one = variant("one")
+    contract = load_model(one / "model.pt").contract
+    two = variant("two", contract=contract | {"window": "brain"})
+    words = (f"runs={one.parent}", f"input={tmp_path}/a.dcm", f"output={tmp_path}/p.csv")
+    done = medvision("predict", *words)
+    assert done.status == 0, done.err
+    trace = files.read_json(tmp_path / "p.trace.json")
+    assert [member["digest"] for member in trace["models"]] == [
+        files.digest_file(run / "model.pt") for run in (one, two)
+    ]
+    assert trace["files"]["windows of model 1"] == [[[-100.0, 200.0]]]
+    assert trace["files"]["windows of model 2"] == [[[0.0, 80.0]]]
+    assert trace["decision"]["by"].startswith("ensemble of 2 runs: mean of calibrated")

@@ -2,7 +2,14 @@ import json
 
 import pandas as pd
 
-from medvision.data.audit import Audit, count_overlaps, count_parts, note_absent, note_oddities
+from medvision.data.audit import (
+    Audit,
+    count_overlaps,
+    count_parts,
+    note_absent,
+    note_few,
+    note_oddities,
+)
 from medvision.files import read_json, write_json
 
 
@@ -59,3 +66,15 @@ def test_an_image_that_ties_many_patients_is_noted():
 def test_a_class_absent_from_a_part_is_noted():
     counts = count_parts(make_table("abcd", ["x", "y", "x", ""], ["train", "train", "val", "test"]))
     assert note_absent(counts) == ["no image of 'y' in val"]
+
+
+def test_a_part_with_few_patients_of_a_class_is_noted():
+    patients = [f"p{n}" for n in range(18)] + ["p0"] * 9
+    table = make_table(patients, ["x"] * 9 + ["x|y"] * 9 + ["y"] * 9, "train")
+    table.loc[10:17, "split"] = "val"
+    assert note_few(table) == [
+        "only 2 patients of 'y' in train (rule of thumb: at least 10): what is said of that class "
+        "is uncertain"
+    ]
+    assert note_few(make_table("abcde", "xxxxx", "test")) == []
+    assert len(note_few(make_table("abcd", "xxx ", "val"))) == 2

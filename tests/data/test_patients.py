@@ -87,10 +87,12 @@ def test_fingerprint_names_a_key_without_showing_it():
     assert fingerprint(KEY) not in KEY.hex()
 
 
-def test_path_rule_makes_each_image_its_own_patient():
-    names, frames = ["a/x.png", "b/x.png", "s.npz", "s.npz", "c.dcm", "c.dcm"], [0, 0, 0, 17, 0, 1]
+def test_path_rule_makes_each_file_its_own_patient_but_of_arrays_each_image():
+    names, frames = ["a/x.png", "b/x.png", "s.npz", "s.NPY"], [0, 0, 0, 17]
     told = patients_from_names(names, frames, "path")
-    assert told == ["a/x.png", "b/x.png", "s.npz#0", "s.npz#17", "c.dcm", "c.dcm#1"]
+    assert told == ["a/x.png", "b/x.png", "s.npz#0", "s.NPY#17"]
+    for name in ("c.dcm", "v.nii.gz", "film.mp4"):  # a person's slices are no persons
+        assert patients_from_names([name] * 2, [0, 31], "path") == [name] * 2
 
 
 def test_pattern_takes_its_group_from_the_name():

@@ -2,6 +2,7 @@ import os
 import shutil
 
 import cv2
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -170,6 +171,10 @@ def test_an_output_over_its_input_is_refused(table, tmp_path):
         ("folder", {"input": ".", "columns": {"label": "x"}}, "columns.label means nothing"),
         ("phantom", {"on_unreadable": "skip"}, "on_unreadable=skip cannot be; choose stop or ex"),
         ("folder", {"input": "none"}, "none does not exist"),
+        ("folder", {"input": ".", "patient": "path"}, "say columns.patient=path"),
+        ("medmnist", {"input": ".", "patient": "path"}, "say columns.patient=path"),
+        ("table", {"input": ".", "patient": "x"}, "say columns.patient=x"),
+        ("table", {"input": ".", "sizes": 3}, "has no option 'sizes'; it takes none"),
     ],
 )
 def test_mistakes_are_told_before_any_work(tmp_path, source, options, told):
@@ -249,3 +254,57 @@ def test_a_half_prepared_source_is_prepared_again(table, counted):
     assert prepare_once(source) == manifest
     assert manifest.exists()
     assert len(counted) == 2
+
+
+@pytest.fixture
+def slices(tmp_path):
+    """Four volumes of three slices, the first of each black."""
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        voxels = np.random.default_rng(number).integers(1, 99, (9, 9, 3)).astype(np.int16)
+        voxels[..., 0] = 0
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 3, 1])),
+                     tmp_path / "in" / f"v{number}.nii")  # fmt: skip
+    return tmp_path / "in"
+
+
+def test_black_slices_are_no_copies_and_join_nobody(slices, tmp_path):
+    made = prepare("nifti", tmp_path / "out", input=slices, columns={"patient": "path"})
+    assert made.copies == 0
+    assert made.table["group"].tolist() == [n for n in range(4) for _ in range(3)]
+    (told,) = made.audit
+    assert told.startswith("4 images (such as line 2) of one grey value")
+
+
+def test_slices_of_a_volume_are_of_one_patient(slices, tmp_path):
+    made = prepare("nifti", tmp_path / "out", input=slices, columns={"patient": "path"})
+    assert made.table.groupby("path")["patient"].nunique().tolist() == [1] * 4
+    assert made.table["patient"].nunique() == 4
+
+
+def test_a_changed_table_of_labels_is_prepared_anew(slices, tmp_path, counted):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("series,label\nv0,ill\nv1,well\n")
+    source = {"name": "nifti", "input": str(slices), "columns": {"patient": "path"}}
+    first = prepare_once(source | {"labels": str(labels)})
+    assert prepare_once(source | {"labels": str(labels)}) == first
+    labels.write_text("series,label\nv0,well\nv1,ill\n")
+    touch(labels)
+    second = prepare_once(source | {"labels": str(labels)})
+    assert set(read_manifest(second).table["label"][:3]) == {"well"}
+    assert prepare_once(source | {"labels": "none"}) not in (first, second)
+    assert len(counted) == 3
+
+
+def test_the_audit_is_written_beside_the_manifest(folder, tmp_path):
+    facts = read_manifest(of_folder(folder, tmp_path).manifest).card.facts["audit"]
+    assert facts == {
+        "notes": [], "near_copies": {"pairs": 0, "across": 0, "lines": []}, "shortcuts": []
+    }  # fmt: skip
+
+
+def test_a_planted_site_shortcut_is_told(tmp_path):
+    made = prepare("phantom", tmp_path, patients=30, slices=1, size=32, shortcut=1.0)
+    (told,) = (note for note in made.audit if "red flag" in note)
+    assert "'lesion' can be told from the column site alone (AUROC 1.00" in told
+    assert made.card.facts["audit"]["shortcuts"][0]["fact"] == "the column site"

@@ -83,6 +83,18 @@ def test_contract_round_trip_through_json():
     }
 
 
+def test_three_windows_are_three_channels(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(-500, 500, dtype=np.int16).reshape(25, 40))
+    names = ["lung", "soft_tissue", "percentile"]
+    reader = Reader(size=(16, 16), channels=3, window=names)
+    alone = [Reader(size=(16, 16), window=name).read(tmp_path / "a.npy") for name in names]
+    found = reader.read(tmp_path / "a.npy").astype(int)
+    assert np.abs(found - np.concatenate(alone, axis=-1)).max() <= 1
+    assert reader.contract()["window"] == names
+    again = Reader.from_contract(json.loads(json.dumps(reader.contract())))
+    assert (again, again.digest()) == (reader, reader.digest())
+
+
 def test_digest_changes_with_every_setting_and_not_with_its_spelling():
     changes = [
         {"size": 32},
@@ -107,6 +119,18 @@ def test_digest_changes_with_every_setting_and_not_with_its_spelling():
             "window='lungs' is unknown (did you mean 'lung'?); choose one of full",
         ),
         ({"window": (5, 5)}, "window=[5.0, 5.0] is not a range; give [low, high], low first"),
+        (
+            {"window": ("lung", "bone", "brian"), "channels": 3},
+            "window='brian' is unknown (did you mean 'brain'?)",
+        ),
+        (
+            {"window": ("lung", "bone", "brain")},
+            "window=[lung, bone, brain] are the channels of an image; give three names and chan",
+        ),
+        (
+            {"window": ("lung", "bone"), "channels": 3},
+            "window=[lung, bone] are the channels of an image; give three names and channels=3",
+        ),
         ({"size": 1}, "size=[1, 1] is not a size; give [H, W], each at least 2, or null"),
         ({"size": (1, 2, 3)}, "size=[1, 2, 3] is not a size"),
         ({"channels": 4}, "channels=4 cannot be; choose 1 or 3"),

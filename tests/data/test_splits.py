@@ -247,7 +247,9 @@ def test_near_copies_join_computed_groups_and_are_only_reported_in_given_ones():
     table = make_table("abcd", split=["train", "test", "train", "val"], group=["g", "g", "", None])
     result, audit = assign_splits(table, unique_digests(table))
     assert len(result) == 4
-    assert any("1 group of the manifest" in note and "near copies" in note for note in audit.notes)
+    (told,) = (note for note in audit.notes if "1 group of the manifest" in note)
+    assert "near copies" in told
+    assert told.endswith("such as that of its lines 2 (train) and 3 (test)")
     table = make_table([str(row) for row in range(60)], group=["g", "g"] + [""] * 58)
     parts = [assign_splits(table, unique_digests(table), split_seed=seed)[0] for seed in range(20)]
     assert all(part["split"][0] == part["split"][1] for part in parts)

@@ -8,6 +8,7 @@ import pandas as pd
 
 import medvision.files as files
 from medvision.commands.ensemble import Ensemble, load_ensemble
+from medvision.commands.foreign import OnForeign, check_contracts
 from medvision.commands.infer import predict_logits, tabulate
 from medvision.commands.overlap import check_overlap
 from medvision.commands.rows import Rows, predict_rows, read_rows
@@ -31,6 +32,7 @@ def run(
     split: str = "test",
     allow_overlap: bool = False,
     on_unreadable: Literal["stop", "exclude"] = "stop",
+    on_foreign: OnForeign = "stop",
     output: Path | None = None,
 ) -> None:
     """Score a frozen model: net, temperature and threshold stay as they were trained.
@@ -45,6 +47,8 @@ def run(
     split=test                 which rows; without a split column all rows are taken
     allow_overlap=true         go on although rows were seen in training; counted and stamped
     on_unreadable=exclude      leave broken files out, counted
+    on_foreign=warn            go on although images are unlike those the model was trained on
+                               (modality, colour, size, spacing, values); counted and stamped
     output=DIR                 default: the run's folder; RUN/evaluations/ for other rows, where
                                the run's own files stay; a folder under runs/_joint/ for runs=
     """
@@ -55,9 +59,10 @@ def run(
             raise MedvisionError("a run's own part is scored in its own folder; omit output=")
         folder, metrics = ensemble.runs[0].folder, evaluate_own(ensemble, rows)
     else:
-        overlap = check_overlap(ensemble, rows, allow_overlap)
+        warnings = check_overlap(ensemble, rows, allow_overlap)
+        warnings += check_contracts(ensemble, rows, on_foreign)
         folder = choose_folder(ensemble, rows, output, joint=not run)
-        metrics = evaluate_apart(ensemble, rows, folder, overlap, joint=not run)
+        metrics = evaluate_apart(ensemble, rows, folder, warnings, joint=not run)
     print_table(metrics)
     print(f"written: {folder}")
 
@@ -112,7 +117,7 @@ def identify(ensemble: Ensemble, rows: Rows) -> tuple[str, ...]:
 
 
 def evaluate_apart(
-    ensemble: Ensemble, rows: Rows, folder: Path, overlap: Sequence[str], *, joint: bool
+    ensemble: Ensemble, rows: Rows, folder: Path, warnings: Sequence[str], *, joint: bool
 ) -> dict[str, Any]:
     """Score in a folder of its own, beside the runs' evidence, never over it.
 
@@ -120,12 +125,12 @@ def evaluate_apart(
         ensemble: if `rows` are its members' own test part, that is opened in each of them.
         rows: to score.
         folder: as `choose_folder` says.
-        overlap: what was seen of the rows, or could not be checked.
+        warnings: what was seen of the rows or is foreign in them, or could not be checked.
         joint: an ensemble was asked for, though it may have one member.
     """
     stamps = [ensemble.stamp] if joint else []
     stamps += [] if rows.own else [FOREIGN]
-    stamps += [*overlap, *([f"{rows.unread} unreadable images left out"] if rows.unread else [])]
+    stamps += [*warnings, *([f"{rows.unread} unreadable images left out"] if rows.unread else [])]
     place = Run(folder)
     place.note(
         **describe_members(ensemble, joint), command=command_line(), stamps=stamps,

@@ -33,7 +33,10 @@ from medvision.commands.preview import draw_preview
 from medvision.commands.ranks import State, announce, await_decision, is_leader, takes_several
 from medvision.commands.settings import quieten, set_allocator
 from medvision.commands.sweep import refusals_noted
+from medvision.data.card import Card
+from medvision.data.contract import summarise, to_plain
 from medvision.data.datamodule import ImageDataModule
+from medvision.data.native import natives_of
 from medvision.errors import MedvisionError, Stopped
 from medvision.evaluation.calibration import apply_temperature, choose_thresholds, fit_temperature
 from medvision.evaluation.figures import draw_learning_curves, save_figure
@@ -155,11 +158,18 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
     files.write_text(run.manifest, samples.table.to_csv(index=False))
-    files.write_json(run.folder / "card.json", card.to_json())
+    files.write_json(run.folder / "card.json", card.to_json() | {"facts": sum_up(card)})
     files.write_json(run.folder / "audit.json", audit.to_json())
     draw_preview(job.data, run.folder / "figures" / "preview.png")
     for note in audit.notes:
         print(f"note: {note}")
+
+
+def sum_up(card: Card) -> dict[str, Any]:
+    """Return the facts of a card without lists, which name files and folders: counts say enough."""
+    if card.key is None:
+        return dict(card.facts)
+    return {k: len(v) if isinstance(v, list) else v for k, v in card.facts.items()}
 
 
 def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
@@ -254,6 +264,7 @@ def calibrate(task: Supervised, job: Job) -> Model:
         tta=config.tta,
         seed=config.seed,
         seen=seen.join(job.earlier),
+        trained_on=to_plain(summarise(natives_of(samples, samples.rows("train")))),
     )
     rows = samples.rows("val")
     logits, label = predict_logits(model, samples, rows).numpy(), samples.label[rows]

@@ -13,10 +13,21 @@ from rich.table import Table
 
 import medvision.files as files
 from medvision.commands.ensemble import join, load_ensemble
+from medvision.commands.foreign import OnForeign, stamp_foreign
 from medvision.commands.infer import BATCH, run_net
+from medvision.commands.trace import Answers, is_read, write_trace
+from medvision.data.contract import (
+    Oddity,
+    find_oddities,
+    from_plain,
+    join_oddities,
+    tell_unchecked,
+)
+from medvision.data.hidden import tell_paths
+from medvision.data.native import Native
 from medvision.data.newfiles import NewImages, find_images
 from medvision.data.readers import Reader
-from medvision.data.streaming import read_batches, refuse_unreadable
+from medvision.data.streaming import Watch, read_batches, refuse_unreadable
 from medvision.errors import MedvisionError
 from medvision.evaluation.calibration import apply_temperature
 from medvision.evaluation.evidence import decide_labels, write_predictions
@@ -33,6 +44,7 @@ def run(
     runs: list[str] | None = None,
     columns: Mapping[str, str | None] | None = None,
     on_unreadable: Literal["stop", "exclude"] = "stop",
+    on_foreign: OnForeign = "stop",
 ) -> None:
     """Write probabilities and decisions for new files; labels and patients are not needed.
 
@@ -40,22 +52,30 @@ def run(
     runs=[A,B]             an ensemble: the mean of the calibrated probabilities, cut at the mean
                            of the frozen thresholds; an item is a run, a sweep folder or a pattern
                            such as 'NAME/*seed=1*'; put "…" around one with a comma
-    input=PATH             an image, a folder (searched with all folders in it), or a CSV
-                           with a `path` column as seen from the CSV, and perhaps `frame`
+    input=PATH             an image (DICOM and NIfTI too), a clip, a folder (searched with all
+                           folders in it), or a CSV with a `path` column as seen from the CSV, and
+                           perhaps `frame`
     columns.path=THEIRS    for a CSV with foreign column names
-    output=FILE.csv        path (as seen from the input), frame, prob_<class>…, pred, status
+    output=FILE.csv        path (as seen from the input), frame, prob_<class>…, pred, status;
+                           FILE.trace.json beside it says how they came about, row by row
     on_unreadable=exclude  keep broken files as rows whose status says why, without a prediction
+    on_foreign=warn        predict also images that are unlike those the model was trained on
+                           (modality, colour, size, spacing, values); their status says in what
 
-    npz, npy and DICOM files of several images give a row each unless the CSV says which frame.
+    npz, npy, NIfTI, DICOM files and clips give a row an image unless the CSV says which frame.
     """
     source = files.find_input(input)
     place = check_output(Path(output), source)
-    members = load_ensemble("predict", run, runs).models
+    ensemble = load_ensemble("predict", run, runs)
     images = find_images(source, columns or {})
-    table = predict(members, images, stop=on_unreadable == "stop")
-    write_predictions(place, table)
-    print_summary(table, members[0].classes, images.others)
-    print(f"written: {place}\n{DISCLAIMER}")
+    answers = predict(
+        ensemble.models, images, stop=on_unreadable == "stop", refuse=on_foreign == "stop"
+    )
+    write_predictions(place, answers.table)
+    choices = {"on_unreadable": on_unreadable, "on_foreign": on_foreign}
+    trace = write_trace(place, ensemble, answers, choices)
+    print_summary(answers, ensemble.models[0].classes, images.others)
+    print(f"written: {place}\n         {trace.name} beside it\n{DISCLAIMER}")
 
 
 def check_output(output: Path, source: Path) -> Path:
@@ -71,34 +91,69 @@ def check_output(output: Path, source: Path) -> Path:
     return place
 
 
-def predict(members: Sequence[Model], images: NewImages, *, stop: bool) -> pd.DataFrame:
+def predict(members: Sequence[Model], images: NewImages, *, stop: bool, refuse: bool) -> Answers:
     """Return the output table; an ensemble is the mean of its members' probabilities.
 
+    Args:
+        members: of the ensemble, or one model.
+        images: to predict.
+        stop: on unreadable files.
+        refuse: images that are foreign to any of the members.
+
     Raises:
-        MedvisionError: unreadable files where `stop`, or nothing but unreadable files.
+        MedvisionError: unreadable or foreign files where that is asked for, or nothing but
+            unreadable files.
     """
     table = images.table
     # A file of many frames is read once, from front to back, however the table is ordered.
     order = table.assign(file=pd.factorize(table["path"])[0]).sort_values(["file", "frame"]).index
     rows = order.to_numpy()
-    paths = [images.folder / path for path in table["path"][rows]]
+    paths = [images.folder / path for path in tell_paths(table["path"][rows].tolist())]
     frames = table["frame"][rows].tolist()
     reasons: dict[int, str] = {}
-    parts = []
+    parts, watches = [], []
     for number, model in enumerate(members, start=1):
         task = "predicting" if len(members) == 1 else f"predicting {number} of {len(members)}"
         reader = Reader.from_contract(model.contract)
-        batches = read_batches(paths, frames, reader, BATCH, reasons, stop)
+        watch = watch_inputs(model, refuse, table["path"][rows].tolist())
+        batches = read_batches(paths, frames, reader, BATCH, reasons, stop, watch)
         logits = run_net(model, batches, rows, task).numpy()
         parts.append(apply_temperature(logits, model.temperature, model.kind))
+        watches.append(watch)
     if len(reasons) == len(table):
         raise refuse_unreadable(reasons, len(table), "Give files that can be read")
     probs = np.mean(parts, axis=0)[np.argsort(rows)]
-    return lay_out(join(members), table, probs, {int(rows[k]): v for k, v in reasons.items()})
+    foreign = {row: found for watch in watches[::-1] for row, found in watch.foreign.items()}
+    statuses = {k: f"ok, but {join_oddities(found)}" for k, found in foreign.items()} | reasons
+    told = {int(rows[k]): text for k, text in statuses.items()}
+    return Answers(
+        lay_out(join(members), table, probs, told),
+        [{int(rows[k]): taken for k, taken in watch.taken.items()} for watch in watches],
+        [*stamp_foreign(foreign, len(table)), *note_unchecked(members, watches)],
+    )
+
+
+def watch_inputs(model: Model, refuse: bool, names: Sequence[str]) -> Watch:
+    """Return what compares each image with those the model was trained on."""
+    trained = from_plain(model.trained_on)
+
+    def find(native: Native) -> list[Oddity]:
+        return find_oddities(native, trained, model.contract.get("window"))
+
+    return Watch(find, refuse, names.__getitem__)
+
+
+def note_unchecked(members: Sequence[Model], watches: Sequence[Watch]) -> list[str]:
+    """Say once what could not be compared."""
+    notes = []
+    for model, watch in zip(members, watches, strict=True):
+        natives = [taken.native for taken in watch.taken.values()]
+        notes += tell_unchecked(from_plain(model.trained_on), natives)
+    return list(dict.fromkeys(notes))
 
 
 def lay_out(
-    model: Model, images: pd.DataFrame, probs: np.ndarray, reasons: Mapping[int, str]
+    model: Model, images: pd.DataFrame, probs: np.ndarray, statuses: Mapping[int, str]
 ) -> pd.DataFrame:
     """Put probabilities `[N,K]`, decisions and status beside the images; unreadable ones get none.
 
@@ -106,22 +161,23 @@ def lay_out(
         model: decides.
         images: `path` and `frame`.
         probs: a row an image.
-        reasons: why a row could not be read.
+        statuses: why a row could not be read, or in what it is foreign.
     """
     table = images.copy()
     for k, name in enumerate(model.classes):
         table[f"prob_{name}"] = probs[:, k]
     table["pred"] = decide_labels(probs, model.classes, model.kind, model.threshold)
-    table["status"] = [reasons.get(row, "ok") for row in range(len(table))]
-    unread = table["status"] != "ok"
+    table["status"] = [statuses.get(row, "ok") for row in range(len(table))]
+    unread = ~is_read(table)
     table.loc[unread, [f"prob_{name}" for name in model.classes]] = np.nan
     table.loc[unread, "pred"] = ""
     return table
 
 
-def print_summary(table: pd.DataFrame, classes: Sequence[str], others: int) -> None:
-    """Print the number of images decided for each class, and what was left out."""
-    read = table[table["status"] == "ok"]
+def print_summary(answers: Answers, classes: Sequence[str], others: int) -> None:
+    """Print the number of images decided for each class, what was left out and what is odd."""
+    table, there = answers.table, is_read(answers.table)
+    read = table[there]
     decided = read["pred"].str.split("|").explode().value_counts()
     grid = Table(title=f"predictions: {len(read)} images", title_justify="left")
     grid.add_column("class")
@@ -133,9 +189,11 @@ def print_summary(table: pd.DataFrame, classes: Sequence[str], others: int) -> N
     if "" in decided:  # of a multi-label model
         grid.add_row("none of them", str(decided[""]), f"{decided[''] / len(read):.1%}", "")
     Console(markup=False).print(grid)
+    for note in answers.notes:
+        print(f"note       {note}")
     if others:
         print(f"left out   {others} files that are no images by their endings")
-    reasons = table.loc[table["status"] != "ok", "status"]
+    reasons = table.loc[~there, "status"]
     if len(reasons):
         print(f"left out   {len(reasons)} of {len(table)} images that cannot be read:")
     for reason in reasons.head(SHOWN):

@@ -1,7 +1,8 @@
 """Frames kept in NumPy files: npy and npz."""
 
+import math
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import IO
 
 import numpy as np
 
@@ -27,8 +28,8 @@ class ArrayFile:
         self._loaded: tuple[str, np.ndarray] = ("", np.empty(0))
         try:
             self._shapes = self._read_shapes()
-        except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
-            raise self._damaged(error) from error
+        except Exception as error:  # NumPy raises many kinds, in several lines
+            raise tell_damage(path, error, "no array can be read") from error
         if not self._shapes:
             expected = "[H,W], [N,H,W] or [N,H,W,3]"
             raise refuse(path, "holds no image array", f"store images as {expected}")
@@ -57,8 +58,8 @@ class ArrayFile:
             self._loaded = ("", np.empty(0))  # free the last array before the next comes in
             try:
                 self._loaded = (name, self._read(name))
-            except (OSError, ValueError, EOFError, BadZipFile) as error:
-                raise self._damaged(error) from error
+            except Exception as error:
+                raise tell_damage(self.path, error, "an array cannot be read") from error
         return self._loaded[1]
 
     def _read(self, name: str) -> np.ndarray:
@@ -69,34 +70,45 @@ class ArrayFile:
 
     def _read_shapes(self) -> dict[str, tuple[int, ...]]:
         if self.path.suffix.lower() == ".npy":
-            return {".": shape} if len(shape := self._read(".").shape) in (2, 3, 4) else {}
+            with self.path.open("rb") as stream:
+                shape = _read_header(stream, self.path.stat().st_size)
+            return {".": shape} if len(shape) in (2, 3, 4) else {}
         with np.load(self.path, allow_pickle=False) as archive:
             shapes = {}
             for name in archive.files:
                 # The header alone: a label array or a later part need not be unpacked for it.
-                with archive.zip.open(f"{name}.npy") as stream:
-                    version = np.lib.format.read_magic(stream)
-                    shapes[name] = _read_header(stream, version)
+                packed = archive.zip.getinfo(f"{name}.npy")
+                with archive.zip.open(packed) as stream:
+                    shapes[name] = _read_header(stream, packed.file_size)
         images = {name: shape for name, shape in shapes.items() if len(shape) in (3, 4)}
         alone = len(shapes) == 1 and all(len(shape) == 2 for shape in shapes.values())
         return shapes if alone else images
 
-    def _damaged(self, error: Exception) -> MedvisionError:
-        if isinstance(error, FileNotFoundError):
-            return refuse(self.path, "does not exist", "check the path")
-        if isinstance(error, PermissionError):
-            return refuse(self.path, "may not be read", "ask for permission to read it")
-        if isinstance(error, EOFError) and self.path.stat().st_size == 0:
-            return refuse(self.path, "is empty (0 bytes)", COPY_AGAIN)
-        return refuse(self.path, f"is truncated or damaged ({error})", COPY_AGAIN)
+
+def tell_damage(path: Path, error: Exception, reason: str) -> MedvisionError:
+    """Say why a file cannot be opened or read; `reason` is for what only its format knows."""
+    if isinstance(error, FileNotFoundError):
+        return refuse(path, "does not exist", "check the path")
+    if isinstance(error, PermissionError):
+        return refuse(path, "may not be read", "ask for permission to read it")
+    if path.is_file() and path.stat().st_size == 0:
+        return refuse(path, "is empty (0 bytes)", COPY_AGAIN)
+    return refuse(path, f"is truncated or damaged ({reason})", COPY_AGAIN)
 
 
-def _read_header(stream: object, version: tuple[int, int]) -> tuple[int, ...]:
-    if version == (1, 0):
-        shape: tuple[int, ...] = np.lib.format.read_array_header_1_0(stream)[0]  # type: ignore[arg-type]
-    else:
-        shape = np.lib.format.read_array_header_2_0(stream)[0]  # type: ignore[arg-type]
-    return shape
+def _read_header(stream: IO[bytes], size: int) -> tuple[int, ...]:
+    """Return the shape of an array.
+
+    Raises:
+        ValueError: it does not fill the `size` bytes, so that memory for it would be taken in vain,
+            or pixels would be missing, or shifted.
+    """
+    first = np.lib.format.read_magic(stream) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(stream)
+    if not kind.hasobject and stream.tell() + math.prod(shape) * kind.itemsize != size:
+        raise ValueError("header and size differ")
+    return tuple(shape)
 
 
 def _is_one(shape: tuple[int, ...]) -> bool:

@@ -1,5 +1,6 @@
 """From manifests to the samples of a run: read, decode, split, join the training-only rows."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol
@@ -10,8 +11,10 @@ import pandas as pd
 import medvision.files as files
 from medvision.data.audit import Audit, count_parts, patient_keys
 from medvision.data.classes import Classes, choose_classes
+from medvision.data.hidden import hide_paths
 from medvision.data.manifest import Card, Manifest, read_manifest
 from medvision.data.readers import Reader
+from medvision.data.rows import FILES
 from medvision.data.samples import Samples
 from medvision.data.splits import SHARES, assign_splits
 from medvision.data.store import Store, open_store
@@ -52,7 +55,10 @@ class Decoded(NamedTuple):
 
     @property
     def digest(self) -> np.ndarray:
-        return np.asarray(np.array(self.store.digests, dtype=object)[self.table.index])
+        """Return the pixel digests; "" where all pixels are one value, which is no copy."""
+        digests, natives = self.store.digests, self.store.natives
+        told = ["" if n and n.low == n.high else d for d, n in zip(digests, natives, strict=True)]
+        return np.asarray(np.array(told, dtype=object)[self.table.index])
 
     def where(self, number: int) -> np.ndarray:
         """Return `[N,2]`: the store's number and the row in it."""
@@ -82,6 +88,8 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
         audit.notes.append(f"{len(whole) - len(kept)} rows of data.extra joined train")
         audit.counts = count_parts(whole)
     _note_oddities(audit, read.store, own)
+    if own.card.key is not None:
+        whole = hide_files(whole, audit)
     if classes.kind == "binary":
         audit.notes.append(f"the positive class is {classes.names[1]!r} (data.classes orders them)")
     stores = [part.store for part in parts]
@@ -109,6 +117,8 @@ def assemble_foreign(
         table = table.assign(split=part)
     label = classes.encode(table["label"])
     rows = table.reset_index(drop=True)
+    if manifest.card.key is not None:
+        rows = hide_files(rows)
     return Samples(rows, classes, label, read.digest.tolist(), [read.store], read.where(0))
 
 
@@ -123,6 +133,20 @@ def decode_rows(
         folder = manifest.path.parent
         table["mask"] = [str(folder / mask) if mask else "" for mask in table["mask"]]
     return Decoded(table.drop(index=list(store.unreadable)), store, manifest.digest)
+
+
+def hide_files(table: pd.DataFrame, audit: Audit | None = None) -> pd.DataFrame:
+    """Replace file names by stand-ins, from here on: in what is served, written and noted."""
+    names = [name for name in FILES if name in table]
+    hidden = {name: hide_paths(table[name].tolist()) for name in names}
+    for number, note in enumerate(audit.notes if audit else ()):
+        if os.sep in note:
+            for name in names:
+                for path, stand_in in zip(table[name], hidden[name], strict=True):
+                    if path and path in note:
+                        note = note.replace(path, stand_in)
+            audit.notes[number] = note  # type: ignore[union-attr]
+    return table.assign(**hidden)
 
 
 def _settle_classes(own: Manifest, data: Wishes) -> Classes:
@@ -150,7 +174,7 @@ def _read_extra(place: str, own: Decoded, card: Card, data: Wishes, audit: Audit
         audit.notes.append(f"patients of {place} not checked: prepared with another key")
     held = own._replace(table=own.table[own.table["split"] != "train"])
     tested, trained = (set(patient_keys(part.table)) for part in (held, extra))
-    patients, images = tested & trained, set(held.digest) & set(extra.digest)
+    patients, images = tested & trained, (set(held.digest) & set(extra.digest)) - {""}
     if patients or images:
         example = f", such as patient {min(patients).rpartition(chr(31))[2]}" if patients else ""
         raise MedvisionError(
@@ -173,7 +197,7 @@ def _note_oddities(audit: Audit, store: Store, manifest: Manifest) -> None:
         )
     if manifest.card.key is None:
         audit.notes.append("patients are given as they stand in the manifest, not hashed")
-    audit.notes += manifest.notes
+    audit.notes += manifest.notes + list(manifest.card.facts.get("audit", {}).get("notes", ()))
     if manifest.carried:
         audit.notes.append(f"columns carried but not read: {', '.join(manifest.carried)}")
     audit.notes.append(f"a patient is told by: {manifest.card.patient_rule}")

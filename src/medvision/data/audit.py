@@ -9,6 +9,8 @@ import pandas as pd
 from medvision.errors import MedvisionError
 
 PARTS = ("train", "val", "test")
+FEW = {"train": 10, "val": 5, "test": 5}
+"""Patients of a class a part should hold at least: a rule of thumb."""
 
 
 @dataclass
@@ -154,4 +156,18 @@ def note_absent(counts: dict[str, dict[str, Any]]) -> list[str]:
         for part, held in counts.items()
         for name in known
         if held["per_class"] and name not in held["per_class"]
+    ]
+
+
+def note_few(table: pd.DataFrame) -> list[str]:
+    """Note every class of which a part holds fewer patients than the rule of thumb asks for."""
+    labelled = table.assign(key=patient_keys(table))[table["label"] != ""]
+    each = labelled.assign(label=labelled["label"].str.split("|")).explode("label")
+    held = each.assign(label=each["label"].str.strip()).groupby(["split", "label"])["key"].nunique()
+    return [
+        f"only {count(int(held[part, name]), 'patient')} of {name!r} in {part} (rule of thumb: "
+        f"at least {least}): what is said of that class is uncertain"
+        for part, least in FEW.items()
+        for name in sorted(each["label"].str.strip().unique())
+        if 0 < held.get((part, name), 0) < least
     ]

@@ -1,10 +1,12 @@
 """The card: facts beside a manifest, in `card.json`."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import medvision.files as files
 from medvision.errors import MedvisionError, collect
 
 ORIGINS = ("real", "generated")
@@ -61,6 +63,21 @@ class Card:
         unknown = {key: value for key, value in content.items() if key not in known}
         facts = unknown | known.pop("facts", {})
         return cls(**({"dataset": where.parent.name} | known | {"facts": facts}))
+
+
+def read_card(place: Path) -> Card:
+    """Read a card; a file that is not there says nothing.
+
+    Raises:
+        MedvisionError: not JSON, of the wrong kind, or with what could not be written again: NaN,
+            endless numbers, half letters.
+    """
+    try:
+        content = files.read_json(place) if place.exists() else {}
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise MedvisionError(f"{place} is not strict JSON in UTF-8; restore or remove it") from None
+    return Card.from_json(content, place)
 
 
 def _is_map(value: Any) -> bool:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from pydicom import Dataset
 
-from medvision.data.arrays import SUFFIXES, ArrayFile
-from medvision.data.dicom import read_dicom
+from medvision.data import arrays, clips, volumes
+from medvision.data.dicom import DicomFile
 from medvision.data.images import COPY_AGAIN, check_pixels, decode_image, refuse
 from medvision.errors import MedvisionError
 
@@ -22,6 +23,38 @@ class Decoded:
     path: Path
     pixels: np.ndarray
     header: Dataset | None = None
+
+
+class FrameFile(Protocol):
+    """A file of many frames, opened once for all of them."""
+
+    path: Path
+
+    def __len__(self) -> int: ...
+
+    def frame(self, number: int) -> np.ndarray: ...
+
+
+OPENERS: dict[tuple[str, ...], Callable[[Path], FrameFile]] = {
+    arrays.SUFFIXES: arrays.ArrayFile,
+    (*volumes.SUFFIXES, *volumes.PAIRS): volumes.VolumeFile,
+    clips.SUFFIXES: clips.Clip,
+}
+
+
+def holds_frames(path: Path) -> bool:
+    """Tell by its ending whether a file is opened once for all its frames: see `open_frames`."""
+    return path.name.lower().endswith(tuple(ending for endings in OPENERS for ending in endings))
+
+
+def open_frames(path: Path) -> FrameFile:
+    """Open an npy, npz, NIfTI or video file.
+
+    Raises:
+        MedvisionError: the file is missing or damaged.
+    """
+    name = path.name.lower()
+    return next(opener for endings, opener in OPENERS.items() if name.endswith(endings))(path)
 
 
 def decode(path: Path, frame: int = 0) -> np.ndarray:
@@ -46,36 +79,41 @@ def load(path: Path, frame: int = 0) -> Decoded:
 
 def load_frames(path: Path, frames: Sequence[int]) -> Iterator[Decoded | MedvisionError]:
     """Decode frames of one file, opened once; what cannot be read comes as its error."""
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        for frame in frames:
-            yield _attempt(partial(_load_file, path, frame))
-        return
     try:
-        arrays = ArrayFile(path)
+        read = _open(Path(path))
     except MedvisionError as error:
         yield from [error] * len(frames)
         return
     for frame in frames:
-        yield _attempt(partial(_load_from, arrays, frame))
+        try:
+            yield read(frame)
+        except MedvisionError as error:
+            yield error
 
 
-def _attempt(read: Callable[[], Decoded]) -> Decoded | MedvisionError:
-    try:
-        return read()
-    except MedvisionError as error:
-        return error
-
-
-def _load_from(arrays: ArrayFile, frame: int) -> Decoded:
-    return Decoded(arrays.path, tidy(arrays.path, arrays.frame(frame)))
-
-
-def _load_file(path: Path, frame: int) -> Decoded:
+def _open(path: Path) -> Callable[[int], Decoded]:
+    """Return what decodes a frame of the file."""
+    if holds_frames(path):
+        opened = open_frames(path)
+        return lambda frame: Decoded(path, tidy(path, opened.frame(frame)))
     content = _read_bytes(path)
-    if content[128:132] == b"DICM" or path.suffix.lower() == ".dcm":
-        pixels, header = read_dicom(path, content, frame)
-        return Decoded(path, tidy(path, pixels), header)
+    if is_dicom(path, content):
+        return partial(_load_dicom, DicomFile(path, content))
+    return partial(_load_image, path, content)
+
+
+def is_dicom(path: Path, content: bytes) -> bool:
+    """Tell DICOM by its preamble, by its ending, or by a first group 0002 or 0008 without one."""
+    named = path.suffix.lower() in (".dcm", ".dicom", ".ima")
+    return named or content[128:132] == b"DICM" or content[:2] in (b"\x02\x00", b"\x08\x00")
+
+
+def _load_dicom(file: DicomFile, frame: int) -> Decoded:
+    pixels, header = file.frame(frame)
+    return Decoded(file.path, tidy(file.path, pixels), header)
+
+
+def _load_image(path: Path, content: bytes, frame: int) -> Decoded:
     if frame != 0:
         raise refuse(path, f"has no frame {frame}", "only frame 0 is read from an image file")
     return Decoded(path, tidy(path, decode_image(path, content)))

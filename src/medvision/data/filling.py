@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from medvision.data.decoding import Decoded, load_frames, pixel_digest
+from medvision.data.native import Native, Pair, describe_native, read_spacings
 from medvision.data.readers import Reader
 from medvision.errors import MedvisionError
 
@@ -26,6 +27,14 @@ BATCH = 32  # images a task: enough to hide what a task costs, few enough to sha
 
 Shape = tuple[int, int, int, int]
 Group = tuple[Path, list[int]]
+
+
+class Filled(NamedTuple):
+    """What is kept of a row beside its pixels: "" and None where it does not apply."""
+
+    digest: str
+    reason: str
+    native: Native | None
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,8 @@ def find_shape(filling: Filling) -> Shape:
     return (rows, 1, 1, reader.channels)  # nothing can be read; filling tells why
 
 
-def fill(path: Path, shape: Shape, filling: Filling, workers: int) -> list[tuple[str, str]]:
-    """Write a npy file of all images; return (pixel digest, reason it is unreadable) a row.
+def fill(path: Path, shape: Shape, filling: Filling, workers: int) -> list[Filled]:
+    """Write a npy file of all images; return what is kept of each row.
 
     Raises:
         MedvisionError: an image of another size than `shape`.
@@ -107,15 +116,17 @@ class _Writer:
         self._shape, self._bytes = shape[1:], int(np.prod(shape[1:])) * kind.itemsize
         stream.truncate(self._start + shape[0] * self._bytes)
         self._filling = filling
-        self.results = [("", "")] * shape[0]
+        self.results = [Filled("", "", None)] * shape[0]
 
     def write(self, batch: list[Group], bar: Progress, task: TaskID) -> None:
         """Decode and write the rows of some files."""
         done = 0
         for file, rows in batch:
-            images = load_frames(file, [self._filling.frames[row] for row in rows])
-            for row, image in zip(rows, images, strict=True):
-                self.results[row] = self._write_row(row, image)
+            frames = [self._filling.frames[row] for row in rows]
+            images, spacings = load_frames(file, frames), read_spacings(file, frames)
+            for row, image, spacing_mm in zip(rows, images, spacings, strict=True):
+                kept = self._write_row(row, image)
+                self.results[row] = Filled(*kept, _describe(image, spacing_mm))
                 done += 1
                 if done % BATCH == 0:
                     bar.advance(task, BATCH)
@@ -134,6 +145,10 @@ class _Writer:
             self._stream.seek(self._start + row * self._bytes)
             self._stream.write(np.ascontiguousarray(levels).data)
         return (pixel_digest(image.pixels), "")
+
+
+def _describe(image: Decoded | MedvisionError, spacing_mm: Pair | None) -> Native | None:
+    return describe_native(image, spacing_mm) if isinstance(image, Decoded) else None
 
 
 def _other_size(path: Path, levels: np.ndarray, shape: tuple[int, ...]) -> MedvisionError:

@@ -36,6 +36,14 @@ def connect(*keys: Sequence[str]) -> Ints:
     return np.asarray(pd.factorize(component[: len(keys[0])])[0], dtype=np.int64)
 
 
+def join_pairs(pairs: Ints, total: int) -> list[str]:
+    """Turn pairs of rows `[P,2]` into a key a row for `connect`; "" for rows in no pair."""
+    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), (total, total))
+    _, component = connected_components(graph, directed=False)
+    paired = set(pairs.ravel().tolist())
+    return [str(number) if row in paired else "" for row, number in enumerate(component)]
+
+
 def line_up(groups: Ints, strata: Sequence[str], seed: int) -> Ints:
     """Order the groups so that neighbours are alike; at random (by `seed`) among the alike.
 

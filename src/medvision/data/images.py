@@ -1,7 +1,9 @@
 """Image files to pixels at full depth (PNG, JPEG, TIFF, BMP and whatever else OpenCV decodes)."""
 
+import warnings
 from io import BytesIO
 from pathlib import Path
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -15,17 +17,19 @@ from medvision.errors import MedvisionError
 
 MAX_PIXELS = 2**28
 COPY_AGAIN = "copy it again from its source"
-ENDS = {b"\x89PNG": b"IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9"}
+PNG, JPEG, TIFFS = b"\x89PNG", b"\xff\xd8\xff", (b"II*\0", b"MM\0*")
+JPEG_END = b"\xff\xd9"
+STRIP_OFFSETS, ROWS_PER_STRIP = 273, 278
 HEADERS: dict[bytes, type[ImageFile]] = {
-    b"\x89PNG": PngImageFile,
-    b"\xff\xd8\xff": JpegImageFile,
-    b"II*\0": TiffImageFile,
-    b"MM\0*": TiffImageFile,
+    PNG: PngImageFile,
+    JPEG: JpegImageFile,
+    **dict.fromkeys(TIFFS, TiffImageFile),
     b"BM": BmpImageFile,
 }
 
 # A broken file is told once, in our words, with its name; OpenCV's own lines have no name in them.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 
 
 def refuse(path: Path, fault: str, way_out: str) -> MedvisionError:
@@ -55,7 +59,7 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
         pixels = None
     if pixels is None and magic is None:
         raise refuse(path, "is not an image", "give PNG, JPEG, TIFF, BMP, npy, npz or DICOM files")
-    if pixels is None:
+    if pixels is None or (magic in TIFFS and not _is_whole_tiff(content)):
         raise refuse(path, "is truncated or damaged", COPY_AGAIN)
     return pixels if pixels.ndim == 2 else _to_rgb(pixels)
 
@@ -67,10 +71,41 @@ def _to_rgb(pixels: np.ndarray) -> np.ndarray:
 
 
 def _check_whole(path: Path, content: bytes, magic: bytes) -> None:
-    """Look for the mark that ends a PNG or JPEG: without it a decoder may fill up with grey."""
-    end = ENDS.get(magic)
-    if end is not None and content.rfind(end) < 0:
+    """Look for the end of a PNG or JPEG: without it a decoder may fill up with grey."""
+    if magic == JPEG and content.rfind(JPEG_END) < 0:
         raise refuse(path, "is truncated", COPY_AGAIN)
+    if magic == PNG and not _is_whole_png(content):
+        raise refuse(path, "is truncated or damaged", COPY_AGAIN)
+
+
+def _is_whole_png(content: bytes) -> bool:
+    """Walk to the last chunk, checking sums; OpenCV would take memory for whatever length is told.
+
+    Reference: PNG (third edition) 5.3.
+    """
+    view, place = memoryview(content), 8
+    while (end := place + 12 + int.from_bytes(view[place : place + 4])) <= len(view):
+        if crc32(view[place + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+            return False
+        if content.startswith(b"IEND", place + 4):
+            return True
+        place = end
+    return False
+
+
+def _is_whole_tiff(content: bytes) -> bool:
+    """Decode a TIFF once more: OpenCV goes on, blank, after a strip that cannot be decoded."""
+    try:
+        image = TiffImageFile(BytesIO(content))
+    except Exception:
+        return True  # of a kind PIL does not read; nothing is known against it
+    try:
+        strips = len(image.tag_v2.get(STRIP_OFFSETS, ()))
+        rows = image.tag_v2.get(ROWS_PER_STRIP, image.height)
+        image.load()
+        return strips == 0 or strips * rows >= image.height
+    except Exception:  # a damaged file may raise anything
+        return False
 
 
 def _check_size(path: Path, content: bytes, magic: bytes) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 import medvision.files as files
-from medvision.data.card import Card
+from medvision.data.card import Card, read_card
+from medvision.data.hidden import tell_paths
 from medvision.data.patients import describe_rule, patients_from_names
 from medvision.data.rows import FILES, check, normalise
 from medvision.data.sheet import COLUMNS, choose_columns, is_ours, read_sheet
@@ -64,7 +65,9 @@ def read_manifest(path: Path, columns: Mapping[str, str | None] | None = None) -
     given, rule, problems = choose_columns(read_sheet(path), columns)
     place = path.with_name(CARD)
     own_card = place.exists()
-    card = Card.from_json(files.read_json(place) if own_card else {}, place)
+    card = read_card(place)
+    for name in (name for name in FILES if name in given):
+        given[name] = tell_paths(given[name].tolist())  # what a run wrote names no file
     table, found = normalise(given, path.parent)
     problems += found
     if rule and "path" in given:

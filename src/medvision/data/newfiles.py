@@ -8,12 +8,23 @@ from typing import Any
 
 import pandas as pd
 
-from medvision.data.listing import count_frames, list_images
+from medvision.data.clips import SUFFIXES as CLIPS
+from medvision.data.hidden import tell_paths
+from medvision.data.listing import (
+    SUFFIXES,
+    check_names,
+    count_frames,
+    is_dicom_image,
+    is_image,
+    list_files,
+)
 from medvision.data.rows import normalise
 from medvision.data.sheet import COLUMNS, choose_columns, read_sheet, tell
+from medvision.data.volumes import SUFFIXES as VOLUMES
 from medvision.errors import MedvisionError, collect
 
 TABLES = (".csv", ".tsv")
+ENDINGS = (*SUFFIXES, *CLIPS, *VOLUMES, ".hdr")  # of a pair, which is refused by name
 
 
 @dataclass(frozen=True)
@@ -23,7 +34,7 @@ class NewImages:
     Attributes:
         folder: what the paths are seen from.
         table: `path` and `frame`, in the order of the output.
-        others: number of files in the folder that are no images by their endings.
+        others: number of files in the folder that are no images.
     """
 
     folder: Path
@@ -43,8 +54,24 @@ def find_images(source: Path, columns: Mapping[str, Any]) -> NewImages:
         raise MedvisionError(f"columns.… is for an input=FILE.csv, and {source} is none")
     if not source.is_dir():
         return NewImages(source.parent, list_frames(source.parent, [source.name]))
-    names, others = list_images(source)
+    names, others = list_all(source)
     return NewImages(source, list_frames(source, names), others)
+
+
+def list_all(top: Path) -> tuple[list[str], int]:
+    """Return images, volumes, clips and DICOM of any name below `top`, and the number of others.
+
+    Raises:
+        MedvisionError: there is none, or a name that no CSV can hold.
+    """
+    listed = sorted(list_files(top))
+    names = [name for name in listed if is_image(name, ENDINGS) or _is_nameless(top, name)]
+    return check_names(top, names, listed, f"{' '.join(ENDINGS)} and DICOM of any name")
+
+
+def _is_nameless(top: Path, name: str) -> bool:
+    """Tell DICOM images of any name; hidden files are none."""
+    return is_image(name, ("",)) and is_dicom_image(top / name)
 
 
 def read_table(path: Path, columns: Mapping[str, Any]) -> NewImages:
@@ -69,6 +96,6 @@ def read_table(path: Path, columns: Mapping[str, Any]) -> NewImages:
 def list_frames(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     """Give every frame of every file a row."""
     with ThreadPoolExecutor() as pool:
-        counts = list(pool.map(count_frames, [folder / name for name in names]))
+        counts = list(pool.map(count_frames, [folder / name for name in tell_paths(names)]))
     rows = [(name, frame) for name, n in zip(names, counts, strict=True) for frame in range(n)]
     return pd.DataFrame(rows, columns=["path", "frame"])

@@ -96,8 +96,8 @@ def patients_from_names(names: Sequence[str], frames: Sequence[int], rule: str) 
     Args:
         names: file names with folders, relative to the input, with `/`.
         frames: number of the image within its file.
-        rule: `path` (each image is its own patient; images of one array file are numbered,
-            `scans.npz#17`), or a pattern with one group, searched in the name.
+        rule: `path` (each file is its own patient; those of an array file are its images, numbered
+            as in `scans.npz#17`), or a pattern with one group, searched in the name.
 
     Raises:
         MedvisionError: a broken pattern, or names it does not fit.
@@ -118,8 +118,8 @@ def patients_from_names(names: Sequence[str], frames: Sequence[int], rule: str) 
 
 
 def _own(name: str, frame: int) -> str:
-    numbered = frame > 0 or PurePosixPath(name).suffix.lower() in CONTAINERS
-    return f"{name}#{frame}" if numbered else name
+    """Name a patient; frames of a volume, clip or DICOM file are all of one."""
+    return f"{name}#{frame}" if PurePosixPath(name).suffix.lower() in CONTAINERS else name
 
 
 def _compile(rule: str) -> re.Pattern[str]:

@@ -5,33 +5,38 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 import medvision.files as files
 from medvision.data.audit import patient_keys
-from medvision.data.groups import connect
+from medvision.data.findings import audit_rows, note_copies
+from medvision.data.groups import connect, join_pairs
+from medvision.data.inspection import inspect_images
+from medvision.data.likeness import find_near_copies
 from medvision.data.listing import list_files
 from medvision.data.manifest import CARD, MANIFEST, Card, write_manifest
 from medvision.data.patients import fingerprint, pseudonym, user_key
-from medvision.data.readers import decode, pixel_digest
+from medvision.data.sources.dicom import find_dicom
 from medvision.data.sources.folder import find_folder
 from medvision.data.sources.found import Found
 from medvision.data.sources.medmnist import find_medmnist
+from medvision.data.sources.nifti import find_nifti
 from medvision.data.sources.phantom import make_phantom
 from medvision.data.sources.table import find_table
+from medvision.data.sources.video import find_video
 from medvision.errors import MedvisionError, collect, did_you_mean
 
-FORMAT = 1  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
-SOURCES = ("phantom", "folder", "table", "medmnist")
+FORMAT = 2  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
+SOURCES = ("phantom", "folder", "table", "medmnist", "dicom", "nifti", "video")
+
+UNREAD = "none"  # what `labels` says where it is no file
+IDS = {"patient", "series"}  # hashed; those of series are often made from those of patients
+MORE_IDS = {"dicom": {"study", "site"}}  # a hospital's name, where it stands in a header
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Prepared:
         sizes: "HxW" → number of images, commonest first.
         copies: number of rows that repeat another row's pixels.
         left_out: unreadable files that were excluded by choice, with the reason.
+        audit: sentences a reader should see before training.
     """
 
     manifest: Path
@@ -50,6 +56,7 @@ class Prepared:
     sizes: dict[str, int]
     copies: int
     left_out: list[str]
+    audit: list[str] = field(default_factory=list)
 
 
 def prepare(
@@ -66,7 +73,7 @@ def prepare(
     """Find rows, check every image and write `manifest.csv` and `card.json` into `output`.
 
     Args:
-        source: `phantom`, `folder`, `table` or `medmnist`.
+        source: one of `SOURCES`.
         output: the folder of the manifest.
         input: where the source looks.
         columns: ours → theirs; for sources without a table only `patient` has a meaning.
@@ -83,25 +90,29 @@ def prepare(
     _check(source, output, input, on_unreadable)
     found = _find(source, output, input, columns or {}, options)
     name = dataset or found.dataset
-    facts, problems = _inspect(found.table)
+    seen, problems = inspect_images(found.table)
     if problems and on_unreadable == "stop":
         raise collect(
             f"{len(problems)} of {len(found.table)} images cannot be used", list(problems.values()),
             "Mend or remove them, or leave them out with on_unreadable=exclude",
         )  # fmt: skip
-    table = found.table.drop(index=list(problems)).reset_index(drop=True)
-    if table.empty:
+    kept = found.table.drop(index=list(problems))
+    if kept.empty:
         raise MedvisionError(f"no usable image is left of {len(found.table)}; check input={input}")
+    looks, table = [seen[row] for row in kept.index], kept.reset_index(drop=True)
     if dataset is not None or "dataset" not in table:
         table["dataset"] = name
     key = user_key() if deidentify else None
     if key is not None and found.facts.get("hashed_with") != fingerprint(key):
-        _hash_ids(table, key)
-    digests = [facts[row][0] for row in found.table.index if row not in problems]
+        _hash_ids(table, key, IDS | MORE_IDS.get(source, set()))
+    patients, digests = patient_keys(table), [look.digest for look in looks]
+    near = find_near_copies([look.likeness for look in looks], list(patients), digests)
     given = [table["group"].fillna("").astype(str)] if "group" in table else []
-    table["group"] = connect(patient_keys(table), digests, *given)
-    sizes = Counter(facts[row][1] for row in found.table.index if row not in problems)
-    copies = len(digests) - len(set(digests))
+    table["group"] = connect(patients, digests, join_pairs(near, len(table)), *given)
+    audit = audit_rows(table, looks, near, found.classes)
+    sizes = Counter(look.size for look in looks)
+    named = [digest for digest in digests if digest]
+    copies = len(named) - len(set(named))
     left_out = list(problems.values())
     card = Card(
         dataset=name,
@@ -111,10 +122,13 @@ def prepare(
         command=shlex.join(["medvision", *sys.argv[1:]]),
         versions={"medvision": version("medvision")},
         facts=found.facts
-        | {"sizes": dict(sizes.most_common(10)), "copies": copies, "left_out": left_out},
+        | {"sizes": dict(sizes.most_common(10)), "copies": copies, "left_out": left_out}
+        | {"audit": audit},
     )
     manifest = write_manifest(output, table, card)
-    return Prepared(manifest, table, card, dict(sizes.most_common()), copies, left_out)
+    sizes_found = dict(sizes.most_common())
+    notes = [*note_copies(table, looks), *audit["notes"]]
+    return Prepared(manifest, table, card, sizes_found, copies, left_out, notes)
 
 
 def _check(source: str, output: Path, place: Path | None, on_unreadable: str) -> None:
@@ -130,9 +144,9 @@ def _check(source: str, output: Path, place: Path | None, on_unreadable: str) ->
             )
 
 
-def _hash_ids(table: pd.DataFrame, key: bytes) -> None:
-    """Replace patient ids by pseudonyms, in place; and series ids, often made from them."""
-    for column in {"patient", "series"} & set(table.columns):
+def _hash_ids(table: pd.DataFrame, key: bytes, columns: set[str]) -> None:
+    """Replace ids by pseudonyms, in place."""
+    for column in columns & set(table.columns):
         pairs = table[["dataset", column]].drop_duplicates().itertuples(index=False)
         names = {(d, i): pseudonym(d, i, key) if i else "" for d, i in pairs}
         ids = zip(table["dataset"], table[column], strict=True)
@@ -152,13 +166,24 @@ def prepare_once(source: Mapping[str, Any]) -> Path:
     if described.get("input") is not None:
         described["input"] = files.find_input(described["input"])
     words = [f"{k}={v}" for k, v in sorted(described.items())]
-    state = _state_of(described.get("input"))
+    state = _state_of(described.get("input")) + _state_of(_labels_of(described))
     code = files.digest(str(FORMAT), name, *words, state, fingerprint(user_key()))[:8]
     output = files.cache_folder() / "prepared" / f"{name}-{code}"
     with files.locked(output.with_name(output.name + ".lock")):
         if not (output / "manifest.csv").exists():
             prepare(name, output, **described)
     return output / "manifest.csv"
+
+
+def _labels_of(described: Mapping[str, Any]) -> Path | None:
+    """Find the table of labels beside an input; one that is missing is told by the source."""
+    labels = described.get("labels")
+    if labels in (None, UNREAD):
+        return None
+    try:
+        return files.find_input(str(labels))
+    except MedvisionError:
+        return None
 
 
 def _state_of(place: Path | None) -> str:
@@ -184,23 +209,32 @@ def _find(
     given = dict(options)
     makers: dict[str, Callable[..., Found]] = {
         "phantom": make_phantom, "folder": find_folder,
-        "table": find_table, "medmnist": find_medmnist,
+        "table": find_table, "medmnist": find_medmnist, "dicom": find_dicom,
+        "nifti": find_nifti, "video": find_video,
     }  # fmt: skip
     if source not in makers:
         raise MedvisionError(
             f"source={source} is unknown{did_you_mean(source, SOURCES)}; use {', '.join(SOURCES)}"
         )
     known = set(inspect.signature(makers[source]).parameters) - {"input", "output", "columns"}
+    if source != "phantom" and "patient" in given:
+        raise MedvisionError(
+            f"patient={given['patient']} is no option of its own; say "
+            f"columns.patient={given['patient']}"
+        )
     for key in given:
         if key not in known:
+            others = ", ".join(sorted(known - {"patient"})) or "none"
             raise MedvisionError(
                 f"source={source} has no option {key!r}{did_you_mean(key, known)}; "
-                f"it takes {', '.join(sorted(known))}"
+                f"it takes {others}"
             )
     if source == "phantom":
         return make_phantom(output, **given)
     if source == "table":
         return find_table(_required(where, source), columns=columns, **given)
+    if source in ("dicom", "nifti", "video"):
+        return makers[source](_required(where, source), columns=columns, **given)
     if unread := sorted(set(columns) - {"patient"}):
         raise MedvisionError(
             f"source={source} has no table, so columns.{unread[0]} means nothing; "
@@ -216,25 +250,3 @@ def _required(place: Path | None, source: str) -> Path:
     if place is None:
         raise MedvisionError(f"source={source} needs input=PATH (in a training: data.source.input)")
     return place
-
-
-def _inspect(table: pd.DataFrame) -> tuple[dict[int, tuple[str, str]], dict[int, str]]:
-    """Decode every image at full depth: row → (pixel digest, "HxW"), and row → problem."""
-    frames = table["frame"] if "frame" in table else np.zeros(len(table), dtype=int)
-    jobs = list(zip(table.index, table["path"], frames, strict=True))
-    facts: dict[int, tuple[str, str]] = {}
-    problems: dict[int, str] = {}
-
-    def look(job: tuple[int, str, int]) -> None:
-        row, path, frame = job
-        try:
-            image = decode(Path(path), int(frame))
-            facts[row] = pixel_digest(image), f"{image.shape[0]}x{image.shape[1]}"
-        except MedvisionError as error:
-            problems[row] = str(error)
-
-    console = Console(stderr=True)
-    with ThreadPoolExecutor() as pool:
-        list(track(pool.map(look, jobs), "checking images", len(jobs), console=console,
-                   disable=not console.is_terminal))  # fmt: skip
-    return facts, dict(sorted(problems.items()))

@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard, cast
 
 import cv2
 import numpy as np
 
-from medvision.data import dicom, windows
+from medvision.data import dicom_view, windows
 from medvision.data.decoding import Decoded, decode, load, pixel_digest
 from medvision.data.images import refuse
 from medvision.data.resizing import resize
@@ -17,6 +17,8 @@ from medvision.errors import MedvisionError, did_you_mean
 from medvision.files import digest
 
 __all__ = ["Reader", "decode", "pixel_digest"]
+
+Level = str | tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Reader:
     size: tuple[int, int] | int | None
     channels: int = 1
     fit: Literal["pad", "crop", "stretch"] = "pad"
-    window: str | tuple[float, float] = "full"
+    window: Level | tuple[str, str, str] = "full"
     depth: int = 8
     percentiles: tuple[float, float] = (0.5, 99.5)
 
@@ -51,7 +53,8 @@ class Reader:
         # YAML has lists; tuples keep the settings hashable and comparable.
         object.__setattr__(self, "size", None if sides is None else tuple(map(int, sides)))
         if not isinstance(self.window, str):
-            object.__setattr__(self, "window", tuple(map(float, self.window)))
+            named = all(isinstance(part, str) for part in self.window)
+            object.__setattr__(self, "window", tuple(map(str if named else float, self.window)))
         object.__setattr__(self, "percentiles", tuple(map(float, self.percentiles)))
         _check_settings(self)
 
@@ -65,8 +68,8 @@ class Reader:
 
     def render(self, image: Decoded) -> np.ndarray:
         """Window, invert, resize and set the channels of a decoded image."""
-        levels = self._apply_window(image)
-        if image.header is not None and dicom.is_inverted(image.header):
+        levels = self._apply_windows(image)
+        if image.header is not None and dicom_view.is_inverted(image.header):
             levels = np.asarray(2**self.depth - 1 - levels, dtype=levels.dtype)
         if self.channels == 1 and levels.shape[-1] == 3:
             levels = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)[..., None]
@@ -88,30 +91,56 @@ class Reader:
         """Return a digest that changes with any setting."""
         return digest(json.dumps(self.contract(), sort_keys=True))
 
-    def _apply_window(self, image: Decoded) -> np.ndarray:
+    def _apply_windows(self, image: Decoded) -> np.ndarray:
+        window = self.window
+        if not _are_names(window):
+            return self._apply_window(image, cast(Level, window))
+        if image.pixels.shape[-1] == 3:
+            fault = "is a colour image, which has no windows to make channels of"
+            raise refuse(image.path, fault, "choose one window, or remove it from the manifest")
+        views = [window[:place].count("dicom") for place in range(3)]
+        levels = [self._apply_window(image, *of) for of in zip(window, views, strict=True)]
+        return np.concatenate(levels, axis=-1)
+
+    def _apply_window(self, image: Decoded, window: Level, view: int = 0) -> np.ndarray:
         pixels = image.pixels
-        shown = _displayed(image) if self.window == "dicom" else None
+        shown = _displayed(image, view) if window == "dicom" else None
         if shown is not None:
             return windows.quantise(shown, 0, 1, self.depth)
-        if self.window == "percentile":
+        if window == "percentile":
             low, high = windows.percentile_range(pixels, self.percentiles)
-        elif not isinstance(self.window, str):
-            low, high = self.window
-        elif self.window in windows.WINDOWS_HU:
-            low, high = _preset(image, self.window)
+        elif not isinstance(window, str):
+            low, high = window
+        elif window in windows.WINDOWS_HU:
+            low, high = _preset(image, window)
         else:
-            low, high = windows.full_range(pixels)
+            low, high = _full_range(image)
         return windows.quantise(pixels, low, high, self.depth)
 
 
-def _displayed(image: Decoded) -> np.ndarray | None:
+def _are_names(window: object) -> TypeGuard[tuple[str, str, str]]:
+    return isinstance(window, tuple) and all(isinstance(part, str) for part in window)
+
+
+def _displayed(image: Decoded, view: int) -> np.ndarray | None:
     if image.header is None or image.pixels.shape[-1] == 3:  # colour has no window
         return None
+    way_out = "choose a window=[low, high] yourself"
     try:
-        return dicom.displayed(image.pixels, image.header)
-    except Exception as error:  # a header may hold anything
-        fault = f"asks for a window that cannot be applied ({error})"
-        raise refuse(image.path, fault, "choose a window=[low, high] yourself") from error
+        shown = dicom_view.displayed(image.pixels, image.header, view)
+    except Exception:  # a header may hold anything, and its text stays out of messages
+        raise refuse(image.path, "asks for a window that cannot be applied", way_out) from None
+    if shown is None and view > 0:
+        raise refuse(image.path, f"asks for no more than {view} windows", "choose presets instead")
+    return shown
+
+
+def _full_range(image: Decoded) -> tuple[float, float]:
+    low, high = windows.full_range(image.pixels)
+    if image.header is None or image.pixels.dtype.kind != "u":
+        return low, high
+    top = dicom_view.stored_top(image.header)
+    return (low, high) if top is None or top < image.pixels.max() else (low, float(top))
 
 
 def _preset(image: Decoded, name: str) -> tuple[float, float]:
@@ -123,15 +152,8 @@ def _preset(image: Decoded, name: str) -> tuple[float, float]:
 
 def _check_settings(reader: Reader) -> None:
     """Refuse settings that cannot be, each with what can."""
-    known = ["full", "percentile", "dicom", *windows.WINDOWS_HU]
-    window, size = reader.window, reader.size
-    if isinstance(window, str) and window not in known:
-        allowed = f"choose one of {', '.join(known)} or [low, high]"
-        raise MedvisionError(
-            f"window={window!r} is unknown{did_you_mean(window, known)}; {allowed}"
-        )
-    if not isinstance(window, str) and (len(window) != 2 or window[0] >= window[1]):
-        raise MedvisionError(f"window={[*window]} is not a range; give [low, high], low first")
+    _check_window(reader)
+    size = reader.size
     if isinstance(size, tuple) and (len(size) != 2 or min(size) < 2):
         raise MedvisionError(f"size={[*size]} is not a size; give [H, W], each at least 2, or null")
     for key, choices in (
@@ -146,3 +168,25 @@ def _check_settings(reader: Reader) -> None:
     low, high = reader.percentiles
     if not 0 <= low < high <= 100:
         raise MedvisionError(f"percentiles=[{low}, {high}] cannot be; give 0 ≤ low < high ≤ 100")
+
+
+def _check_window(reader: Reader) -> None:
+    known = ["full", "percentile", "dicom", *windows.WINDOWS_HU]
+    window = reader.window
+    names = (window,) if isinstance(window, str) else window if _are_names(window) else ()
+    for name in names:
+        if name not in known:
+            allowed = f"choose one of {', '.join(known)} or [low, high]"
+            raise MedvisionError(
+                f"window={name!r} is unknown{did_you_mean(name, known)}; {allowed}"
+            )
+    if _are_names(window) and (len(window) != 3 or reader.channels != 3):
+        raise MedvisionError(
+            f"window=[{', '.join(window)}] are the channels of an image; "
+            "give three names and channels=3"
+        )
+    if names:
+        return
+    ends = cast(tuple[float, ...], window)
+    if len(ends) != 2 or ends[0] >= ends[1]:
+        raise MedvisionError(f"window={[*ends]} is not a range; give [low, high], low first")

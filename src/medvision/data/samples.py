@@ -68,7 +68,7 @@ class Samples:
         """Return the sorted patients and image digests of one part."""
         rows = self.rows(part)
         patients = self.table["patient"].to_numpy()[rows]
-        return sorted(set(patients)), sorted({self.digest[row] for row in rows})
+        return sorted(set(patients)), sorted({self.digest[row] for row in rows} - {""})
 
     def facts_for(self, index: Sequence[int] | np.ndarray) -> pd.DataFrame:
         """Return the identifying columns of rows, keyed by `index`, as predictions carry them."""

@@ -15,6 +15,7 @@ from medvision.data.audit import (
     find_shared,
     name_image,
     note_absent,
+    note_few,
     note_oddities,
     patient_keys,
     refuse_leak,
@@ -249,16 +250,21 @@ def confirm(table: pd.DataFrame, digests: Sequence[str], audit: Audit, computed:
         RuntimeError: an overlap is left; a fault of medvision, not of the user.
     """
     audit.counts = count_parts(table)
-    audit.notes += note_absent(audit.counts)
+    audit.notes += note_absent(audit.counts) + note_few(table)
     audit.remaining = count_overlaps(table, digests, table["split"])
-    torn = len(find_shared(table["group"].astype(str), table["split"]))
+    torn = find_shared(table["group"].astype(str), table["split"])
     if any(audit.remaining.values()) or (computed and torn):
         raise RuntimeError(
-            f"the split leaks ({audit.remaining}, {torn} groups); please report this"
+            f"the split leaks ({audit.remaining}, {len(torn)} groups); please report this"
         )
     if torn:
+        held = table[table["group"].astype(str) == torn[0]]
+        lines = [
+            f"{row + 2} ({held.at[row, 'split']})" for row in held.drop_duplicates("split").index
+        ]
         audit.notes.append(
-            f"{count(torn, 'group')} of the manifest lie in more than one given part (near copies)"
+            f"{count(torn, 'group')} of the manifest lie in more than one given part (near copies, "
+            f"or a `group` of your own), such as that of its lines {' and '.join(lines)}"
         )
     made = table[(table["origin"] == "generated") & (table["split"] != "train")]
     if len(made):

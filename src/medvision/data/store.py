@@ -6,12 +6,13 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from medvision.data.filling import Filling, fill, find_shape
+from medvision.data.native import Native, pack, unpack
 from medvision.data.readers import Reader
 from medvision.errors import MedvisionError, collect
 from medvision.files import (
@@ -23,7 +24,7 @@ from medvision.files import (
     written_aside,
 )
 
-FORMAT = 1  # part of every key: raise it when the same settings would store other pixels
+FORMAT = 2  # part of every key: raise it when the same settings would store something else
 log = logging.getLogger(__name__)
 WAY_OUT = "Mend or remove these files, or leave them out with data.on_unreadable=exclude"
 
@@ -37,12 +38,14 @@ class Store:
         digests: pixel digest a row, "" where unreadable.
         folder: where it lies.
         unreadable: reason by row, for images left out by choice; their pixels are 0.
+        natives: what each image was in its file; None where unreadable.
     """
 
     array: np.ndarray
     digests: list[str]
     folder: Path
     unreadable: dict[int, str]
+    natives: list[Native | None] = field(default_factory=list)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Return a copy of some rows, `[B,H,W,C]`."""
@@ -126,7 +129,8 @@ def _open(folder: Path) -> Store | None:
         array = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
         whole = len(index["digests"]) == len(array) and index["shape"] == [*array.shape]
         reasons = {int(row): reason for row, reason in index["unreadable"].items()}
-        return Store(array, index["digests"], folder, reasons) if whole else None
+        natives = unpack(index["natives"])
+        return Store(array, index["digests"], folder, reasons, natives) if whole else None
     except (MedvisionError, OSError, ValueError, EOFError, KeyError, TypeError, AttributeError):
         return None
 
@@ -139,12 +143,14 @@ def _build(folder: Path, filling: Filling, on_unreadable: str, workers: int | No
         shape = find_shape(filling)
         with written_aside(folder / "pixels.npy") as aside:
             filled = fill(aside, shape, filling, workers or os.cpu_count() or 1)
-        digests = [digest for digest, _ in filled]
-        reasons = {row: reason for row, (_, reason) in enumerate(filled) if reason}
+        digests = [row.digest for row in filled]
+        reasons = {number: row.reason for number, row in enumerate(filled) if row.reason}
         if reasons and (on_unreadable == "stop" or len(reasons) == len(filled)):
             raise _unreadable(reasons, len(filled))
         index = {"format": FORMAT, "reader": filling.reader.contract(), "shape": [*shape]}
-        write_json(folder / "index.json", index | {"digests": digests, "unreadable": reasons})
+        index |= {"digests": digests, "unreadable": reasons}
+        natives = pack([row.native for row in filled])
+        write_json(folder / "index.json", index | {"natives": natives})
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -43,13 +43,13 @@ def find_folder(input: Path, *, patient: str | None = None) -> Found:  # noqa: A
 def _tabulate(top: Path, names: list[str]) -> pd.DataFrame:
     rows = [
         (str(top / name), name, label, split, frame)
-        for name, (split, label) in zip(names, _place(names, top), strict=True)
+        for name, (split, label) in zip(names, read_places(names, top), strict=True)
         for frame in range(count_frames(top / name))
     ]
     return pd.DataFrame(rows, columns=["path", "name", "label", "split", "frame"])
 
 
-def _place(names: list[str], top: Path) -> list[tuple[str, str]]:
+def read_places(names: list[str], top: Path) -> list[tuple[str, str]]:
     """Read split and label of each image from its folders; "" where there is none."""
     places = [PurePosixPath(name).parts[:-1] for name in names]
     if all(len(place) > 1 and place[1].lower() in SPLITS for place in places):

@@ -132,6 +132,9 @@ def scan(patient: Patient, settings: Settings, output: Path) -> list[dict[str, A
         "series": f"{patient.name}-ct",
         "series_label": CLASSES[settings.task][patient.positive],
         "site": patient.site.name,
+        "modality": "CT",
+        "spacing_y_mm": grid.pixel_mm,
+        "spacing_x_mm": grid.pixel_mm,
         "x_noise_hu": patient.site.noise_hu,
     }
     return [
