@@ -328,7 +328,7 @@ def test_rows_unlike_the_training_images_are_refused_by_name_or_stamped(runs, me
     assert files.read_json(folder / "metrics.json")["stamps"][-1] == stamp
     assert files.read_json(folder / "record.json")["stamps"][-1] == stamp
     assert stamp in (folder / "report.html").read_text()
-    assert done.out.count("modality and pixel spacing not checked: the model does not know") == 1
+    assert done.out.count("modality not checked for 3 of 3 images: they do not say it") == 1
 
 
 def test_what_one_member_cannot_read_is_left_out_for_all(runs, medvision, tmp_path):

@@ -320,7 +320,8 @@ def test_a_run_knows_what_it_was_trained_on(informed, trained):
     assert (told["height"], told["width"], told["colour"]) == ([32, 32], [32, 32], [False])
     assert told["signed"]
     assert told["values"][0] < -900 < 200 < told["values"][1]
-    assert load_model(trained / "model.pt").trained_on["modality"] == []
+    plain = load_model(trained / "model.pt").trained_on
+    assert (plain["modality"], plain["spacing_y_mm"]) == (["CT"], [11.0, 11.0])
 
 
 def test_dicom_of_any_name_and_nifti_are_predicted_and_traced(informed, medvision, tmp_path):
@@ -454,7 +455,7 @@ def test_a_model_that_does_not_say_what_it_was_trained_on_takes_all(variant, med
 
 
 def test_members_that_look_through_other_windows_are_traced_apart(variant, medvision, tmp_path):
-    write_dicom(tmp_path / "a.dcm", draw_units(32, 32))
+    write_dicom(tmp_path / "a.dcm", draw_units(32, 32), PixelSpacing=[11, 11])
     one = variant("one")
     contract = load_model(one / "model.pt").contract
     two = variant("two", contract=contract | {"window": "brain"})
