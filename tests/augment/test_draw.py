@@ -175,3 +175,20 @@ def test_presets_with_laterality_never_mirror(name: str) -> None:
 
 def test_none_changes_nothing() -> None:
     assert not Augment().draw(0, 0, np.arange(9), (8, 8)).changed.any()
+
+
+def test_slices_of_a_series_share_every_change_but_the_noise_itself() -> None:
+    one = ALL.draw(3, 1, np.array([4, 4, 4, 9]), (20, 20))
+    apart = one.with_own_noise(np.array([0, 1, 2, 0]))
+    for part in ("changed", "matrix", "tone", "kernel", "box"):
+        assert np.array_equal(getattr(apart, part), getattr(one, part))
+    assert one.noise is not None
+    assert apart.noise is not None
+    assert np.array_equal(apart.noise[:, 0], one.noise[:, 0])
+    assert np.array_equal(apart.noise[[0, 3]], one.noise[[0, 3]])
+    assert len(set(apart.noise[:3, 1])) == 3
+    assert apart.noise[:, 1].max() < 2**20
+    assert (
+        replace(ALL, noise=0).draw(0, 0, np.arange(2), (8, 8)).with_own_noise(np.arange(2)).noise
+        is None
+    )

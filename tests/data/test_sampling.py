@@ -104,3 +104,62 @@ def test_a_loader_hands_the_batches_through():
 )
 def test_repeats_are_counted_along_the_order(order, repeats):
     assert count_repeats(np.array(order)).tolist() == repeats
+
+
+LENGTHS = np.random.default_rng(0).integers(1, 60, 203)
+SERIES = 7 * np.arange(203)
+
+
+def bucketed(epoch=0, seed=0, size=8, **options):
+    sampler = TrainingBatches(SERIES, size, seed, lengths=LENGTHS, **options)
+    sampler.set_epoch(epoch)
+    batches = drawn(sampler)
+    assert len(batches) == len(sampler)
+    return batches
+
+
+def padding(batches):
+    """Padded places over slices."""
+    length = dict(zip(SERIES.tolist(), LENGTHS.tolist(), strict=True))
+    padded = sum(len(batch) * max(length[row] for row in batch) for batch in batches)
+    return padded / LENGTHS.sum()
+
+
+@pytest.mark.parametrize("size", [1, 8, 100, 500])
+def test_every_series_comes_once_an_epoch_in_batches_of_like_size(size):
+    batches = bucketed(size=size)
+    assert sorted(row for batch in batches for row in batch) == SERIES.tolist()
+    sizes = [len(batch) for batch in batches]
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_series_of_like_length_come_together_yet_shuffled():
+    assert padding(bucketed()) < 1.25 < 1.6 < padding(drawn(TrainingBatches(SERIES, 8, 0)))
+    assert bucketed(3) == bucketed(3)
+    assert bucketed(3) != bucketed(4)
+    assert bucketed(3) != bucketed(3, seed=1)
+    partners = {row for epoch in range(40) for b in bucketed(epoch) if SERIES[5] in b for row in b}
+    assert len(partners) > 40  # not always the same few
+    longest = SERIES[LENGTHS.argmax()]
+    places = {next(n for n, b in enumerate(bucketed(e)) if longest in b) for e in range(40)}
+    assert len(places) > 10
+
+
+@pytest.mark.parametrize(("size", "world"), [(8, 2), (8, 3), (1, 2), (100, 2)])
+def test_ranks_share_all_series_in_equally_many_batches(size, world):
+    ranks = [bucketed(5, size=size, rank=r, world=world) for r in range(world)]
+    assert len({len(batches) for batches in ranks}) == 1
+    assert sorted(row for batches in ranks for b in batches for row in b) == SERIES.tolist()
+
+
+def test_series_of_few_more_than_ranks_still_go_round():
+    few = [TrainingBatches(np.arange(3), 1, 0, lengths=np.ones(3), rank=r, world=2) for r in (0, 1)]
+    assert sorted(row for each in few for batch in drawn(each) for row in batch) == [0, 1, 2]
+
+
+def test_oversampled_series_have_draws_of_their_own():
+    sampler = TrainingBatches(SERIES, 8, 0, lengths=LENGTHS, weights=LENGTHS.astype(float))
+    draws = np.concatenate(drawn(sampler, "draw"))
+    assert len(draws) == len(set(draws.tolist())) == 203
+    assert len(set(np.concatenate(drawn(sampler)).tolist())) < 203

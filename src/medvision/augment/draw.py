@@ -1,7 +1,7 @@
 """What may change in a training image (`Augment`) and what was drawn for one batch (`Draws`)."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -35,6 +35,8 @@ SLOTS: Final = (
     *("blur", "noise", "noise_offset", "erase", "erase_y", "erase_x", "unused"),
 )
 
+NOISE_STRIDE: Final = 617_369  # odd: so many starts later in the tape, none comes twice
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -60,6 +62,14 @@ class Draws:
         if (images, tuple(size)) != (len(self.changed), tuple(self.size)):
             drawn = f"{len(self.changed)} images of {tuple(self.size)}"
             raise ValueError(f"drawn for {drawn}, applied to {images} of {tuple(size)}")
+
+    def with_own_noise(self, number: NDArray[np.int64]) -> "Draws":
+        """Return the same changes with other noise for each `number [B]`: slices of one series."""
+        if self.noise is None:
+            return self
+        noise = self.noise.copy()
+        noise[:, 1] = (noise[:, 1] + NOISE_STRIDE * number) % intensity.NOISE_STARTS
+        return replace(self, noise=noise)
 
     def background(self) -> Array:
         """Return the grey `[B]` in 0..1 that zero becomes: what fills borders and boxes."""

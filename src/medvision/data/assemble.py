@@ -16,6 +16,16 @@ from medvision.data.manifest import Card, Manifest, read_manifest
 from medvision.data.readers import Reader
 from medvision.data.rows import FILES
 from medvision.data.samples import Samples
+from medvision.data.series import (
+    SeriesForm,
+    count_series,
+    label_slices,
+    note_sizes,
+    refuse_torn,
+    series_labels,
+    settle_series,
+)
+from medvision.data.slices import index_slices
 from medvision.data.splits import SHARES, assign_splits
 from medvision.data.store import Store, open_store
 from medvision.errors import MedvisionError
@@ -42,6 +52,7 @@ class Wishes(Protocol):
     on_leak: Literal["error", "drop"]
     on_unreadable: OnUnreadable
     extra: list[str]
+    form: SeriesForm | None
     residency: Literal["auto", "disk", "host", "device"]
     workers: int | None
 
@@ -73,16 +84,23 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
         MedvisionError: anything wrong with manifest, images, labels or split.
     """
     own = read_manifest(files.find_input(str(data.manifest)), data.columns)
+    if data.form is not None:
+        settle_series(own.table, data.form)  # what is wrong is told before hours of decoding
     classes = _settle_classes(own, data)
     read = decode_rows(own, data.reader, data.on_unreadable, data.workers)
+    read, form, told = _settle(read, data.form, own.table)
     kept, audit = assign_splits(
-        read.table, read.digest.tolist(), mode=data.mode, shares=data.shares or SHARES,
-        val_share=data.val_share, fold=data.fold, folds=data.folds, split_seed=data.split_seed,
-        on_leak=data.on_leak,
+        _with_strata(read.table), read.digest.tolist(), mode=data.mode,
+        shares=data.shares or SHARES, val_share=data.val_share, fold=data.fold, folds=data.folds,
+        split_seed=data.split_seed, on_leak=data.on_leak,
     )  # fmt: skip
+    kept["label"] = read.table.loc[kept.index, "label"]
+    if form is not None:
+        refuse_torn(read.table, kept)
+    audit.notes += told
     parts = [read._replace(table=kept)]
     for place in data.extra:
-        parts.append(_read_extra(place, parts[0], own.card, data, audit))
+        parts.append(_read_extra(place, parts[0], own.card, data, audit, form))
     whole = pd.concat([part.table for part in parts], ignore_index=True)
     if data.extra:
         audit.notes.append(f"{len(whole) - len(kept)} rows of data.extra joined train")
@@ -97,29 +115,46 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
         stores = [replace(store, array=np.array(store.array)) for store in stores]
     digest = np.concatenate([part.digest for part in parts]).tolist()
     where = np.concatenate([part.where(number) for number, part in enumerate(parts)])
-    label = classes.encode(whole["label"])
     manifests = [part.manifest for part in parts]
-    samples = Samples(whole, classes, label, digest, stores, where, manifests)
+    samples = _serve(whole, classes, form, digest, stores, where, manifests)
+    if samples.slices is not None:
+        audit.notes += samples.slices.describe()
+        count_series(audit.counts, whole, samples.slices.first)
+        if samples.slice_label is None:
+            audit.notes.append("no slice has a label of its own")
     return samples, audit, own.card
 
 
 def assemble_foreign(
-    manifest: Manifest, reader: Reader, classes: Classes, on_unreadable: OnUnreadable, part: str
+    manifest: Manifest,
+    reader: Reader,
+    classes: Classes,
+    on_unreadable: OnUnreadable,
+    part: str,
+    form: SeriesForm | None = None,
 ) -> Samples:
     """Serve another manifest's rows to a frozen model: without a split all rows are `part`.
 
+    Args:
+        manifest: whose rows.
+        reader: the model's.
+        classes: the model's.
+        on_unreadable: stop, or leave unreadable files out.
+        part: the name of rows without one.
+        form: of a model of series, with the channels it was trained on.
+
     Raises:
-        MedvisionError: a label the model does not know, unreadable files.
+        MedvisionError: a label the model does not know, unreadable files, faults of series.
     """
     read = decode_rows(manifest, reader, on_unreadable)
+    read, form, _ = _settle(read, form, manifest.table)
     table = read.table
     if not (table["split"] != "").any():
         table = table.assign(split=part)
-    label = classes.encode(table["label"])
     rows = table.reset_index(drop=True)
     if manifest.card.key is not None:
         rows = hide_files(rows)
-    return Samples(rows, classes, label, read.digest.tolist(), [read.store], read.where(0))
+    return _serve(rows, classes, form, read.digest.tolist(), [read.store], read.where(0))
 
 
 def decode_rows(
@@ -133,6 +168,35 @@ def decode_rows(
         folder = manifest.path.parent
         table["mask"] = [str(folder / mask) if mask else "" for mask in table["mask"]]
     return Decoded(table.drop(index=list(store.unreadable)), store, manifest.digest)
+
+
+def _settle(
+    read: Decoded, form: SeriesForm | None, whole: pd.DataFrame
+) -> tuple[Decoded, SeriesForm | None, list[str]]:
+    """Leave out rows that make no whole series; of images all stay."""
+    if form is None:
+        return read, None, []
+    table, form, notes = settle_series(read.table, form, whole)
+    natives = [read.store.natives[row] for row in table.index]
+    sizes = [None if each is None else (each.height, each.width) for each in natives]
+    return read._replace(table=table), form, notes + note_sizes(table, sizes)
+
+
+def _with_strata(table: pd.DataFrame) -> pd.DataFrame:
+    """Let series with labels of their own alone be spread by those; else rows count as ever."""
+    bare = "series_label" in table and not (table["label"] != "").any()
+    return table.assign(label=table["series_label"].fillna("")) if bare else table
+
+
+def _serve(
+    table: pd.DataFrame, classes: Classes, form: SeriesForm | None, digest: list[str],
+    stores: list[Store], where: np.ndarray, manifests: Sequence[str] = (),
+) -> Samples:  # fmt: skip
+    """Encode the labels and, of series, index the slices."""
+    label = classes.encode(table["label"] if form is None else series_labels(table))
+    slices = None if form is None else index_slices(table, form)
+    each = None if form is None else label_slices(table, classes)
+    return Samples(table, classes, label, digest, stores, where, [*manifests], slices, each)
 
 
 def hide_files(table: pd.DataFrame, audit: Audit | None = None) -> pd.DataFrame:
@@ -153,14 +217,17 @@ def _settle_classes(own: Manifest, data: Wishes) -> Classes:
     """Choose the classes as the user says, else as the card says, else from the labels."""
     facts = own.card.facts
     several, negative = data.multilabel, data.negative
+    labels = own.table["label"] if data.form is None else series_labels(own.table)
     return choose_classes(
-        own.table["label"], data.classes, own.card.classes, data.rename,
+        labels, data.classes, own.card.classes, data.rename,
         multilabel=bool(facts.get("multilabel") if several is None else several),
         negative=facts.get("negative") if negative is None else negative,
     )  # fmt: skip
 
 
-def _read_extra(place: str, own: Decoded, card: Card, data: Wishes, audit: Audit) -> Decoded:
+def _read_extra(
+    place: str, own: Decoded, card: Card, data: Wishes, audit: Audit, form: SeriesForm | None
+) -> Decoded:
     """Read rows that only train.
 
     Raises:
@@ -168,6 +235,8 @@ def _read_extra(place: str, own: Decoded, card: Card, data: Wishes, audit: Audit
     """
     manifest = read_manifest(files.find_input(place))
     read = decode_rows(manifest, data.reader, data.on_unreadable, data.workers)
+    read, _, told = _settle(read, form, manifest.table)
+    audit.notes += told
     table = read.table[read.table["split"].isin(("", "train"))]  # its val and test stay unseen
     extra = read._replace(table=table.assign(split="train", group=-1))
     if manifest.card.key is None or manifest.card.key != card.key:

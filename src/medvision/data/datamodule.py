@@ -13,13 +13,22 @@ import medvision.files as files
 from medvision.augment import device as augment_on_device
 from medvision.augment import host as augment_on_host
 from medvision.augment.draw import Augment, Draws
+from medvision.augment.sequence import SequenceAugment
 from medvision.data.assemble import assemble
 from medvision.data.audit import Audit
 from medvision.data.manifest import Card
 from medvision.data.prepare import prepare_once
 from medvision.data.readers import Reader
 from medvision.data.samples import Samples, as_image
-from medvision.data.sampling import Indexes, Indices, OrderedBatches, TrainingBatches
+from medvision.data.sampling import (
+    Indexes,
+    Indices,
+    OrderedBatches,
+    TrainingBatches,
+    count_repeats,
+)
+from medvision.data.series import OnGap, SeriesForm
+from medvision.data.slices import Strips, join_channels
 from medvision.errors import MedvisionError
 
 Residency = Literal["auto", "disk", "host", "device"]
@@ -27,6 +36,9 @@ Residency = Literal["auto", "disk", "host", "device"]
 
 class ImageDataModule(LightningDataModule):
     """Batches of `image` float32 `[B,C,H,W]` in [0,1], `label` and `index` from a manifest.
+
+    Of series: `image` `[B,S,C,H,W]`, 0 in the padding, `length` `[B]`, `step` `[B,S]` (mm, s or,
+    where unknown, 1; the first is the series' median), `label` and `slice_label` `[B,S]`.
 
     Args:
         manifest: a manifest's CSV; wins over `source`.
@@ -46,6 +58,9 @@ class ImageDataModule(LightningDataModule):
         on_unreadable: stop, or leave unreadable files out, counted.
         balance: draw the training rows so that classes come up equally often.
         extra: manifests whose rows join the training part.
+        unit: what a sample is: a row, or all rows of a series.
+        channels, neighbours, difference, max_slices, on_gap: as in `SeriesForm`, for series.
+        sequence: random change of the order of training series.
         residency: where decoded pixels stay; `auto` takes the device, else memory, as they fit.
         backend: who augments; `auto` is OpenCV for a CPU, one batched resampling for a device.
         seed: decides order and augmentation, never the split.
@@ -74,6 +89,13 @@ class ImageDataModule(LightningDataModule):
         batch_size: int = 32,
         balance: bool = False,
         extra: Sequence[str] = (),
+        unit: Literal["image", "series"] = "image",
+        channels: Sequence[str] | None = None,
+        neighbours: int = 0,
+        difference: bool = False,
+        max_slices: int | None = None,
+        on_gap: OnGap = "error",
+        sequence: SequenceAugment | None = None,
         residency: Residency = "auto",
         backend: Literal["auto", "host", "device"] = "auto",
         workers: int | None = None,
@@ -88,6 +110,11 @@ class ImageDataModule(LightningDataModule):
         self.fold, self.folds, self.split_seed = fold, folds, split_seed
         self.on_leak, self.on_unreadable = on_leak, on_unreadable
         self.batch_size, self.balance, self.extra = batch_size, balance, list(extra)
+        if unit not in ("image", "series"):
+            raise MedvisionError(f"data.unit={unit} cannot be; choose image or series")
+        form = SeriesForm(channels, neighbours, difference, max_slices, on_gap)
+        self.unit, self.form = unit, form if unit == "series" else None
+        self.sequence = sequence or SequenceAugment()
         self.residency, self.backend = residency, backend
         self.workers, self.seed = workers, seed
         self.samples: Samples | None = None
@@ -150,8 +177,13 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Indices]:
         rows = self.train_rows()
         weights = self._sampling_weights(rows) if self.balance else None
+        slices, lengths = self.ready.slices, None
+        if slices is not None:
+            lengths = self.sequence.shorten(slices.lengths(rows))
         return self._loader(
-            TrainingBatches(rows, self.batch_size, self.seed, weights=weights, **self._ranks())
+            TrainingBatches(
+                rows, self.batch_size, self.seed, weights=weights, lengths=lengths, **self._ranks()
+            )
         )
 
     def val_dataloader(self) -> DataLoader[Indices]:
@@ -183,35 +215,56 @@ class ImageDataModule(LightningDataModule):
     def on_before_batch_transfer(self, batch: Indices, dataloader_idx: int) -> dict[str, Tensor]:
         """Gather on the host, and augment there in training, unless pixels live on the device."""
         index = batch["index"].numpy()
-        gathered = self.ready.facts(index)
         training = self.trainer is not None and self.trainer.training
-        on_host = training and self._backend() == "host"
-        if training and not on_host:
-            gathered["draw"] = batch["draw"]
+        draw = batch["draw"].numpy() if training else None
+        strips = self._lay_out(index, draw)
+        gathered = self.ready.facts(index, strips)
+        if draw is not None and strips is not None:
+            draw = np.repeat(draw, strips.length)
+        on_host = draw is not None and self._backend() == "host"
+        if draw is not None and not on_host:
+            gathered["draw"] = torch.from_numpy(draw)
         if on_host or not self._resident_on_device():
-            pixels = self.ready.gather(index)
-            if on_host:
-                draws = self._draws(batch["draw"], pixels.shape[1:3])
-                pixels = augment_on_host.augment(pixels, draws)
-            gathered["pixels"] = torch.from_numpy(pixels)
+            pixels = self.ready.pixels(index, strips)
+            if on_host and draw is not None:
+                draws = self._draws(draw, pixels.shape[1:3])
+                pixels = torch.from_numpy(augment_on_host.augment(pixels.numpy(), draws))
+            gathered["pixels"] = pixels
+        elif strips is not None:
+            gathered["rows"] = torch.from_numpy(strips.rows)
         return gathered
 
     def on_after_batch_transfer(
         self, batch: dict[str, Tensor], dataloader_idx: int
     ) -> dict[str, Tensor]:
         """Gather on the device if pixels live there, make floats, augment there in training."""
-        pixels, draw = batch.pop("pixels", None), batch.pop("draw", None)
+        pixels, draw, slot = (batch.pop(key, None) for key in ("pixels", "draw", "slot"))
+        rows = batch.pop("rows", batch["index"][:, None])
         if pixels is None:
-            pixels = self._gather_on_device(batch["index"])
-        batch["image"] = as_image(pixels)
+            pixels = join_channels(self._gather_on_device(rows.flatten()), rows.shape[1])
+        image = as_image(pixels)
         if draw is not None:
-            draws = self._draws(draw.cpu(), batch["image"].shape[-2:])
-            batch["image"] = augment_on_device.augment(batch["image"], draws)
-        return batch
+            draws = self._draws(draw.cpu().numpy(), image.shape[-2:])
+            image = augment_on_device.augment(image, draws)
+        return batch | {"image": self.ready.finish(image, slot, batch)}
 
-    def _draws(self, draw: Tensor, size: Sequence[int]) -> Draws:
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        return self.augment.draw(self.seed, epoch, draw.numpy(), (size[0], size[1]))
+    def _lay_out(self, index: np.ndarray, draw: np.ndarray | None) -> Strips | None:
+        """Line up the slices of series, drawn anew in training; None for images."""
+        slices = self.ready.slices
+        if slices is None:
+            return None
+        kept = None
+        if draw is not None and self.sequence.changes:
+            kept = self.sequence.draw(self.seed, self._epoch(), draw, slices.lengths(index))
+        return slices.lay_out(index, kept)
+
+    def _draws(self, draw: np.ndarray, size: Sequence[int]) -> Draws:
+        """Draw the change of each image; slices of a series have equal `draw`."""
+        draws = self.augment.draw(self.seed, self._epoch(), draw, (size[0], size[1]))
+        return draws if self.form is None else draws.with_own_noise(count_repeats(draw))
+
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer is not None else 0
 
     def _device(self) -> torch.device:
         if self.trainer is None:

@@ -104,7 +104,7 @@ def _told(path: Path, fault: str, way_out: str = COPY_AGAIN) -> Iterator[None]:
 
 
 def _read_header(content: bytes) -> Dataset:
-    _check_inflated(content)
+    check_inflated(content)
     # Files of older archives begin with their first element, without preamble and meta header.
     header = dcmread(BytesIO(content), force=content[:2] in (b"\x08\x00", b"\x00\x08"))
     if not header.file_meta.get("TransferSyntaxUID"):
@@ -113,7 +113,7 @@ def _read_header(content: bytes) -> Dataset:
     return header
 
 
-def _check_inflated(content: bytes) -> None:
+def check_inflated(content: bytes) -> None:
     """Inflate a deflated file piece by piece first: a small one may hold more than the memory.
 
     Raises:

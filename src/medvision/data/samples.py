@@ -1,4 +1,4 @@
-"""The rows of a run, their labels and their pixels: all a batch is gathered from."""
+"""The samples of a run, their labels and their pixels: all a batch is gathered from."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,21 +9,30 @@ import torch
 from torch import Tensor
 
 from medvision.data.classes import Classes
+from medvision.data.slices import Slices, Strips, add_difference, join_channels, pad_series
 from medvision.data.store import Store
+
+BATCH_BYTES = 2**28
+"""What the images of an unaugmented batch of series may take, as float32."""
 
 
 @dataclass
 class Samples:
     """Rows and the store positions of their pixels.
 
+    A sample is a row or, where there are `slices`, a series, known by the row of its first slice.
+
     Attributes:
         table: the run's manifest rows; a row's position is its `index` everywhere.
         classes: names in order and what kind of question they ask.
-        label: int64 `[N]`, −1 unlabelled; multi-label float32 `[N,K]`, nan unlabelled.
+        label: int64 `[N]`, −1 unlabelled; multi-label float32 `[N,K]`, nan unlabelled. Rows of a
+            series have its label.
         digest: pixel digest of each row.
         stores: decoded arrays, one a manifest.
         where: int64 `[N,2]`: number of the store and row in it.
         manifests: digests of the manifests the rows come from.
+        slices: which rows show the slices of each series; None = every row is a sample.
+        slice_label: of each row for itself, as `label`; None = there are none.
     """
 
     table: pd.DataFrame
@@ -33,13 +42,22 @@ class Samples:
     stores: list[Store]
     where: np.ndarray
     manifests: list[str] = field(default_factory=list)
+    slices: Slices | None = None
+    slice_label: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.table)
 
     def rows(self, part: str) -> np.ndarray:
-        """Return the indices of the rows of one part, in table order."""
-        return np.flatnonzero(self.table["split"].to_numpy() == part)
+        """Return the indices of the samples of one part, in table order."""
+        held = self._held(part)
+        return np.flatnonzero(held) if self.slices is None else self._first[held[self._first]]
+
+    @property
+    def channels(self) -> int:
+        """The channels of a batch's images."""
+        colours = int(self.stores[0].array.shape[-1])
+        return colours if self.slices is None else self.slices.form.width(colours)
 
     def gather(self, index: np.ndarray) -> np.ndarray:
         """Copy the pixels of the rows `index` into one array `[B,H,W,C]`, uint8 or uint16."""
@@ -54,19 +72,42 @@ class Samples:
                 pixels[chosen] = store.gather(where[chosen, 1])
         return pixels
 
-    def batches(self, index: np.ndarray, size: int) -> Iterator[dict[str, Tensor]]:
-        """Yield unaugmented batches in the order of `index`."""
-        for start in range(0, len(index), size):
-            chosen = index[start : start + size]
-            yield self.facts(chosen) | {"image": as_image(torch.from_numpy(self.gather(chosen)))}
+    def pixels(self, index: np.ndarray, strips: Strips | None = None) -> Tensor:
+        """Copy the pixels of samples `[B,H,W,C]`, or of all slices of series `[V,H,W,C]`."""
+        if strips is None:
+            return torch.from_numpy(self.gather(index))
+        gathered = torch.from_numpy(self.gather(strips.rows.reshape(-1)))
+        return join_channels(gathered, strips.rows.shape[1])
 
-    def facts(self, index: np.ndarray) -> dict[str, Tensor]:
-        """Return everything of a batch but its pixels."""
-        return {"index": torch.from_numpy(index), "label": torch.from_numpy(self.label[index])}
+    def batches(self, index: np.ndarray, size: int) -> Iterator[dict[str, Tensor]]:
+        """Yield unaugmented batches in the order of `index`.
+
+        At most `size` samples, of series fewer where they would not fit into `BATCH_BYTES`.
+        """
+        for chosen in self._cut(index, size):
+            strips = None if self.slices is None else self.slices.lay_out(chosen)
+            batch = self.facts(chosen, strips)
+            image = as_image(self.pixels(chosen, strips))
+            slot = batch.pop("slot", None)
+            yield batch | {"image": self.finish(image, slot, batch)}
+
+    def finish(self, image: Tensor, slot: Tensor | None, batch: dict[str, Tensor]) -> Tensor:
+        """Make series `[B,S,C,H,W]` of slices `[V,C,H,W]`; images stay as they are."""
+        if slot is None or self.slices is None:
+            return image
+        return pad_series(add_difference(image, self.slices.form), slot, batch["step"].shape)
+
+    def facts(self, index: np.ndarray, strips: Strips | None = None) -> dict[str, Tensor]:
+        """Return everything of a batch but its pixels; of series also where their slices go."""
+        told = {"index": index, "label": self.label[index]}
+        if strips is not None:
+            told |= {"length": strips.length, "step": strips.step, "slot": strips.slot}
+            told["slice_label"] = self._label_slices(strips)
+        return {key: torch.from_numpy(value) for key, value in told.items()}
 
     def seen(self, part: str) -> tuple[list[str], list[str]]:
         """Return the sorted patients and image digests of one part."""
-        rows = self.rows(part)
+        rows = np.flatnonzero(self._held(part))
         patients = self.table["patient"].to_numpy()[rows]
         return sorted(set(patients)), sorted({self.digest[row] for row in rows} - {""})
 
@@ -77,6 +118,58 @@ class Samples:
         facts["label"] = self.classes.decode(self.label[np.asarray(index)])
         facts.insert(0, "index", np.asarray(index))
         return facts.reset_index(drop=True)
+
+    def slices_for(self, index: Sequence[int] | np.ndarray) -> pd.DataFrame:
+        """Return the slices of series as served, series by series.
+
+        `index` is the series', `slice` counts from 0 within it, `row` is the slice's own in the
+        run's manifest (of several channels, the first), `label` its own label, "" = none.
+        """
+        assert self.slices is not None
+        index = np.asarray(index)
+        strips = self.slices.lay_out(index)
+        count = strips.step.shape[1] if len(index) else 1
+        rows = self.slices.own[strips.slices]
+        said = [""] * len(rows)
+        if self.slice_label is not None:
+            said = self.classes.decode(self.slice_label[rows])
+        return pd.DataFrame({
+            "index": np.repeat(index, strips.length), "slice": strips.slot % count, "row": rows,
+            "position": self.slices.position[strips.slices], "label": said,
+        })  # fmt: skip
+
+    @property
+    def _first(self) -> np.ndarray:
+        assert self.slices is not None
+        return self.slices.first
+
+    def _held(self, part: str) -> np.ndarray:
+        return np.asarray(self.table["split"].to_numpy() == part)
+
+    def _label_slices(self, strips: Strips) -> np.ndarray:
+        """Return int64 `[B,S]`, −1 = none or padding; multi-label float32 `[B,S,K]`, nan."""
+        assert self.slices is not None
+        places, none = strips.step.size, np.nan if self.label.ndim == 2 else -1
+        label = np.full((places, *self.label.shape[1:]), none, self.label.dtype)
+        if self.slice_label is not None:
+            label[strips.slot] = self.slice_label[self.slices.own[strips.slices]]
+        return label.reshape(*strips.step.shape, *self.label.shape[1:])
+
+    def _cut(self, index: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Cut into batches whose padded images are not too large; a single series may be."""
+        if self.slices is None:
+            yield from (index[start : start + size] for start in range(0, len(index), size))
+            return
+        height, width = self.stores[0].array.shape[1:3]
+        slices = BATCH_BYTES // (4 * height * width * self.channels)
+        start, longest = 0, 0
+        for place, length in enumerate(self.slices.lengths(index)):
+            longest, count = max(longest, length), place + 1 - start
+            if count > 1 and (count > size or count * longest > slices):
+                yield index[start:place]
+                start, longest = place, length
+        if start < len(index):
+            yield index[start:]
 
 
 def as_image(pixels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Which rows make the batches of an epoch: a pure function of (seed, epoch)."""
 
 from collections.abc import Iterator, Sized
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch.utils.data import Dataset, Sampler
 from medvision.errors import MedvisionError
 
 Indices = dict[str, Tensor]
+POOL = 8
+"""Batches that series of like length are looked for in: more are more alike, and less shuffled."""
 
 
 class Indexes(Dataset[Indices], Sized):
@@ -33,18 +36,23 @@ class TrainingBatches(Sampler[Indices]):
         rows: the indices to draw from.
         weights: None takes every row once; otherwise as many rows are drawn with replacement, in
             proportion to these weights.
+        lengths: of the series the rows stand for: batches then hold series of like length, and no
+            series is dropped: batches are made a little smaller instead.
         rank, world: rank r takes every world-th batch of one global order.
     """
 
-    def __init__(self, rows: np.ndarray, size: int, seed: int, *, weights: np.ndarray | None = None,
-                 rank: int = 0, world: int = 1) -> None:  # fmt: skip
+    def __init__(
+        self, rows: np.ndarray, size: int, seed: int, *, weights: np.ndarray | None = None,
+        lengths: np.ndarray | None = None, rank: int = 0, world: int = 1,
+    ) -> None:  # fmt: skip
+        size = size if lengths is None else min(size, max(len(rows) // world, 1))
         if world > 1 and len(rows) < world * size:
             raise MedvisionError(
                 f"{len(rows)} training rows do not give each of {world} devices a batch of {size}; "
                 "lower data.batch_size or trainer.devices"
             )
         self.rows, self.size, self.seed, self.weights = rows, size, seed, weights
-        self.rank, self.world = rank, world
+        self.lengths, self.rank, self.world = lengths, rank, world
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -52,20 +60,37 @@ class TrainingBatches(Sampler[Indices]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(len(self.rows) // self.size // self.world, 1)
+        if self.lengths is None:
+            return max(len(self.rows) // self.size // self.world, 1)
+        needed = -(-len(self.rows) // (self.size * self.world))
+        return max(min(needed, len(self.rows) // self.world), 1)
 
     def __iter__(self) -> Iterator[Indices]:
         random = np.random.default_rng([self.seed, self.epoch])
         if self.weights is None:
-            order = random.permutation(self.rows)
+            order = random.permutation(len(self.rows))
         else:
             share = self.weights / self.weights.sum()
-            order = random.choice(self.rows, size=len(self.rows), p=share)
-        draw = order + (self.rows.max() + 1) * count_repeats(order)
-        for number in range(len(self)):
-            start = (number * self.world + self.rank) * self.size
-            chosen = slice(start, start + self.size)
-            yield {"index": torch.from_numpy(order[chosen]), "draw": torch.from_numpy(draw[chosen])}
+            order = random.choice(len(self.rows), size=len(self.rows), p=share)
+        index = self.rows[order]
+        draw = index + (self.rows.max() + 1) * count_repeats(index)
+        batches = self._cut(order, random)[self.rank :: self.world]
+        for chosen in batches[: len(self)]:
+            yield {"index": torch.from_numpy(index[chosen]), "draw": torch.from_numpy(draw[chosen])}
+
+    def _cut(self, order: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+        """Return the places in `order` of the batches of all ranks."""
+        places, steps = np.arange(len(order)), len(self)
+        if self.lengths is None:
+            return [places[start : start + self.size] for start in range(0, len(order), self.size)]
+        ends = np.linspace(0, len(order), steps * self.world + 1).astype(int)
+        pools = np.linspace(0, steps, -(-steps // POOL) + 1).astype(int) * self.world
+        for low, high in pairwise(ends[pools]):
+            places[low:high] = low + self.lengths[order[low:high]].argsort(kind="stable")
+        batches = [places[low:high] for low, high in pairwise(ends)]
+        # What the ranks take at one step stays together: batches of like length.
+        first = self.world * random.permutation(steps)
+        return [batches[start + rank] for start in first for rank in range(self.world)]
 
 
 class OrderedBatches(Sampler[Indices]):

@@ -91,9 +91,18 @@ class Slices:
         rows[backwards] = rows[backwards, ::-1]
         step = np.zeros((len(index), longest), np.float32)
         step.reshape(-1)[slot] = np.concatenate(
-            [_steps(self.place[s + each]) for s, each in zip(starts, chosen, strict=True)]
+            [
+                self._steps(s + each, s, n)
+                for s, n, each in zip(starts, lengths, chosen, strict=True)
+            ]
         )
         return Strips(slices, rows.reshape(len(slices), -1), slot, length, step)
+
+    def _steps(self, slices: Ints, start: int, length: int) -> NDArray[np.float64]:
+        """Return the distance of each slice to the one before; of the first, the median."""
+        apart = np.abs(np.diff(self.place[slices]))
+        typical = apart if len(apart) else np.abs(np.diff(self.place[start : start + length]))
+        return np.append(np.median(typical) if len(typical) else 1.0, apart)
 
     def describe(self) -> list[str]:
         """Return what a report should say of lengths and steps."""
@@ -214,9 +223,3 @@ def _thin(start: Ints, most: int | None) -> tuple[Ints, Ints]:
         for s, length in zip(start[:-1], lengths, strict=True)
     ]
     return np.concatenate(kept), np.r_[0, np.cumsum(np.minimum(lengths, most))]
-
-
-def _steps(place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distance of each slice to the one before; of the first, their median."""
-    apart = np.abs(np.diff(place))
-    return np.append(np.median(apart) if len(apart) else 1.0, apart)

@@ -10,15 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pydicom import Dataset, dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
+from medvision.data.dicom import check_inflated
 from medvision.data.dicom_frames import count_frames
 from medvision.data.listing import list_files
 from medvision.data.sources.dicom_header import KEYWORDS, Slice, read_slices
 from medvision.errors import collect
 
 SUFFIXES = (".dcm", ".dicom", ".ima")  # such a file must be DICOM; any other may be
+PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 DEFLATE_BEST = 1032  # bytes that one can hold
+ITEM_BITS = 64  # what stands before each compressed frame
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,8 @@ def _read_file(top: Path, name: str) -> list[Slice] | str:
             bare = claims and start[:2] in (b"\x08\x00", b"\x00\x08")
             if start[128:] != b"DICM" and not bare:
                 return "broken" if claims else "not DICOM"
+            if DeflatedExplicitVRLittleEndian.encode() in start + stream.read(2048):
+                check_inflated((top / name).read_bytes())
             stream.seek(0)
             header = dcmread(stream, None, True, force=bare, specific_tags=KEYWORDS)
         kind = _kind(header)
@@ -102,9 +112,10 @@ def _can_hold(header: Dataset, size: int) -> bool:
     A header that tells of millions is not listed, and one that tells of none is no image.
     """
     syntax = header.file_meta.get("TransferSyntaxUID", ExplicitVRLittleEndian)
-    least = 64 if syntax.is_encapsulated else header.Rows * header.Columns
-    packing = DEFLATE_BEST if syntax == DeflatedExplicitVRLittleEndian else 1
-    return 1 <= count_frames(header) <= max(1, 8 * size * packing // least)
+    plain = syntax in PLAIN or syntax == DeflatedExplicitVRLittleEndian
+    bits = 8 * size * (DEFLATE_BEST if syntax == DeflatedExplicitVRLittleEndian else 1)
+    least = int(header.Rows) * int(header.Columns) if plain else ITEM_BITS
+    return 1 <= count_frames(header) <= max(1, bits // least)
 
 
 def _kind(header: Dataset) -> str:
