@@ -474,3 +474,8 @@ def test_a_table_that_cannot_train_leaves_no_run_behind(tmp_path, apart, medvisi
     manifest = make_set(tmp_path / "set", lambda t: t[t["split"] != "test"])
     refused(medvision(*words_for(manifest)), "test=false")
     assert not list(apart.glob("*/*/record.json"))
+
+
+def test_series_are_not_given_to_a_model_of_images(apart, medvision, tiny):
+    refused(medvision(*tiny, "data.unit=series", "name=s"), "data.unit=image to train on slices")
+    assert not (apart / "s").exists()

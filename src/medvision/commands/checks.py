@@ -74,6 +74,11 @@ def check_settings(config: DictConfig) -> None:
             f"monitor={monitor} does not exist{did_you_mean(name, known)}; "
             f"use val/ with one of {', '.join(known)}"
         )
+    if config.data.get("unit") == "series" and "sequence" not in str(config.model._target_):
+        raise MedvisionError(
+            "data.unit=series gives batches of series, and this model takes single images; "
+            "say data.unit=image to train on slices"
+        )
     wanted = str(config.trainer.accelerator)
     if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
         raise MedvisionError(

@@ -54,7 +54,7 @@ def net_config(config: DictConfig, data: ImageDataModule, trained: bool = False)
         "_target_": "medvision.nets.build.build_net",
         "net": net,
         "num_classes": len(data.ready.classes.names),
-        "in_channels": data.reader.channels,
+        "in_channels": data.ready.channels,
         "init": None if trained else config.model.init,
         "normalise": config.model.normalise,
     }
