@@ -90,7 +90,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MedvisionError(f"{path} does not exist; check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also what is nested or numbered beyond reason
         raise MedvisionError(f"{path} is not valid JSON ({error}); restore or remove it") from error
 
 
