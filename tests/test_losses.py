@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from torchvision.ops import sigmoid_focal_loss
 from medvision import losses
 from medvision.errors import MedvisionError
 
-cross_entropy, focal, brier = (
+cross_entropy, focal, brier, slice_loss = (
     jaxtyped(typechecker=beartype)(loss)
-    for loss in (losses.cross_entropy, losses.focal, losses.brier)
+    for loss in (losses.cross_entropy, losses.focal, losses.brier, losses.slice_loss)
 )
 ALL = pytest.mark.parametrize("loss", [cross_entropy, focal, brier], ids=lambda f: f.__name__)
 
@@ -177,3 +178,49 @@ def test_labels_of_the_wrong_kind_are_refused(logits):
 def test_shapes_are_part_of_the_signature(logits):
     with pytest.raises(TypeCheckError):
         cross_entropy(logits, LABEL[:5])
+
+
+SLICES = torch.tensor([4, 1, 3])
+INSIDE = torch.arange(4) < SLICES[:, None]
+
+
+def labelled_slices(logits, many):
+    """Three series of 4, 1 and 3 slices, padded to 4, every third slice unlabelled."""
+    label = MANY.reshape(3, 4, 4).clone() if many else LABEL.reshape(3, 4).clone()
+    label.view(12, *label.shape[2:])[::3] = float("nan") if many else -1
+    return logits.reshape(3, 4, 4).clone(), label
+
+
+@ALL
+@pytest.mark.parametrize("many", [False, True])
+def test_slice_loss_is_the_loss_of_the_labelled_slices(logits, loss, many):
+    slices, label = labelled_slices(logits, many)
+    labelled = ~label.isnan().any(2) if many else label >= 0
+    expected = loss(
+        slices[INSIDE & labelled], label[INSIDE & labelled], WEIGHTS, 0.1, multilabel=many
+    )
+    smoothed = partial(loss, label_smoothing=0.1)
+    ours = slice_loss(slices, label, SLICES, smoothed, WEIGHTS, many)
+    torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_slice_loss_never_looks_at_padding(logits, many):
+    slices, label = labelled_slices(logits, many)
+    plain = slice_loss(slices, label, SLICES, multilabel=many)
+    slices[~INSIDE] = float("nan")
+    label[~INSIDE] = 1
+    slices.requires_grad_()
+    cost = slice_loss(slices, label, SLICES, multilabel=many)
+    cost.backward()
+    assert cost.item() == plain.item()
+    assert not slices.grad[~INSIDE].any()
+    assert slices.grad[INSIDE].any()
+
+
+def test_slice_loss_without_labels_costs_nothing_but_can_be_stepped(logits):
+    slices = logits.reshape(3, 4, 4).requires_grad_()
+    cost = slice_loss(slices, torch.full((3, 4), -1), SLICES)
+    cost.backward()
+    assert cost.item() == 0
+    assert not slices.grad.any()

@@ -10,7 +10,11 @@ normaliser (a mixed image as much as its mixture); in the multi-label case they 
 positives of their class alone (`pos_weight`), and the mean stays one over counts.
 `label_smoothing` 0 to 1 moves that share of each label evenly over the classes (multi-label: over
 yes and no).
+
+`slice_loss` applies one of them to the slices of series.
 """
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -83,6 +87,32 @@ def brier(
         return _mean(emphasis * (logits.sigmoid() - smoothed) ** 2 * counted, counted)
     emphasis = counted.sum(1, keepdim=True)
     return _mean(emphasis * (logits.softmax(1) - smoothed) ** 2 / logits.shape[1], counted)
+
+
+def slice_loss(
+    slice_logits: Float[Tensor, "B S K"],
+    slice_label: Int[Tensor, "B S"] | Float[Tensor, "B S K"],
+    length: Int[Tensor, "B"],
+    loss: Callable[..., Tensor] = cross_entropy,
+    class_weights: Weights = None,
+    multilabel: bool = False,
+) -> Loss:
+    """Apply `loss` to the labelled slices of all series, each counted once; padding is left out.
+
+    A series counts by its labelled slices; a batch without any gives 0, with a gradient of zeros.
+
+    Args:
+        slice_logits: of B series of 1 to S slices.
+        slice_label: negative = unlabelled; multi-label in [0,1], NaN = unknown.
+        length: number of slices; what stands behind it is not looked at.
+        loss: a function of this file, or a partial of one.
+        class_weights: handed on to `loss`.
+        multilabel: handed on to `loss`.
+    """
+    valid = torch.arange(slice_logits.shape[1], device=length.device) < length[:, None]
+    return loss(
+        slice_logits[valid], slice_label[valid], class_weights=class_weights, multilabel=multilabel
+    )
 
 
 def _widen(logits: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.nets.encoder import replace_head
+from medvision.nets.encoder import Encoder, replace_head
 from medvision.nets.initialise import initialise
 from medvision.nets.transfer import adapt_stem
 
@@ -59,7 +59,10 @@ def build_net(
     if not takes & set(CHANNEL_NAMES):
         adapt_stem(built, in_channels)
     if normalise is not None:
-        built.register_forward_pre_hook(Normalise(normalise, in_channels))
+        # The encoder of a series' slices, so that cached features are standardised as well.
+        own = getattr(built, "encoder", None)
+        entry = own if isinstance(own, Encoder) else built
+        entry.register_forward_pre_hook(Normalise(normalise, in_channels))
     activation = getattr(built, "activation", "relu")
     return initialise(built, init, activation if isinstance(activation, str) else "relu")
 

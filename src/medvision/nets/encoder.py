@@ -11,9 +11,9 @@ from medvision.errors import MedvisionError
 class Encoder(nn.Module):
     """A net whose head is left out; features that still have H and W are averaged over them."""
 
-    def __init__(self, headless: nn.Module) -> None:
+    def __init__(self, headless: nn.Module, width: int) -> None:
         super().__init__()
-        self.headless = headless
+        self.headless, self.width = headless, width
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:
         """Map images in [0, 1] to features."""
@@ -27,14 +27,16 @@ def encoder(net: nn.Module) -> tuple[nn.Module, int]:
     The head is the last linear layer, or the last 1x1 convolution where that comes later, in the
     order in which the net registers its layers. `net` is left as it is, and nothing is copied: both
     share all parameters, so training or moving one trains or moves the other. `deepcopy` the net
-    first for an encoder of its own.
+    first for an encoder of its own. A net of series gives the encoder of its slices.
 
     Raises:
         MedvisionError: the net has no such layer.
     """
     name, head = find_head(net)
+    if isinstance(own := getattr(net, "encoder", None), Encoder):
+        return own, own.width
     width = head.in_features if isinstance(head, nn.Linear) else head.in_channels
-    return Encoder(_with_head(net, name, nn.Identity())), width
+    return Encoder(_with_head(net, name, nn.Identity()), width), width
 
 
 def find_head(net: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
