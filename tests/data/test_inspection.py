@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from medvision.data import arrays
+from medvision.data.formats import arrays
 from medvision.data.inspection import inspect_images
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from medvision.data.decoding import Decoded, load_frames
-from medvision.data.images import MAX_PIXELS
+from medvision.data.formats.images import MAX_PIXELS
 from medvision.data.listing import count_frames
 from medvision.data.readers import Reader
 from medvision.errors import MedvisionError

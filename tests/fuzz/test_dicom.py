@@ -17,9 +17,9 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_modality_lut
 
-from medvision.data import dicom
-from medvision.data.dicom import DicomFile
-from medvision.data.dicom_facts import describe
+from medvision.data.formats import dicom
+from medvision.data.formats.dicom import DicomFile
+from medvision.data.formats.dicom_facts import describe
 from medvision.data.prepare import prepare
 from medvision.data.sources.dicom import find_dicom
 from medvision.data.sources.dicom_tree import read_tree

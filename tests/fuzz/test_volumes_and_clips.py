@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medvision.data.decoding import open_frames
+from medvision.data.formats.volumes import AXES, VolumeFile
 from medvision.data.sources.nifti import find_nifti
 from medvision.data.sources.video import find_video
-from medvision.data.volumes import AXES, VolumeFile
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUICK_OR_FULL = pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)])

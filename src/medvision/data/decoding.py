@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 from pydicom import Dataset
 
-from medvision.data import arrays, clips, volumes
-from medvision.data.dicom import DicomFile
-from medvision.data.images import COPY_AGAIN, check_pixels, decode_image, refuse
+from medvision.data.formats import arrays, clips, volumes
+from medvision.data.formats.dicom import DicomFile
+from medvision.data.formats.images import COPY_AGAIN, check_pixels, decode_image, refuse
 from medvision.errors import MedvisionError
 
 

@@ -8,9 +8,9 @@ from pydicom.encaps import parse_fragments
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.utils import get_expected_length
 
-from medvision.data.arrays import SUFFIXES as ARRAYS
 from medvision.data.decoding import holds_frames, is_dicom, open_frames
-from medvision.data.dicom import DicomFile
+from medvision.data.formats.arrays import SUFFIXES as ARRAYS
+from medvision.data.formats.dicom import DicomFile
 from medvision.errors import MedvisionError, collect
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", *ARRAYS)

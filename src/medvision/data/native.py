@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medvision.data.decoding import Decoded
-from medvision.data.dicom_facts import describe
-from medvision.data.volumes import AXES, PLANE, SUFFIXES, VolumeFile
+from medvision.data.formats.dicom_facts import describe
+from medvision.data.formats.volumes import AXES, PLANE, SUFFIXES, VolumeFile
 from medvision.errors import MedvisionError
 
 if TYPE_CHECKING:

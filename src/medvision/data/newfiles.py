@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from medvision.data.clips import SUFFIXES as CLIPS
+from medvision.data.formats.clips import SUFFIXES as CLIPS
+from medvision.data.formats.volumes import SUFFIXES as VOLUMES
 from medvision.data.hidden import tell_paths
 from medvision.data.listing import (
     SUFFIXES,
@@ -20,7 +21,6 @@ from medvision.data.listing import (
 )
 from medvision.data.rows import normalise
 from medvision.data.sheet import COLUMNS, choose_columns, read_sheet, tell
-from medvision.data.volumes import SUFFIXES as VOLUMES
 from medvision.errors import MedvisionError, collect
 
 TABLES = (".csv", ".tsv")

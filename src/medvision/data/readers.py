@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeGuard, cast
 import cv2
 import numpy as np
 
-from medvision.data import dicom_view, windows
+from medvision.data import windows
 from medvision.data.decoding import Decoded, decode, load, pixel_digest
-from medvision.data.images import refuse
+from medvision.data.formats import dicom_view
+from medvision.data.formats.images import refuse
 from medvision.data.resizing import resize
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.files import digest

@@ -4,8 +4,9 @@ from typing import Any
 
 from pydicom import Dataset
 
-from medvision.data import dicom_view, windows
+from medvision.data import windows
 from medvision.data.decoding import Decoded
+from medvision.data.formats import dicom_view
 from medvision.data.readers import Reader
 
 Level = str | list[float]

@@ -8,7 +8,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from medvision.data.dicom_facts import describe
+from medvision.data.formats.dicom_facts import describe
 from medvision.data.sources.dicom_tree import read_tree
 
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydicom import Dataset
 
-from medvision.data.dicom_facts import describe
-from medvision.data.dicom_frames import count_frames, header_of_frame
+from medvision.data.formats.dicom_facts import describe
+from medvision.data.formats.dicom_frames import count_frames, header_of_frame
 
 MOST_FRAMES = 100_000
 IDS = (

@@ -17,8 +17,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from medvision.data.dicom import check_inflated
-from medvision.data.dicom_frames import count_frames
+from medvision.data.formats.dicom import check_inflated
+from medvision.data.formats.dicom_frames import count_frames
 from medvision.data.listing import list_files
 from medvision.data.sources.dicom_header import KEYWORDS, Slice, read_slices
 from medvision.errors import collect

@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from medvision.data.formats.volumes import AXES, SUFFIXES, VolumeFile
 from medvision.data.sources.found import Found
 from medvision.data.sources.recordings import bare_name, describe_recordings, find_recordings
-from medvision.data.volumes import AXES, SUFFIXES, VolumeFile
 from medvision.errors import MedvisionError, collect, did_you_mean
 
 MM_DIGITS = 4

@@ -4,7 +4,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_windowing
 
-from medvision.data.dicom_tables import look_up, table_top
+from medvision.data.formats.dicom_tables import look_up, table_top
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 

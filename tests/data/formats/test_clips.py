@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medvision.data import clips
-from medvision.data.clips import Clip
 from medvision.data.decoding import decode, load_frames
+from medvision.data.formats import clips
+from medvision.data.formats.clips import Clip
 from medvision.data.listing import count_frames
 from medvision.errors import MedvisionError
 

@@ -7,8 +7,8 @@ import pytest
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from medvision.data.decoding import decode, load_frames
+from medvision.data.formats.volumes import PLANE, VolumeFile
 from medvision.data.listing import count_frames
-from medvision.data.volumes import PLANE, VolumeFile
 from medvision.errors import MedvisionError
 
 SHAPE, SPACING = (5, 6, 4), (0.7, 0.8, 3.0)  # right, anterior, superior

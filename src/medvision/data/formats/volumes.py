@@ -14,8 +14,8 @@ from nibabel import Nifti1Header, Nifti2Header, imageglobals
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
-from medvision.data.arrays import tell_damage
-from medvision.data.images import COPY_AGAIN, check_pixels, refuse
+from medvision.data.formats.arrays import tell_damage
+from medvision.data.formats.images import COPY_AGAIN, check_pixels, refuse
 from medvision.errors import MedvisionError
 
 SUFFIXES = (".nii", ".nii.gz")

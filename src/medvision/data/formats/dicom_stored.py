@@ -3,7 +3,7 @@
 import numpy as np
 from pydicom import Dataset
 
-from medvision.data.dicom_tables import look_up
+from medvision.data.formats.dicom_tables import look_up
 
 
 def take_bits(raw: np.ndarray, header: Dataset) -> np.ndarray:

@@ -22,11 +22,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medvision.data.dicom_frames import count_frames, header_of_frame
-from medvision.data.dicom_stored import fill_padding, find_padding, take_bits, to_units
-from medvision.data.dicom_tables import look_up_palette
-from medvision.data.dicom_view import displayed, is_inverted
-from medvision.data.images import COPY_AGAIN, check_pixels, refuse
+from medvision.data.formats.dicom_frames import count_frames, header_of_frame
+from medvision.data.formats.dicom_stored import fill_padding, find_padding, take_bits, to_units
+from medvision.data.formats.dicom_tables import look_up_palette
+from medvision.data.formats.dicom_view import displayed, is_inverted
+from medvision.data.formats.images import COPY_AGAIN, check_pixels, refuse
 from medvision.errors import MedvisionError
 
 __all__ = ["DicomFile", "displayed", "is_inverted"]

@@ -4,7 +4,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from medvision.data.decoding import Decoded
-from medvision.data.dicom_view import displayed, is_inverted, stored_top
+from medvision.data.formats.dicom_view import displayed, is_inverted, stored_top
 from medvision.data.readers import Reader
 from medvision.errors import MedvisionError
 

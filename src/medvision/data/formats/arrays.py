@@ -6,7 +6,7 @@ from typing import IO
 
 import numpy as np
 
-from medvision.data.images import COPY_AGAIN, refuse
+from medvision.data.formats.images import COPY_AGAIN, refuse
 from medvision.errors import MedvisionError
 
 SUFFIXES = (".npy", ".npz")

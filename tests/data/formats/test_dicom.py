@@ -16,7 +16,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from medvision.data.dicom import DicomFile
+from medvision.data.formats.dicom import DicomFile
 from medvision.data.readers import Reader, decode
 from medvision.errors import MedvisionError
 
@@ -489,7 +489,7 @@ def test_groups_for_fewer_frames_than_there_are(tmp_path):
 
 
 def test_a_small_file_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
-    from medvision.data import dicom
+    from medvision.data.formats import dicom
 
     path = write_dicom(tmp_path / "a.dcm", np.zeros((512, 512), np.uint8),
                        syntax=DeflatedExplicitVRLittleEndian)  # fmt: skip

@@ -14,7 +14,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
 from medvision.data.decoding import decode, pixel_digest
-from medvision.data.images import COPY_AGAIN
+from medvision.data.formats.images import COPY_AGAIN
 from medvision.errors import MedvisionError
 
 FILES = sorted(

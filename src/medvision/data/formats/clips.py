@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
-from medvision.data.arrays import tell_damage
-from medvision.data.images import COPY_AGAIN, check_pixels, refuse
+from medvision.data.formats.arrays import tell_damage
+from medvision.data.formats.images import COPY_AGAIN, check_pixels, refuse
 from medvision.errors import MedvisionError
 
 SUFFIXES = (".mp4", ".avi", ".gif")
