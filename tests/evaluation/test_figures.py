@@ -9,8 +9,9 @@ from PIL import Image
 from sklearn.metrics import auc, average_precision_score, confusion_matrix, roc_auc_score
 
 from medvision.evaluation import figures
+from medvision.evaluation.bands import roc_band
 from medvision.evaluation.curves import draw_precision_recall, draw_roc
-from medvision.evaluation.intervals import bootstrap, roc_band
+from medvision.evaluation.intervals import bootstrap
 from medvision.evaluation.style import save_figure, show_score
 
 K = 4

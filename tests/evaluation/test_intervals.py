@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
+from medvision.evaluation.bands import pr_band, roc_band
 from medvision.evaluation.intervals import (
     WeightedScores,
     bootstrap,
@@ -15,9 +16,7 @@ from medvision.evaluation.intervals import (
     draw_means,
     interval,
     per_class,
-    pr_band,
     resample_patients,
-    roc_band,
 )
 from medvision.evaluation.metrics import METRICS, score
 

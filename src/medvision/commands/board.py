@@ -8,6 +8,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from medvision.evaluation.evidence import read_predictions
+from medvision.evaluation.settings import flatten
 from medvision.runs import Run, is_place
 
 
@@ -61,14 +62,3 @@ def choose_settings(record: dict[str, Any], plain: dict[str, Any]) -> dict[str, 
     told = {key: flat.get(key, text) for key, _, text in words if not is_place(key)}
     usual = {key: flat[key] for key in ("seed", "model.optimizer.lr") if key in flat}
     return usual | told
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Name nested settings by their dotted keys, as TensorBoard's HPARAMS tab wants them."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics as sk
 
-from medvision.evaluation.intervals import Band
+from medvision.evaluation.bands import Band
 from medvision.evaluation.metrics import Kind
 from medvision.evaluation.style import (
     LINES,
@@ -97,7 +97,7 @@ def draw_roc(
         label: `[N]`, multi-label `[N,K]`.
         classes: K names.
         kind: binary draws the positive class alone.
-        band: of `intervals.roc_band`; only binary has one.
+        band: of `bands.roc_band`; only binary has one.
         operating_point: threshold on the probability (`>=` is positive); multi-label one a class.
     """
     figure, axes = _curve_axes(classes, kind, "1 - specificity", "sensitivity")
@@ -131,7 +131,7 @@ def draw_precision_recall(
 ) -> Figure:
     """Draw precision against recall, a line a class, over the prevalence that chance would reach.
 
-    Arguments as in `draw_roc`; `band` is of `intervals.pr_band`.
+    Arguments as in `draw_roc`; `band` is of `bands.pr_band`.
     """
     figure, axes = _curve_axes(classes, kind, "recall (sensitivity)", "precision")
     for one in _one_vs_rest(probs, label, classes, kind):

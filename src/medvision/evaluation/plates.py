@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from medvision.evaluation.bands import pr_band, roc_band
 from medvision.evaluation.curves import draw_precision_recall, draw_roc
 from medvision.evaluation.evidence import read_part
 from medvision.evaluation.figures import draw_confusion, draw_reliability, draw_scores
-from medvision.evaluation.intervals import pr_band, roc_band
 from medvision.evaluation.style import save_figure
 from medvision.model import Model
 
