@@ -23,9 +23,9 @@ GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 FILES = {group: sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in GROUPS}
 EXPERIMENTS = FILES["experiment"]
 CHOICES = [(group, name) for group in GROUPS if group != "experiment" for name in FILES[group]]
-CONSUMED = {
-    "medvision.tasks.classification.Classifier": set(inspect.signature(build_net).parameters)
-}
+TASKS = ("classification.Classifier", "sequence.SequenceClassifier")
+CONSUMED = {f"medvision.tasks.{t}": set(inspect.signature(build_net).parameters) for t in TASKS}
+OF_SERIES = ("rnn", "rnn_torchvision", "mean_pool", "max_pool")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -101,7 +101,8 @@ def tiny_data(phantom, experiment="random_labels"):
     return (
         f"experiment={experiment}", f"data.manifest='{phantom}'", "data.source=null",
         "data.classes=null", "data.reader.window=[-100,200]", "data.batch_size=8",
-        "data.workers=1", "model.weights=null", "trainer=debug",
+        "data.workers=1", "model.weights=null", "trainer=debug", "data.channels=null",
+        "data.difference=false",
     )  # fmt: skip
 
 
@@ -131,7 +132,9 @@ def test_every_augment_takes_a_step(augment, composed, phantom, tmp_path):
 
 @pytest.mark.parametrize("model", FILES["model"])
 def test_every_model_takes_a_step(model, composed, phantom, tmp_path):
-    words = [f"model={model}", "data.reader.channels=3", "data.reader.size=[64,64]"]
+    unit = "series" if model in OF_SERIES else "image"
+    words = [f"model={model}", "data.reader.channels=3", "data.reader.size=[64,64]",
+             f"data.unit={unit}"]  # fmt: skip
     plain = tiny_data(phantom, "cnn_pneumoniamnist")
     assert take_step(composed(*plain, *words, "data.columns=null"), tmp_path)
 

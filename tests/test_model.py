@@ -52,7 +52,7 @@ def test_a_model_comes_back_bit_for_bit(tmp_path):
 def test_the_file_holds_plain_types_only(tmp_path):
     save_model(model(threshold=[0.2, 0.8], kind="multilabel"), tmp_path / "model.pt")
     content = torch.load(tmp_path / "model.pt", weights_only=True)
-    assert content["format"] == 2
+    assert content["format"] == 3
     assert content["threshold"] == [0.2, 0.8]
     assert content["weights"].keys() == model().net.state_dict().keys()
 
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_model_is_one_sentence(tmp_path):
             load_model(place)
     for foreign in ({"state_dict": {}}, [1, 2], {"format": 99}):
         torch.save(foreign, place)
-        with pytest.raises(MedvisionError, match="is not a model of format 2"):
+        with pytest.raises(MedvisionError, match="is not a model of format 3"):
             load_model(place)
 
 

@@ -17,8 +17,9 @@ import medvision.files as files
 from medvision.errors import MedvisionError
 
 Kind = Literal["binary", "multiclass", "multilabel"]
-FORMAT = 2
-READABLE = (1, 2)  # a model of format 1 does not say what it was trained on
+FORMAT = 3
+# A model of format 1 does not say what it was trained on; before 3 there were none of series.
+READABLE = (1, 2, 3)
 PLAIN = ("classes", "kind", "contract", "temperature", "rule", "threshold", "rename", "negative",
          "tta", "seed")  # fmt: skip
 
@@ -62,9 +63,10 @@ class Model:
     """A frozen net with everything needed to use it on new images.
 
     Attributes:
-        net: in evaluation mode; `[B,C,H,W]` in [0,1] → logits `[B,K]`.
+        net: in evaluation mode; `[B,C,H,W]` in [0,1] → logits `[B,K]`, of series see `SliceRNN`.
         kind: `binary` (two classes, the last one positive), `multiclass` or `multilabel`.
         contract: the reader's settings: how a file becomes an input.
+        series: how rows become series (`SeriesForm.contract`); None: the net takes single images.
         trained_on: what the training images were before the reader made them alike, see
             `data.contract.TrainedOn`; None: not known.
         temperature: logits are divided by it before they become probabilities.
@@ -89,6 +91,12 @@ class Model:
     seed: int = 0
     seen: Seen = field(default_factory=Seen)
     trained_on: dict[str, Any] | None = None
+    series: dict[str, Any] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the net is."""
+        return next(self.net.parameters()).device
 
 
 def save_model(model: Model, path: Path) -> str:
@@ -100,6 +108,7 @@ def save_model(model: Model, path: Path) -> str:
         "augment": json.dumps(model.augment),
         "seen": asdict(model.seen),
         "trained_on": model.trained_on,
+        "series": model.series,
     }
     # A stream of Python's, because torch's own tells a full disk as a broken archive.
     with files.written_aside(path) as aside, aside.open("wb") as stream:
@@ -148,5 +157,6 @@ def load_model(path: Path) -> Model:
         augment=json.loads(content["augment"]),
         seen=Seen(**content["seen"]),
         trained_on=content.get("trained_on"),
+        series=content.get("series"),
         **{name: content[name] for name in PLAIN},
     )

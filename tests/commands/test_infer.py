@@ -10,7 +10,7 @@ from torch import nn
 from medvision.augment import device as augment_on_device
 from medvision.augment.draw import Augment
 from medvision.commands import infer
-from medvision.commands.infer import predict_logits, run_net, tabulate
+from medvision.commands.infer import predict_samples, run_net, tabulate
 from medvision.data.classes import Classes
 from medvision.data.samples import Samples, as_image
 from medvision.data.store import Store
@@ -49,14 +49,14 @@ def test_predictions_do_not_depend_on_the_batch_size(monkeypatch, tta):
     several = []
     for size in (128, 7, 1):
         monkeypatch.setattr(infer, "BATCH", size)
-        several.append(predict_logits(model(tta=tta), made, rows))
+        several.append(predict_samples(model(tta=tta), made, rows).logits)
     for other in several[1:]:
         torch.testing.assert_close(other, several[0], rtol=0, atol=1e-6)
 
 
 def test_logits_follow_the_rows_and_are_the_nets():
     made, rows = samples(["a", "b"] * 5), np.array([7, 0, 3])
-    logits = predict_logits(model(), made, rows)
+    logits = predict_samples(model(), made, rows).logits
     with torch.inference_mode():
         expected = model().net(as_image(torch.from_numpy(made.gather(rows))))
     assert logits.dtype == torch.float32
@@ -65,8 +65,8 @@ def test_logits_follow_the_rows_and_are_the_nets():
 
 def test_views_are_averaged_and_always_the_same():
     made, rows = samples(["a", "b"] * 5), np.arange(10)
-    logits = predict_logits(model(tta=4), made, rows)
-    assert torch.equal(predict_logits(model(tta=4), made, rows), logits)
+    logits = predict_samples(model(tta=4), made, rows).logits
+    assert torch.equal(predict_samples(model(tta=4), made, rows).logits, logits)
     image, augment = (
         as_image(torch.from_numpy(made.gather(rows))),
         Augment(rotate_degrees=30.0, contrast=0.5),
@@ -79,18 +79,19 @@ def test_views_are_averaged_and_always_the_same():
             views.append(net(augment_on_device.augment(image, draws)))
     torch.testing.assert_close(logits, torch.stack(views).mean(0), rtol=0, atol=1e-6)
     assert not torch.allclose(logits, views[0], atol=1e-3)
-    assert not torch.allclose(logits, predict_logits(model(tta=4, seed=4), made, rows), atol=1e-4)
+    other = predict_samples(model(tta=4, seed=4), made, rows).logits
+    assert not torch.allclose(logits, other, atol=1e-4)
 
 
 def test_views_follow_the_row_and_not_its_place():
     made = samples(["a", "b"] * 5)
-    whole = predict_logits(model(tta=3), made, np.arange(10))
-    some = predict_logits(model(tta=3), made, np.array([8, 2]))
+    whole = predict_samples(model(tta=3), made, np.arange(10)).logits
+    some = predict_samples(model(tta=3), made, np.array([8, 2])).logits
     torch.testing.assert_close(some, whole[[8, 2]], rtol=0, atol=1e-6)
 
 
 def test_no_rows_are_no_logits():
-    logits = run_net(model(), iter(()), np.arange(0), "predicting")
+    logits = run_net(model(), iter(()), np.arange(0), "predicting").logits
     assert logits.shape == (0, 2)
 
 
@@ -112,8 +113,8 @@ def test_the_table_holds_logits_calibrated_probabilities_and_decisions():
 
 def test_predictions_read_back_as_they_were(tmp_path):
     made, rows = samples(["a", "b"] * 3), np.arange(6)
-    table = tabulate(model(temperature=1.7), made.facts_for(rows), predict_logits(
-        model(), made, rows))  # fmt: skip
+    table = tabulate(model(temperature=1.7), made.facts_for(rows), predict_samples(
+        model(), made, rows).logits)  # fmt: skip
     back = read_predictions(write_predictions(tmp_path / "test.csv", table))
     pd.testing.assert_frame_equal(back, table, check_dtype=False)
     assert back["patient"].tolist() == ["000", "000", "001", "001", "002", "002"]
@@ -141,4 +142,4 @@ def test_the_net_is_left_in_evaluation_mode():
             return image.mean((2, 3)).repeat(1, 2)
 
     asked = Model(Strict().eval(), {}, ["a", "b"], "binary", {})
-    assert predict_logits(asked, samples(["a", "b"]), np.arange(2)).shape == (2, 2)
+    assert predict_samples(asked, samples(["a", "b"]), np.arange(2)).logits.shape == (2, 2)

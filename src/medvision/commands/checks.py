@@ -4,9 +4,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 import medvision.files as files
+from medvision.augment.draw import Augment
 from medvision.commands.ranges import check_ranges
 from medvision.data.datamodule import ImageDataModule
 from medvision.data.samples import Samples
@@ -44,9 +46,7 @@ def check_pretraining(weights: str | None, data: ImageDataModule) -> Seen:
     samples, key = data.ready, data.card.key if data.card else None
     seen = Seen(**read_model_file(Path(weights))["seen"])
     for part in ("val", "test"):
-        rows = samples.rows(part)
-        patients = samples.table["patient"].to_numpy()[rows]
-        images = [samples.digest[row] for row in rows]
+        patients, images = samples.seen(part)
         # On the same split the earlier val part may choose once more; nothing may meet test.
         met, shared = seen.meet(patients, images, key, train=part == "val")
         if met or shared:
@@ -74,16 +74,39 @@ def check_settings(config: DictConfig) -> None:
             f"monitor={monitor} does not exist{did_you_mean(name, known)}; "
             f"use val/ with one of {', '.join(known)}"
         )
-    if config.data.get("unit") == "series" and "sequence" not in str(config.model._target_):
-        raise MedvisionError(
-            "data.unit=series gives batches of series, and this model takes single images; "
-            "say data.unit=image to train on slices"
-        )
+    check_unit(config)
     wanted = str(config.trainer.accelerator)
     if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
         raise MedvisionError(
             f"trainer.accelerator={wanted} but torch sees no GPU; say trainer.accelerator=auto"
         )
+
+
+def check_unit(config: DictConfig) -> None:
+    """Refuse series for a model of images, images for one of series, and features that change."""
+    series, target = config.data.get("unit") == "series", str(config.model._target_)
+    takes_series = target.endswith("SequenceClassifier")
+    if series and not takes_series and target.startswith("medvision."):
+        raise MedvisionError(
+            "data.unit=series gives batches of series, and this model takes single images; "
+            "say model=rnn, or data.unit=image to train on slices"
+        )
+    if takes_series and not series:
+        raise MedvisionError(
+            "this model reads series, and data.unit=image gives single images; say data.unit=series"
+        )
+    if not config.model.get("cache_features"):
+        return
+    problems = {
+        "the encoder learns (model.frozen_epochs=-1 lets it rest for good)":
+            config.model.frozen_epochs >= 0,
+        "images change (augment=none)": instantiate(config.augment) != Augment(),
+        "neighbours change places where series are reversed (data.sequence.reverse=false)":
+            config.data.neighbours > 0 and config.data.sequence.reverse,
+    }  # fmt: skip
+    if found := [problem for problem, there in problems.items() if there]:
+        raise collect("model.cache_features=true keeps one answer a slice, but", found,
+                      "Change these keys, or say model.cache_features=false")  # fmt: skip
 
 
 def check_monitor(monitor: str, data: ImageDataModule) -> None:

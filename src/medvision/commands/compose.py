@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as lightning
 import torch
@@ -49,15 +49,27 @@ def net_config(config: DictConfig, data: ImageDataModule, trained: bool = False)
     net = OmegaConf.to_container(config.model.net, resolve=True)
     assert isinstance(net, dict)
     if trained:
-        net = {k: v for k, v in net.items() if k not in ("weights", "pretrained")}
+        net = leave_weights_out(cast(dict[str, Any], net))
+    samples = data.ready
+    if "slice_head" in net and net["slice_head"] is None:
+        # A head that nothing supervises would answer for slices with noise.
+        labelled = samples.slice_label is not None
+        net["slice_head"] = labelled or net.get("aggregation") == "noisy_or"
     return {
         "_target_": "medvision.nets.build.build_net",
         "net": net,
-        "num_classes": len(data.ready.classes.names),
-        "in_channels": data.ready.channels,
+        "num_classes": len(samples.classes.names),
+        "in_channels": samples.channels,
         "init": None if trained else config.model.init,
         "normalise": config.model.normalise,
+        "multilabel": samples.classes.kind == "multilabel",
     }
+
+
+def leave_weights_out(net: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a net, and of the nets in it, without weights to start from."""
+    kept = {key: value for key, value in net.items() if key not in ("weights", "pretrained")}
+    return {k: leave_weights_out(v) if isinstance(v, dict) else v for k, v in kept.items()}
 
 
 def build(description: dict[str, Any]) -> nn.Module:

@@ -7,9 +7,15 @@ from typing import Any, Literal
 import pandas as pd
 
 import medvision.files as files
+from medvision.commands.cases import draw_cases
 from medvision.commands.ensemble import Ensemble, load_ensemble
 from medvision.commands.foreign import OnForeign, check_contracts
-from medvision.commands.infer import predict_logits, tabulate
+from medvision.commands.infer import (
+    Predictions,
+    predict_samples,
+    tabulate,
+    tabulate_slices,
+)
 from medvision.commands.overlap import check_overlap
 from medvision.commands.rows import Rows, predict_rows, read_rows
 from medvision.data.samples import Samples
@@ -47,6 +53,7 @@ def run(
     split=test                 which rows; without a split column all rows are taken
     allow_overlap=true         go on although rows were seen in training; counted and stamped
     on_unreadable=exclude      leave broken files out, counted
+    data.on_gap=exclude        series with missing slices: error, exclude or keep what is there
     on_foreign=warn            go on although images are unlike those the model was trained on
                                (modality, colour, size, spacing, values); counted and stamped
     output=DIR                 default: the run's folder; RUN/evaluations/ for other rows, where
@@ -75,9 +82,20 @@ def evaluate_parts(
         if part == "test":
             record_opening(run, files.digest_file(run.model))
         rows = samples.rows(part)
-        table = tabulate(model, samples.facts_for(rows), predict_logits(model, samples, rows))
-        write_predictions(run.predictions(part), table)
-    return derive_evidence(run.folder, model)
+        said = predict_samples(model, samples, rows)
+        table = tabulate(model, samples.facts_for(rows), said.logits)
+        slices = tabulate_slices(model, samples, rows, said)
+        store(run, part, Predictions(table, slices))
+    metrics = derive_evidence(run.folder, model)
+    draw_cases(run.folder, model, samples, rows, table)
+    return metrics
+
+
+def store(place: Run, part: str, predictions: Predictions) -> None:
+    """Write the predictions of a part, and beside them those of its slices."""
+    write_predictions(place.predictions(part), predictions.table)
+    if predictions.slices is not None:
+        write_predictions(place.predictions(f"{part}_slices"), predictions.slices)
 
 
 def evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
@@ -85,8 +103,10 @@ def evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
     (run,), (model,) = ensemble.runs, ensemble.models
     if rows.part == "test":
         record_opening(run, ensemble.digests[0])
-    write_predictions(run.predictions(rows.part), predict_rows(ensemble, rows))
+    predictions = predict_rows(ensemble, rows)
+    store(run, rows.part, predictions)
     metrics = derive_evidence(run.folder, model)
+    draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions.table)
     write_report(run.folder)
     return metrics
 
@@ -139,11 +159,14 @@ def evaluate_apart(
     )  # fmt: skip
     if rows.part == "test":
         open_test(ensemble, place, own=rows.own)
-    write_predictions(place.predictions(rows.part), predict_rows(ensemble, rows))
+    predictions = predict_rows(ensemble, rows)
+    store(place, rows.part, predictions)
     facts: dict[str, Any] = {"stamps": stamps}
     if len(ensemble.models) > 1:
         facts["temperature"] = None  # each member has its own
     metrics = derive_evidence(folder, ensemble.joined, facts, fitted=rows.own)
+    if len(ensemble.models) == 1:
+        draw_cases(folder, ensemble.joined, rows.samples[0], rows.find(0), predictions.table)
     place.note(status="done", finished=files.today())
     write_report(folder, stamps)
     return metrics
@@ -189,12 +212,13 @@ def derive_evidence(
 
 def read_stored(folder: Path) -> dict[str, pd.DataFrame]:
     """Read all predictions of a folder, part → table."""
-    paths = sorted((folder / "predictions").glob("*.csv"))
-    return {path.stem: read_predictions(path) for path in paths}
+    paths = [Run(folder).predictions(part) for part in ("test", "val")]
+    return {path.stem: read_predictions(path) for path in paths if path.exists()}
 
 
 def compute_metrics(stored: Mapping[str, pd.DataFrame], model: Model) -> dict[str, Any]:
     """Compute the content of `metrics.json`."""
     return build_metrics(
-        stored, model.classes, model.kind, model.temperature, model.rule, model.threshold
-    )
+        stored, model.classes, model.kind, model.temperature, model.rule, model.threshold,
+        unit="images" if model.series is None else "series",
+    )  # fmt: skip

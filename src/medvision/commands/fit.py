@@ -28,7 +28,7 @@ from medvision.commands.checks import (
 from medvision.commands.compose import build_task, build_trainer, net_config
 from medvision.commands.configuration import explain
 from medvision.commands.evaluate import evaluate_parts
-from medvision.commands.infer import predict_logits
+from medvision.commands.infer import predict_samples
 from medvision.commands.preview import draw_preview
 from medvision.commands.ranks import State, announce, await_decision, is_leader, takes_several
 from medvision.commands.settings import quieten, set_allocator
@@ -264,10 +264,11 @@ def calibrate(task: Supervised, job: Job) -> Model:
         tta=config.tta,
         seed=config.seed,
         seen=seen.join(job.earlier),
-        trained_on=to_plain(summarise(natives_of(samples, samples.rows("train")))),
+        trained_on=to_plain(summarise(natives_of(samples, samples.spread(samples.rows("train"))))),
+        series=samples.slices.form.contract() if samples.slices else None,
     )
     rows = samples.rows("val")
-    logits, label = predict_logits(model, samples, rows).numpy(), samples.label[rows]
+    logits, label = predict_samples(model, samples, rows).logits.numpy(), samples.label[rows]
     model.temperature = fit_temperature(logits, label, model.kind)
     probs = apply_temperature(logits, model.temperature, model.kind)
     model.threshold = choose_thresholds(probs, label, model.kind, model.rule)

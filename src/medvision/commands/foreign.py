@@ -30,20 +30,23 @@ def check_contracts(ensemble: Ensemble, rows: Rows, on_foreign: OnForeign) -> li
         return []
     foreign: dict[int, list[Oddity]] = {}
     notes: list[str] = []
+    lines: set[int] = set()
     for number, model in enumerate(ensemble.models):
-        trained = from_plain(model.trained_on)
-        natives = natives_of(rows.samples[number], rows.find(number))
+        trained, samples = from_plain(model.trained_on), rows.samples[number]
+        places = samples.spread(rows.find(number))
+        natives, own = natives_of(samples, places), samples.where[places, 1].tolist()
+        lines.update(own)
         notes += tell_unchecked(trained, natives)
-        for row, native in zip(rows.index.tolist(), natives, strict=True):
+        for row, native in zip(own, natives, strict=True):
             found = find_oddities(native, trained, model.contract.get("window"))
             if found:
                 foreign.setdefault(row, found)
     if foreign and on_foreign == "stop":
         names = rows.manifest.table["path"]
-        raise refuse_foreign(foreign, lambda row: names[row], len(rows.index))
+        raise refuse_foreign(foreign, lambda row: names[row], len(lines))
     for note in dict.fromkeys(notes):
         print(f"note: {note}")
-    return stamp_foreign(foreign, len(rows.index))
+    return stamp_foreign(foreign, len(lines))
 
 
 def stamp_foreign(foreign: Mapping[int, Sequence[Oddity]], total: int) -> list[str]:

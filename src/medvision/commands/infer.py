@@ -1,59 +1,116 @@
-"""A frozen model over rows: logits, and the table of predictions they become."""
+"""A frozen model over rows: logits, and the tables of predictions they become."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from hydra.utils import instantiate
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from torch import Tensor
 
 from medvision.augment import device as augment_on_device
 from medvision.augment.draw import Augment
 from medvision.data.samples import Samples
+from medvision.data.sampling import count_repeats
 from medvision.evaluation.calibration import apply_temperature
 from medvision.evaluation.evidence import decide_labels
 from medvision.model import Model
 
 BATCH = 128
+Batch = dict[str, Tensor]
 
 
-def predict_logits(model: Model, samples: Samples, rows: np.ndarray) -> Tensor:
-    """Return logits float32 `[N,K]` of the rows, in their order, on the CPU."""
-    batches = samples.batches(rows, BATCH)
-    return run_net(model, (batch["image"] for batch in batches), rows, "predicting")
+@dataclass
+class Outputs:
+    """What a net says of N samples, on the CPU.
+
+    Attributes:
+        logits: float32 `[N,K]`.
+        slices: of series, a part of answers a key: `attention` `[T]` and, where the net has a head
+            for slices, `slice_logits` `[T,K]`, T = all slices, one series after the other.
+    """
+
+    logits: Tensor
+    slices: dict[str, Tensor] = field(default_factory=dict)
 
 
-def run_net(model: Model, images: Iterable[Tensor], keys: np.ndarray, task: str) -> Tensor:
-    """Run the net over batches of images `[B,C,H,W]`, averaging augmented views if the model asks.
+class Predictions(NamedTuple):
+    """What is stored of one part: a row a sample and, of series, a row a slice."""
+
+    table: pd.DataFrame
+    slices: pd.DataFrame | None = None
+
+
+def predict_samples(model: Model, samples: Samples, index: np.ndarray) -> Outputs:
+    """Answer for the samples `index`, in their order."""
+    return run_net(model, samples.batches(index, BATCH), index, "predicting")
+
+
+def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str) -> Outputs:
+    """Run the net over batches, averaging augmented views if the model asks.
 
     Args:
         model: its net is moved to the best device there is.
-        images: batches of at most `BATCH` images.
-        keys: an integer an image, from which its augmented views are drawn.
+        batches: `image` `[B,C,H,W]` or, of series, `[B,S,C,H,W]` with `length` and `step`.
+        keys: an integer a sample, from which its augmented views are drawn.
         task: what the progress bar says.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = model.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     augment: Augment | None = instantiate(model.augment) if model.tta else None
     console, parts, done = Console(stderr=True), [], 0
-    total = -(-len(keys) // BATCH)
-    with torch.inference_mode():
-        for batch in track(images, task, total, console=console, disable=not console.is_terminal,
-                           transient=True):  # fmt: skip
-            image = batch.to(device)
-            logits = net(image).float()
+    with (
+        torch.inference_mode(),
+        Progress(console=console, disable=not console.is_terminal, transient=True) as progress,
+    ):
+        bar = progress.add_task(task, total=len(keys))
+        for batch in batches:
+            there = {name: value.to(device) for name, value in batch.items()}
+            answer = answer_batch(model, there)
             for view in range(model.tta):
                 assert augment is not None
-                chosen = keys[done : done + len(image)]
-                size = (image.shape[-2], image.shape[-1])
-                draws = augment.draw(model.seed, 1_000_000 + view, chosen, size)
-                logits = logits + net(augment_on_device.augment(image, draws)).float()
-            done += len(image)
-            parts.append((logits / (1 + model.tta)).cpu())
-    return torch.cat(parts) if parts else torch.empty(0, len(model.classes))
+                chosen = keys[done : done + len(there["image"])]
+                seen = change(there, augment, model.seed, 1_000_000 + view, chosen)
+                more = answer_batch(model, seen)
+                answer = {name: value + more[name] for name, value in answer.items()}
+            parts.append({name: (v / (1 + model.tta)).cpu() for name, v in answer.items()})
+            done += len(there["image"])
+            progress.update(bar, completed=done)
+    if not parts:
+        return Outputs(torch.empty(0, len(model.classes)))
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return Outputs(joined.pop("logits"), joined)
+
+
+def answer_batch(model: Model, batch: Batch) -> Batch:
+    """Return float32 `logits` and, of series, what is said of their slices, without padding."""
+    if model.series is None:
+        return {"logits": model.net(batch["image"]).float()}
+    image, length = batch["image"], batch["length"]
+    answer = model.net(image, length, batch["step"])
+    valid = torch.arange(image.shape[1], device=image.device) < length[:, None]
+    names = [name for name in ("attention", "slice_logits") if name in answer]
+    told = {name: answer[name][valid].float() for name in names}
+    return {"logits": answer["logits"].float()} | told
+
+
+def change(batch: Batch, augment: Augment, seed: int, view: int, keys: np.ndarray) -> Batch:
+    """Draw one augmented view; all slices of a series move alike, each with noise of its own."""
+    image = batch["image"]
+    size = (image.shape[-2], image.shape[-1])
+    if image.ndim == 4:
+        draws = augment.draw(seed, view, keys, size)
+        return batch | {"image": augment_on_device.augment(image, draws)}
+    valid = torch.arange(image.shape[1], device=image.device) < batch["length"][:, None]
+    each = np.repeat(keys, batch["length"].cpu().numpy())
+    draws = augment.draw(seed, view, each, size).with_own_noise(count_repeats(each))
+    changed = torch.zeros_like(image)
+    changed[valid] = augment_on_device.augment(image[valid], draws)
+    return batch | {"image": changed}
 
 
 def tabulate(model: Model, facts: pd.DataFrame, logits: Tensor) -> pd.DataFrame:
@@ -65,3 +122,20 @@ def tabulate(model: Model, facts: pd.DataFrame, logits: Tensor) -> pd.DataFrame:
     for k, name in enumerate(model.classes):
         table[f"prob_{name}"] = probs[:, k]
     return table.assign(pred=decide_labels(probs, model.classes, model.kind, model.threshold))
+
+
+def tabulate_slices(
+    model: Model, samples: Samples, index: np.ndarray, said: Outputs
+) -> pd.DataFrame | None:
+    """Put what is said of each slice of the samples `index` beside its place; None of images.
+
+    Probabilities of slices are not calibrated.
+    """
+    if samples.slices is None:
+        return None
+    table = samples.slices_for(index).assign(attention=said.slices["attention"].double().numpy())
+    if "slice_logits" in said.slices:
+        probs = apply_temperature(said.slices["slice_logits"].numpy(), 1.0, model.kind)
+        for k, name in enumerate(model.classes):
+            table[f"prob_{name}"] = probs[:, k]
+    return table

@@ -17,7 +17,8 @@ def check_overlap(ensemble: Ensemble, rows: Rows, allow_overlap: bool) -> list[s
     key, alone = rows.manifest.card.key, len(ensemble.runs) == 1
     overlaps, unchecked = [], 0
     for number, (run, model) in enumerate(zip(ensemble.runs, ensemble.models, strict=True)):
-        samples, places = rows.samples[number], rows.find(number)
+        samples = rows.samples[number]
+        places = samples.spread(rows.find(number))
         patients, images = model.seen.meet(
             samples.table["patient"].to_numpy()[places],
             [samples.digest[place] for place in places],

@@ -116,8 +116,8 @@ def predict(members: Sequence[Model], images: NewImages, *, stop: bool, refuse: 
         task = "predicting" if len(members) == 1 else f"predicting {number} of {len(members)}"
         reader = Reader.from_contract(model.contract)
         watch = watch_inputs(model, refuse, table["path"][rows].tolist())
-        batches = read_batches(paths, frames, reader, BATCH, reasons, stop, watch)
-        logits = run_net(model, batches, rows, task).numpy()
+        read = read_batches(paths, frames, reader, BATCH, reasons, stop, watch)
+        logits = run_net(model, ({"image": image} for image in read), rows, task).logits.numpy()
         parts.append(apply_temperature(logits, model.temperature, model.kind))
         watches.append(watch)
     if len(reasons) == len(table):

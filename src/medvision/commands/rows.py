@@ -10,12 +10,13 @@ import pandas as pd
 
 import medvision.files as files
 from medvision.commands.ensemble import Ensemble
-from medvision.commands.infer import BATCH, run_net, tabulate
+from medvision.commands.infer import BATCH, Predictions, run_net, tabulate, tabulate_slices
 from medvision.data.assemble import OnUnreadable, assemble_foreign
 from medvision.data.classes import Classes
 from medvision.data.manifest import Manifest, read_manifest
 from medvision.data.readers import Reader
 from medvision.data.samples import Samples
+from medvision.data.series import OnGap, SeriesForm, series_keys, series_labels
 from medvision.errors import MedvisionError
 from medvision.evaluation.calibration import apply_temperature
 from medvision.evaluation.cells import read_cells
@@ -62,7 +63,7 @@ def read_rows(
     Raises:
         MedvisionError: no such rows, unreadable files, unknown labels, or no common part.
     """
-    place, columns, rename = read_data_words(words)
+    place, columns, rename, on_gap = read_data_words(words)
     if part not in ("val", "test"):
         other = "; data.columns.split=null takes all rows of the table" if place else ""
         raise MedvisionError(f"split={part}: what is scored is called val or test{other}")
@@ -71,30 +72,51 @@ def read_rows(
     path = files.find_input(place) if place else ensemble.runs[0].manifest
     manifest = read_manifest(path, columns)
     labels = read_labels(ensemble.models[0], rename)
-    readers = [Reader.from_contract(model.contract) for model in ensemble.models]
+    ways = [(Reader.from_contract(m.contract), read_form(m, on_gap)) for m in ensemble.models]
     made = {
-        code: assemble_foreign(manifest, reader, labels, on_unreadable, part)
-        for code, reader in {reader.digest(): reader for reader in readers}.items()
+        way: assemble_foreign(manifest, way[0], labels, on_unreadable, part, way[1])
+        for way in dict.fromkeys(ways)
     }
-    samples = [made[reader.digest()] for reader in readers]
+    samples = [made[way] for way in ways]
     lines = [read.where[read.rows(part), 1] for read in made.values()]
     index = reduce(np.intersect1d, lines)
     if len(index) == 0:
         raise MedvisionError(f"{manifest.path} has no rows of split={part}; name another split")
-    split = manifest.table["split"]
-    asked = int((split == part).sum()) if (split != "").any() else len(split)
+    asked = count_asked(manifest.table, part, series=ways[0][1] is not None)
     return Rows(manifest, part, samples, index, asked - len(index), own=place is None)
+
+
+def read_form(model: Model, on_gap: OnGap | None) -> SeriesForm | None:
+    """Return how a model makes series of rows; None of a model of images.
+
+    Raises:
+        MedvisionError: `on_gap` is no choice, or there are no series to have gaps.
+    """
+    if model.series is None:
+        if on_gap is not None:
+            raise MedvisionError("data.on_gap is for models of series, and this one takes images")
+        return None
+    return SeriesForm(**model.series | ({"on_gap": on_gap} if on_gap else {}))
+
+
+def count_asked(table: pd.DataFrame, part: str, *, series: bool) -> int:
+    """Count the rows of a part, or its series; without a split column all rows are it."""
+    if (table["split"] != "").any():
+        table = table[table["split"] == part]
+    return series_keys(table).nunique() if series else len(table)
 
 
 def read_data_words(
     words: Mapping[str, Any],
-) -> tuple[str | None, dict[str, Any] | None, dict[str, Any]]:
-    """Split `data.…` words into the manifest, the columns and the renamed labels."""
-    place, columns, rename = None, {}, {}
+) -> tuple[str | None, dict[str, Any] | None, dict[str, Any], OnGap | None]:
+    """Split `data.…` words into the manifest, the columns, the renamed labels and the gaps."""
+    place, columns, rename, on_gap = None, {}, {}, None
     for key, value in words.items():
         group, _, name = key.partition(".")
         if key == "manifest":
             place = str(value)
+        elif key == "on_gap":
+            on_gap = value
         elif group == "columns" and name:
             columns[name] = value
         elif group == "rename" and name:
@@ -102,9 +124,9 @@ def read_data_words(
         else:
             raise MedvisionError(
                 f"medvision evaluate has no argument data.{key}; "
-                "it takes data.manifest, data.columns.… and data.rename.…"
+                "it takes data.manifest, data.columns.…, data.rename.… and data.on_gap"
             )
-    return place, columns or None, rename
+    return place, columns or None, rename, on_gap
 
 
 def read_labels(model: Model, rename: Mapping[str, str | None]) -> Classes:
@@ -138,7 +160,8 @@ def read_own(run: Run, model: Model, part: str) -> dict[tuple[str, str, int], st
     table = read_manifest(run.manifest).table
     mine = table[table["split"] == part]
     classes = read_labels(model, {})
-    labels = classes.decode(classes.encode(mine["label"].tolist()))
+    said = mine["label"] if model.series is None else series_labels(mine)
+    labels = classes.decode(classes.encode(said.tolist()))
     keys = zip(mine["dataset"], mine["path"], mine["frame"].tolist(), strict=True)
     return dict(zip(keys, labels, strict=True))
 
@@ -154,18 +177,24 @@ def tell_way_out(first: Run, second: Run) -> str:
     )
 
 
-def predict_rows(ensemble: Ensemble, rows: Rows) -> pd.DataFrame:
-    """Return the predictions: of one model with its logits, of several the mean probabilities."""
+def predict_rows(ensemble: Ensemble, rows: Rows) -> Predictions:
+    """Predict: one model with its logits, several with their mean probabilities."""
     facts, models = rows.facts(), ensemble.models
     probs: list[Any] = []
     for number, model in enumerate(models):
         task = "predicting" if len(models) == 1 else f"predicting {number + 1} of {len(models)}"
         batches = rows.samples[number].batches(rows.find(number), BATCH)
-        logits = run_net(model, (batch["image"] for batch in batches), rows.index, task)
+        said = run_net(model, batches, rows.index, task)
         if len(models) == 1:
-            return tabulate(model, facts, logits)
-        probs.append(apply_temperature(logits.numpy(), model.temperature, model.kind))
+            own = rows.find(number)
+            slices = tabulate_slices(model, rows.samples[number], own, said)
+            if slices is not None:
+                slices["index"] = rows.samples[number].where[slices["index"], 1]
+                slices["row"] = rows.samples[number].where[slices["row"], 1]
+            return Predictions(tabulate(model, facts, said.logits), slices)
+        probs.append(apply_temperature(said.logits.numpy(), model.temperature, model.kind))
     mean, model = np.mean(probs, axis=0), ensemble.joined
     for k, name in enumerate(model.classes):
         facts[f"prob_{name}"] = mean[:, k]
-    return facts.assign(pred=decide_labels(mean, model.classes, model.kind, model.threshold))
+    pred = decide_labels(mean, model.classes, model.kind, model.threshold)
+    return Predictions(facts.assign(pred=pred))

@@ -1,6 +1,6 @@
 """One `LightningDataModule`: index batches, one gather, augmentation in training only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -121,6 +121,7 @@ class ImageDataModule(LightningDataModule):
         self.audit: Audit | None = None
         self.card: Card | None = None
         self._resident: list[Tensor] = []
+        self._features: Tensor | None = None
 
     def prepare_data(self) -> None:
         """Turn the source into a manifest, once; Lightning calls this on one process only."""
@@ -212,6 +213,16 @@ class ImageDataModule(LightningDataModule):
             return {}
         return {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
 
+    def keep_features(self, encode: Callable[[Tensor], Tensor]) -> None:
+        """Encode every slice once; batches then carry `features` `[N,F]` instead of `image`.
+
+        N counts the slices of all series of a batch, one series after the other.
+
+        Args:
+            encode: `[V,C,H,W]` in [0,1] → `[V,F]`, where they are to stay.
+        """
+        self._features = torch.cat([encode(image) for image in self.ready.each_slice()])
+
     def on_before_batch_transfer(self, batch: Indices, dataloader_idx: int) -> dict[str, Tensor]:
         """Gather on the host, and augment there in training, unless pixels live on the device."""
         index = batch["index"].numpy()
@@ -219,6 +230,8 @@ class ImageDataModule(LightningDataModule):
         draw = batch["draw"].numpy() if training else None
         strips = self._lay_out(index, draw)
         gathered = self.ready.facts(index, strips)
+        if self._features is not None and strips is not None:
+            return gathered | {"slices": torch.from_numpy(strips.slices)}
         if draw is not None and strips is not None:
             draw = np.repeat(draw, strips.length)
         on_host = draw is not None and self._backend() == "host"
@@ -239,6 +252,8 @@ class ImageDataModule(LightningDataModule):
     ) -> dict[str, Tensor]:
         """Gather on the device if pixels live there, make floats, augment there in training."""
         pixels, draw, slot = (batch.pop(key, None) for key in ("pixels", "draw", "slot"))
+        if self._features is not None and "slices" in batch:
+            return batch | {"features": self._features[batch.pop("slices")]}
         rows = batch.pop("rows", batch["index"][:, None])
         if pixels is None:
             pixels = join_channels(self._gather_on_device(rows.flatten()), rows.shape[1])

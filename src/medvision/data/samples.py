@@ -59,6 +59,16 @@ class Samples:
         colours = int(self.stores[0].array.shape[-1])
         return colours if self.slices is None else self.slices.form.width(colours)
 
+    @property
+    def shown_channels(self) -> slice:
+        """The channels that a person looks at: of a slice its own, the first of them."""
+        colours = int(self.stores[0].array.shape[-1])
+        if self.slices is None:
+            return slice(0, colours)
+        form = self.slices.form
+        first = form.neighbours * form.width(colours) // (2 * form.neighbours + 1)
+        return slice(first, first + colours)
+
     def gather(self, index: np.ndarray) -> np.ndarray:
         """Copy the pixels of the rows `index` into one array `[B,H,W,C]`, uint8 or uint16."""
         where = self.where[index]
@@ -90,6 +100,21 @@ class Samples:
             image = as_image(self.pixels(chosen, strips))
             slot = batch.pop("slot", None)
             yield batch | {"image": self.finish(image, slot, batch)}
+
+    def each_slice(self, size: int = 128) -> Iterator[Tensor]:
+        """Yield `[V,C,H,W]` of all slices as they are numbered, at most `size` at once."""
+        assert self.slices is not None
+        rows = self.slices.rows.reshape(len(self.slices.rows), -1)
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            pixels = join_channels(torch.from_numpy(self.gather(some.reshape(-1))), some.shape[1])
+            yield add_difference(as_image(pixels), self.slices.form)
+
+    def spread(self, index: np.ndarray) -> np.ndarray:
+        """Return all rows that samples are made of, ascending; an image is its own."""
+        if self.slices is None:
+            return index
+        return np.unique(self.slices.lay_out(index).rows) if len(index) else index
 
     def finish(self, image: Tensor, slot: Tensor | None, batch: dict[str, Tensor]) -> Tensor:
         """Make series `[B,S,C,H,W]` of slices `[V,C,H,W]`; images stay as they are."""

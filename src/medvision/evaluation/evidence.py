@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from medvision.files import written_aside
 
 IDS = ("dataset", "path", "patient", "series", "label", "pred")  # exact text, "" = missing
 NOTHING = "-"  # the label of a multi-label row in which nothing was found
+Unit = Literal["images", "series", "patients"]
 AT_ARGMAX = ("accuracy", "precision", "recall", "specificity", "f1")
 
 
@@ -121,6 +122,25 @@ def read_part(predictions: pd.DataFrame, classes: Sequence[str], kind: Kind) -> 
     return Part(probs, label[known], patients, int((~known).sum()))
 
 
+def merge_series(part: Part) -> Part:
+    """Judge patients by all their series: the mean of their probabilities.
+
+    A patient whose series disagree in their labels is left out, and counted as unlabelled.
+    """
+    number = {patient: n for n, patient in enumerate(dict.fromkeys(part.patients))}
+    place = np.array([number[patient] for patient in part.patients], dtype=np.intp)
+    counts = np.bincount(place, minlength=len(number))
+    probs = np.zeros((len(number), part.probs.shape[1]))
+    np.add.at(probs, place, part.probs)
+    first = np.unique(place, return_index=True)[1]
+    differs = (part.label != part.label[first][place]).reshape(len(place), -1).any(axis=1)
+    agree = np.bincount(place, differs, minlength=len(number)) == 0
+    patients = [patient for patient, kept in zip(number, agree, strict=True) if kept]
+    return Part(
+        (probs / counts[:, None])[agree], part.label[first][agree], patients, int((~agree).sum())
+    )
+
+
 def evaluate_part(
     predictions: pd.DataFrame,
     classes: Sequence[str],
@@ -145,10 +165,12 @@ def evaluate_part(
     return dict(bootstrap_classes(part.probs, part.label, kind, part.patients, **options)[0])
 
 
-def count_rows(part: Part, classes: Sequence[str], kind: Kind) -> dict[str, Any]:
-    """Count the images scored, their patients and each class; unlabelled rows if there are any."""
+def count_rows(
+    part: Part, classes: Sequence[str], kind: Kind, unit: Unit = "images"
+) -> dict[str, Any]:
+    """Count what was scored, its patients and each class; unlabelled rows if there are any."""
     counts = (truth_of(part.label, kind, len(classes)) == 1).sum(axis=0).tolist()
-    n: dict[str, Any] = {"images": len(part.label), "patients": len(set(part.patients))}
+    n: dict[str, Any] = {unit: len(part.label), "patients": len(set(part.patients))}
     n["per_class"] = dict(zip(classes, counts, strict=True))
     return n | ({"unlabelled": part.unlabelled} if part.unlabelled else {})
 
@@ -168,6 +190,7 @@ def build_metrics(
     rule: str,
     threshold: Threshold = None,
     *,
+    unit: Unit = "images",
     resamples: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -180,6 +203,8 @@ def build_metrics(
         temperature: what the probabilities were made with.
         rule: by which the operating point was chosen on val.
         threshold: the frozen operating point; None if multi-class.
+        unit: what a row is; where patients have several series, `<part>_patients` holds the scores
+            of patients beside those of their series.
         resamples: as in `bootstrap_classes`.
         seed: of the patient bootstrap.
     """
@@ -199,7 +224,12 @@ def build_metrics(
             result["val"]["fitted_on"] = "val"
         if not per_class:
             per_class[name] = dict(zip(classes, each, strict=True))
-        n[name] = count_rows(part, classes, kind)
+        n[name] = count_rows(part, classes, kind, unit)
+        if unit == "series" and len(part.label) > len(set(part.patients)):
+            whole, key = merge_series(part), f"{name}_patients"
+            given = (whole.probs, whole.label, kind, whole.patients)
+            result[key] = bootstrap_classes(*given, threshold=threshold, **options)[0]
+            n[key] = count_rows(whole, classes, kind, "patients")
         confusion[name] = confuse(part, classes, kind, threshold)
     cut = None if threshold is None else np.asarray(threshold, dtype=np.float64).tolist()
     point = {"rule": "argmax" if kind == "multiclass" else rule, "threshold": cut}

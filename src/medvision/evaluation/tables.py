@@ -21,7 +21,11 @@ LABELS = {
     "brier": "Brier score",
     "ece": "ECE",
 }
-COLUMNS = {"test": "test", "test_argmax": "test, argmax", "val": "val"}
+COLUMNS = {
+    "test": "test", "test_patients": "test, patients", "test_argmax": "test, argmax",
+    "val": "val", "val_patients": "val, patients",
+}  # fmt: skip
+UNITS = ("series", "images", "patients")
 DASH = "\N{EN DASH}"
 UNDEFINED = DASH
 PARTS = ("train", "val", "test")
@@ -33,7 +37,7 @@ class ScoreTable:
 
     Attributes:
         columns: names of the columns after the first.
-        counts: a column: `{"images", "patients"}`, or empty where the run does not say.
+        counts: a column: its numbers of `UNITS`, or empty where the run does not say.
         rows: name of the metric and one cell a column; "" = not asked of this column.
         notes: what a reader must know to read the cells.
     """
@@ -42,6 +46,11 @@ class ScoreTable:
     counts: list[Mapping[str, Any]] = field(default_factory=list)
     rows: list[tuple[str, list[str]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def units(self) -> list[str]:
+        """What is counted in any of the columns."""
+        return [unit for unit in UNITS if any(unit in n for n in self.counts)]
 
 
 def show_interval(score: Mapping[str, Any] | None) -> str:
@@ -64,8 +73,8 @@ def show_seconds(seconds: float) -> str:
 
 
 def count_words(n: Mapping[str, Any] | None) -> str:
-    """Write `{images, patients}` as `624 images, 310 patients`."""
-    words = [f"{n[k]} {k}" for k in ("images", "patients") if n and n.get(k) is not None]
+    """Write `{images, patients}` as `624 images, 310 patients`; of series likewise."""
+    words = [f"{n[k]} {k}" for k in UNITS if n and n.get(k) is not None]
     return ", ".join(words)
 
 
@@ -128,10 +137,23 @@ def _notes(metrics: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) 
     if "fitted_on" in (metrics.get("val") or {}):
         notes.append("The operating point and the temperature were fitted on val: read its "
                      "scores as optimistic.")  # fmt: skip
+    notes += _note_patients(metrics.get("n") or {})
     cells = (show_interval(score) for held in scores.values() for score in held.values())
     if any(cell == UNDEFINED or UNDEFINED + ")" in cell for cell in cells):
         notes.append(f"{UNDEFINED} is a score or interval that these labels leave undefined.")
     return notes
+
+
+def _note_patients(n: Mapping[str, Any]) -> list[str]:
+    """Say how series and patients hang together in what was scored."""
+    part = next((name for name in ("test", "val") if "series" in (n.get(name) or {})), None)
+    if part is None:
+        return []
+    if (whole := n.get(f"{part}_patients")) is None:
+        return ["Every patient has one series: the scores of series are those of patients."]
+    left_out = whole.get("unlabelled")
+    but = f" ({left_out} left out: their series differ in label)" if left_out else ""
+    return [f"Patients are judged by the mean probability of their series{but}."]
 
 
 def print_table(metrics: Mapping[str, Any], console: Console | None = None) -> None:
@@ -145,7 +167,7 @@ def print_table(metrics: Mapping[str, Any], console: Console | None = None) -> N
         table.add_column(column, no_wrap=True, justify="left")
     for name, cells in content.rows:
         table.add_row(name, *cells)
-    for unit in ("images", "patients"):
+    for unit in content.units:
         table.add_row(f"n {unit}", *(str(n.get(unit, "")) for n in content.counts), style="dim")
     console.print(table)
     for note in content.notes:
@@ -195,9 +217,7 @@ def count_table(counts: Mapping[str, Mapping[str, Any]]) -> Grid | None:
     if not parts:
         return None
     classes = dict.fromkeys(c for part in parts for c in counts[part].get("per_class") or {})
-    facts = [
-        k for k in ("images", "patients", "unlabelled") if any(counts[p].get(k) for p in parts)
-    ]
+    facts = [k for k in (*UNITS, "unlabelled") if any(counts[p].get(k) for p in parts)]
     rows = [[fact, *(counts[p].get(fact, "") for p in parts)] for fact in facts]
     rows += [[c, *((counts[p].get("per_class") or {}).get(c, 0) for p in parts)] for c in classes]
     return Grid(["", *parts], rows)

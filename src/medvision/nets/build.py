@@ -24,6 +24,7 @@ def build_net(
     in_channels: int,
     init: str | None = None,
     normalise: str | None = None,
+    multilabel: bool = False,
 ) -> nn.Module:
     """Build a net of ours, of torchvision, of timm or of the user for given data.
 
@@ -36,9 +37,9 @@ def build_net(
         num_classes: K.
         in_channels: C.
         init: how weights start (`initialise.INITIALISATIONS`); None leaves that to the net.
-
         normalise: `imagenet` shifts and scales the net's input in 0..1 to what nets trained on
             ImageNet expect (the mean over channels, for another number of them); None leaves it.
+        multilabel: whether an image may show several classes, for a net that takes this argument.
 
     Raises:
         MedvisionError: the constructor does not fit, its numbers contradict the data, `init` would
@@ -49,6 +50,7 @@ def build_net(
     takes = _parameters(net, given, name)
     facts: dict[str, Any] = {"num_classes": num_classes}
     facts |= {key: in_channels for key in CHANNEL_NAMES if key in takes}
+    facts |= {"multilabel": multilabel} if "multilabel" in takes else {}
     pretrained = given.get("weights") is not None
     _check(name, given, facts, pretrained or bool(given.get("pretrained")), init)
     if pretrained:

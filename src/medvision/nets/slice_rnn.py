@@ -92,7 +92,7 @@ class SliceRNN(nn.Module):
         self.activation = getattr(built, "activation", "relu")
         self.encoder, features = without_head(built)
         self.differences, self.step_input, self.multilabel = differences, step_input, multilabel
-        self.encode_batch, self.freeze_encoder = encode_batch, freeze_encoder
+        self.encode_batch = encode_batch
         self.dropout = nn.Dropout(dropout)
         width = features * (3 if differences else 1) + step_input
         self.cell: nn.RNNBase | None = None
@@ -109,7 +109,13 @@ class SliceRNN(nn.Module):
         self.slice_head = nn.Linear(width, num_classes) if slice_head else None
         # Registered last: the study head is the head that freezing and loading look for.
         self.head = nn.Linear(width, num_classes) if pools else None
-        self.encoder.requires_grad_(not freeze_encoder)
+        self.hold_encoder(freeze_encoder)
+
+    def hold_encoder(self, frozen: bool = True) -> None:
+        """Freeze or thaw the encoder: its weights, and what its norms and dropout do."""
+        self.freeze_encoder = frozen
+        self.encoder.requires_grad_(not frozen)
+        self.train(self.training)
 
     def forward(
         self,

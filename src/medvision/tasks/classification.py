@@ -39,6 +39,10 @@ class Classifier(Supervised):
         self.kind, self.loss_function, self.mixup = kind, loss, mixup
         self.register_buffer("class_weights", class_weights, persistent=False)
 
+    def compare(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = self(batch["image"])
+        return logits, self.loss(logits, batch)
+
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Compare with `label`, and in a mixed batch with the partner's label by its share."""
         own = self._compare(logits, batch["label"])
@@ -47,9 +51,7 @@ class Classifier(Supervised):
         return batch["share"] * own + (1 - batch["share"]) * self._compare(logits, batch["partner"])
 
     def score(self, outputs: Batch) -> dict[str, float | None]:
-        logits = outputs["logits"]
-        probs = logits.sigmoid() if self.kind == "multilabel" else logits.softmax(dim=1)
-        return score(probs, outputs["label"], self.kind)
+        return score_logits(outputs["logits"], outputs["label"], self.kind)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return super().training_step(mix(batch, self.mixup) if self.mixup else batch, batch_idx)
@@ -58,6 +60,12 @@ class Classifier(Supervised):
         return self.loss_function(
             logits, label, class_weights=self.class_weights, multilabel=self.kind == "multilabel"
         )
+
+
+def score_logits(logits: Tensor, label: Tensor, kind: Kind) -> dict[str, float | None]:
+    """Score logits `[N,K]` as `metrics.score` does the probabilities they stand for."""
+    probs = logits.sigmoid() if kind == "multilabel" else logits.softmax(dim=1)
+    return score(probs, label, kind)
 
 
 def mix(batch: Batch, alpha: float) -> Batch:

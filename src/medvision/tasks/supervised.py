@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -25,7 +26,7 @@ class Supervised(LightningModule):
     would cost more than the rest of Lightning.
 
     Args:
-        net: `[B,C,H,W]` → logits `[B,K]`.
+        net: what is optimised.
         optimizer: partial; called with parameter groups.
         scheduler: partial; called with the optimiser. What it needs and the config cannot know
             (`total_steps`, `T_max`, `max_lr` = the groups' own rates; `mode` of a plateau) is
@@ -58,35 +59,56 @@ class Supervised(LightningModule):
         self.frozen_epochs, self.layer_decay, self.l1 = frozen_epochs, layer_decay, l1
         self.monitor = monitor
         self._outputs: dict[str, list[Batch]] = {"train": [], "val": []}
+        self._norms: list[Tensor] = []
 
     @abstractmethod
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the scalar to minimise."""
+    def compare(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the logits `[B,K]` of a batch and the scalar to minimise."""
 
     @abstractmethod
     def score(self, outputs: Batch) -> dict[str, float | None]:
         """Score an epoch's outputs (`logits`, `label`, `index`), name → value, None = undefined."""
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return logits `[B,K]`."""
-        logits: Tensor = self.net(image)
-        return logits
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return what the net answers."""
+        return self.net(*inputs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits = self(batch["image"])
-        loss = self.loss(logits, batch)
+        logits, loss = self.compare(batch)
         self._keep("train", logits, loss, batch)
         return loss + self.l1 * self._absolute_weights() if self.l1 else loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self(batch["image"])
-        self._keep("val", logits, self.loss(logits, batch), batch)
+        self._keep("val", *self.compare(batch), batch)
 
     def on_train_epoch_start(self) -> None:
         """Hold the body still while it is frozen: no gradients, no moving statistics."""
         if self.frozen_epochs:
-            frozen = self.frozen_epochs < 0 or self.current_epoch < self.frozen_epochs
-            freeze(self.net, unfrozen=1 if frozen else None)
+            self.rest(self.frozen_epochs < 0 or self.current_epoch < self.frozen_epochs)
+
+    def rest(self, frozen: bool) -> None:
+        """Freeze or thaw the body: all but the head."""
+        freeze(self.net, unfrozen=1 if frozen else None)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients by their norm, and keep what it was for `train/grad_norm`.
+
+        Lightning refuses to clip beside a fused optimiser under every mixed precision; only
+        float16 scales gradients, so only there the refusal is needed.
+        """
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if scaled or gradient_clip_algorithm == "value":
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._norms.append(clip_grad_norm_(parameters, gradient_clip_val or math.inf).detach())
 
     def on_train_epoch_end(self) -> None:
         self._report("train")
@@ -145,6 +167,9 @@ class Supervised(LightningModule):
         if self.trainer.world_size > 1:
             outputs = {name: gather_ranks(self, value) for name, value in outputs.items()}
         scores = {"loss": float(outputs["loss"].mean())} | self.score(outputs)
+        if part == "train" and self._norms:
+            norms, self._norms = self._norms, []
+            scores["grad_norm"] = float(torch.stack(norms).mean())
         values = {f"{part}/{k}": math.nan if v is None else v for k, v in scores.items()}
         # Lightning takes a logged "step" as the x-axis: the epoch, so that runs of other batch
         # sizes lie on top of each other.
