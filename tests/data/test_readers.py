@@ -76,6 +76,7 @@ def test_contract_round_trip_through_json():
     assert reader.contract() == {
         "size": [64, 48],
         "channels": 3,
+        "center": 1.0,
         "fit": "crop",
         "window": [-100.0, 200.5],
         "depth": 16,
@@ -100,6 +101,7 @@ def test_digest_changes_with_every_setting_and_not_with_its_spelling():
         {"size": 32},
         {"channels": 3},
         {"fit": "crop"},
+        {"center": 0.6},
         {"window": "lung"},
         {"window": (0, 1)},
         {"depth": 16},
@@ -135,6 +137,7 @@ def test_digest_changes_with_every_setting_and_not_with_its_spelling():
         ({"size": (1, 2, 3)}, "size=[1, 2, 3] is not a size"),
         ({"channels": 4}, "channels=4 cannot be; choose 1 or 3"),
         ({"depth": 12}, "depth=12 cannot be; choose 8 or 16"),
+        ({"center": 0}, "center=0 cannot be; give a share above 0, at most 1"),
         ({"fit": "padd"}, "fit=padd cannot be; choose pad or crop or stretch"),
         ({"percentiles": (9, 1)}, "percentiles=[9.0, 1.0] cannot be; give 0 ≤ low < high ≤ 100"),
     ],

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medvision.data.resizing import resize
+from medvision.data.resizing import cut_center, resize
 
 
 def test_pad_keeps_the_aspect_and_fills_with_black():
@@ -41,3 +41,12 @@ def test_any_shape_comes_out_at_its_size(fit, shape, size):
     found = resize(np.ones((*shape, 1), np.uint8), size, fit)
     assert found.shape == (*size, 1)
     assert found.max() == 1
+
+
+@pytest.mark.parametrize(("share", "rows", "columns"), [
+    (1.0, (0, 20), (0, 40)), (0.5, (5, 15), (10, 30)), (0.01, (9, 10), (19, 20)),
+])  # fmt: skip
+def test_the_middle_is_kept(share, rows, columns):
+    levels = np.arange(20 * 40, dtype=np.uint16).reshape(20, 40, 1)
+    found = cut_center(levels, share)
+    assert np.array_equal(found, levels[slice(*rows), slice(*columns)])

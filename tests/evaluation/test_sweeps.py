@@ -235,7 +235,7 @@ def test_pooled_scores_are_scikit_learns_on_the_rows_of_all_folds(tmp_path):
         assert pooled.scores[name]["low"] < np.mean(seeds) < pooled.scores[name]["high"]
         folds = [[truth(t) for _, t in rows.groupby("seed")] for _, rows in table.groupby("fold")]
         assert pooled.folds[name] == pytest.approx(np.mean(folds, axis=1), abs=1e-12)
-    assert (pooled.images, pooled.patients, pooled.stratified) == (60, 15, True)
+    assert (pooled.rows, pooled.patients, pooled.stratified) == (60, 15, True)
     assert pooled.remarks == []
     assert pooled == pooled_of(tmp_path / "s")
 
@@ -247,7 +247,7 @@ def test_missing_folds_are_said_and_pooled_over_what_there_is(tmp_path):
     assert pooled.remarks == ["seed=1: 2 of 3 folds have test predictions; left out."]
     make_folds(tmp_path / "t", seeds=(0,), skip=((0, 1),))
     partly = pooled_of(tmp_path / "t")
-    assert partly.images == 40
+    assert partly.rows == 40
     assert partly.remarks == ["seed=0: 2 of 3 folds have test predictions; pooled over those."]
 
 

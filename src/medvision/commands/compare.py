@@ -209,6 +209,7 @@ def compare(sides: Sequence[Side], split: str, metric: str, resamples: int) -> d
         check_rows(sides[0].word, arms[0], side.word, arm)
     cells = [score_cells(some, classes, kind, metric) for some in repeats]
     folds = {place[2] for place in cells[0]} - {None}
+    unit = next(iter(sides[0].cells.values())).unit
     ratio = measure_ratio(sides, split) if len(folds) > 1 else 0.0  # asked for by folds alone
     scores, pairs = compare_arms(arms, cells, metric, ratio, resamples)
     names = choose_names(sides)
@@ -216,7 +217,7 @@ def compare(sides: Sequence[Side], split: str, metric: str, resamples: int) -> d
         pair |= {"first": names[pair["first"]], "second": names[pair["second"]]}
     return {
         "part": split, "metric": metric, "resamples": resamples,
-        "n": {"images": len(arms[0].keys), "patients": len(set(arms[0].patients))},
+        "n": {unit: len(arms[0].keys), "patients": len(set(arms[0].patients))},
         "trainings": len(cells[0]), "folds": len(folds),
         "arms": [
             {"name": name, "runs": [cell.run.title for cell in side.cells.values()], "scores": held}

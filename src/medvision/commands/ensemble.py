@@ -93,6 +93,11 @@ def check_agreement(ensemble: Ensemble) -> None:
             "the runs do not predict the same classes", described,
             "An ensemble needs equal classes in equal order; take each run alone",
         )  # fmt: skip
+    if len({model.series is None for model in models}) > 1:
+        raise MedvisionError(
+            "the runs do not read the same: some take series and some single images; "
+            "an ensemble is of one kind"
+        )
     rules = sorted({model.rule for model in models})
     if len(rules) > 1 and models[0].kind != "multiclass":
         raise MedvisionError(

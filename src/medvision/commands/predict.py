@@ -12,25 +12,30 @@ from rich.console import Console
 from rich.table import Table
 
 import medvision.files as files
+from medvision.commands.answers import (
+    Answers,
+    is_read,
+    lay_out,
+    note_unchecked,
+    unit_of,
+    watch_inputs,
+)
 from medvision.commands.ensemble import join, load_ensemble
 from medvision.commands.foreign import OnForeign, stamp_foreign
 from medvision.commands.infer import BATCH, run_net
-from medvision.commands.trace import Answers, is_read, write_trace
-from medvision.data.contract import (
-    Oddity,
-    find_oddities,
-    from_plain,
-    join_oddities,
-    tell_unchecked,
-)
+from medvision.commands.predict_series import predict_series
+from medvision.commands.rows import read_form
+from medvision.commands.trace import write_trace
+from medvision.data.contract import join_oddities
 from medvision.data.hidden import tell_paths
-from medvision.data.native import Native
 from medvision.data.newfiles import NewImages, find_images
+from medvision.data.newseries import find_series
 from medvision.data.readers import Reader
-from medvision.data.streaming import Watch, read_batches, refuse_unreadable
+from medvision.data.series import OnGap
+from medvision.data.streaming import read_batches, refuse_unreadable
 from medvision.errors import MedvisionError
 from medvision.evaluation.calibration import apply_temperature
-from medvision.evaluation.evidence import decide_labels, write_predictions
+from medvision.evaluation.evidence import write_predictions
 from medvision.model import Model
 
 DISCLAIMER = "research software, not a medical device"
@@ -45,6 +50,7 @@ def run(
     columns: Mapping[str, str | None] | None = None,
     on_unreadable: Literal["stop", "exclude"] = "stop",
     on_foreign: OnForeign = "stop",
+    on_gap: OnGap = "error",
 ) -> None:
     """Write probabilities and decisions for new files; labels and patients are not needed.
 
@@ -54,28 +60,40 @@ def run(
                            such as 'NAME/*seed=1*'; put "…" around one with a comma
     input=PATH             an image (DICOM and NIfTI too), a clip, a folder (searched with all
                            folders in it), or a CSV with a `path` column as seen from the CSV, and
-                           perhaps `frame`
+                           perhaps `frame`; for a model of series a volume, a clip, a folder of
+                           those or of DICOM, or a CSV with `path`, `series` and `position`
     columns.path=THEIRS    for a CSV with foreign column names
     output=FILE.csv        path (as seen from the input), frame, prob_<class>…, pred, status;
                            FILE.trace.json beside it says how they came about, row by row
     on_unreadable=exclude  keep broken files as rows whose status says why, without a prediction
     on_foreign=warn        predict also images that are unlike those the model was trained on
                            (modality, colour, size, spacing, values); their status says in what
+    on_gap=exclude         series with missing slices: error, exclude, or keep what is there
 
+    A model of series answers with a row a series, and in FILE_slices.csv with a row a slice.
     npz, npy, NIfTI, DICOM files and clips give a row an image unless the CSV says which frame.
     """
     source = files.find_input(input)
     place = check_output(Path(output), source)
     ensemble = load_ensemble("predict", run, runs)
-    images = find_images(source, columns or {})
-    answers = predict(
-        ensemble.models, images, stop=on_unreadable == "stop", refuse=on_foreign == "stop"
-    )
+    modes = {"stop": on_unreadable == "stop", "refuse": on_foreign == "stop"}
+    choices: dict[str, str] = {"on_unreadable": on_unreadable, "on_foreign": on_foreign}
+    written, others = [place], 0
+    forms = [read_form(model, None if on_gap == "error" else on_gap) for model in ensemble.models]
+    if None in forms:
+        images = find_images(source, columns or {})
+        answers, others = predict(ensemble.models, images, **modes), images.others
+    else:
+        found = [find_series(source, columns or {}, form) for form in forms if form]
+        answers, slices = predict_series(ensemble.models, found, **modes)
+        choices["on_gap"] = on_gap
+        written.append(place.with_name(f"{place.stem}_slices.csv"))
+        write_predictions(written[-1], slices)
     write_predictions(place, answers.table)
-    choices = {"on_unreadable": on_unreadable, "on_foreign": on_foreign}
-    trace = write_trace(place, ensemble, answers, choices)
-    print_summary(answers, ensemble.models[0].classes, images.others)
-    print(f"written: {place}\n         {trace.name} beside it\n{DISCLAIMER}")
+    written.append(write_trace(place, ensemble, answers, choices))
+    print_summary(answers, ensemble.models[0].classes, others)
+    beside = " and ".join(path.name for path in written[1:])
+    print(f"written: {place}\n         {beside} beside it\n{DISCLAIMER}")
 
 
 def check_output(output: Path, source: Path) -> Path:
@@ -133,55 +151,15 @@ def predict(members: Sequence[Model], images: NewImages, *, stop: bool, refuse: 
     )
 
 
-def watch_inputs(model: Model, refuse: bool, names: Sequence[str]) -> Watch:
-    """Return what compares each image with those the model was trained on."""
-    trained = from_plain(model.trained_on)
-
-    def find(native: Native) -> list[Oddity]:
-        return find_oddities(native, trained, model.contract.get("window"))
-
-    return Watch(find, refuse, names.__getitem__)
-
-
-def note_unchecked(members: Sequence[Model], watches: Sequence[Watch]) -> list[str]:
-    """Say once what could not be compared."""
-    notes = []
-    for model, watch in zip(members, watches, strict=True):
-        natives = [taken.native for taken in watch.taken.values()]
-        notes += tell_unchecked(from_plain(model.trained_on), natives)
-    return list(dict.fromkeys(notes))
-
-
-def lay_out(
-    model: Model, images: pd.DataFrame, probs: np.ndarray, statuses: Mapping[int, str]
-) -> pd.DataFrame:
-    """Put probabilities `[N,K]`, decisions and status beside the images; unreadable ones get none.
-
-    Args:
-        model: decides.
-        images: `path` and `frame`.
-        probs: a row an image.
-        statuses: why a row could not be read, or in what it is foreign.
-    """
-    table = images.copy()
-    for k, name in enumerate(model.classes):
-        table[f"prob_{name}"] = probs[:, k]
-    table["pred"] = decide_labels(probs, model.classes, model.kind, model.threshold)
-    table["status"] = [statuses.get(row, "ok") for row in range(len(table))]
-    unread = ~is_read(table)
-    table.loc[unread, [f"prob_{name}" for name in model.classes]] = np.nan
-    table.loc[unread, "pred"] = ""
-    return table
-
-
 def print_summary(answers: Answers, classes: Sequence[str], others: int) -> None:
     """Print the number of images decided for each class, what was left out and what is odd."""
     table, there = answers.table, is_read(answers.table)
     read = table[there]
     decided = read["pred"].str.split("|").explode().value_counts()
-    grid = Table(title=f"predictions: {len(read)} images", title_justify="left")
+    unit = unit_of(answers)
+    grid = Table(title=f"predictions: {len(read)} {unit}", title_justify="left")
     grid.add_column("class")
-    for column in ("images", "share", "mean probability"):
+    for column in (unit, "share", "mean probability"):
         grid.add_column(column, justify="right")
     for name in classes:
         count, mean = int(decided.get(name, 0)), read[f"prob_{name}"].mean()
@@ -195,7 +173,7 @@ def print_summary(answers: Answers, classes: Sequence[str], others: int) -> None
         print(f"left out   {others} files that are no images by their endings")
     reasons = table.loc[~there, "status"]
     if len(reasons):
-        print(f"left out   {len(reasons)} of {len(table)} images that cannot be read:")
+        print(f"left out   {len(reasons)} of {len(table)} {unit} that cannot be read:")
     for reason in reasons.head(SHOWN):
         print(f"           {reason}")
     if len(reasons) > SHOWN:

@@ -11,21 +11,32 @@ from medvision.evaluation.style import save_figure
 
 
 def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int = 3) -> Path:
-    """Draw a row of training images over rows of augmented views of the same images."""
+    """Draw a row of training images over rows of augmented views of the same images.
+
+    Of series the images are slices of one, evenly spread: they change alike.
+    """
     samples = data.ready
     rows = samples.rows("train")
-    chosen = rows[np.linspace(0, len(rows) - 1, min(images, len(rows)), dtype=int)]
+    if samples.slices is None:
+        chosen = keys = rows[np.linspace(0, len(rows) - 1, min(images, len(rows)), dtype=int)]
+        captions = samples.classes.decode(samples.label[chosen])
+    else:
+        (label,), own = (
+            samples.classes.decode(samples.label[rows[:1]]),
+            samples.slices_for(rows[:1]),
+        )
+        some = np.linspace(0, len(own) - 1, min(images, len(own)), dtype=int)
+        chosen, keys = own["row"].to_numpy()[some], np.repeat(rows[:1], len(some))
+        captions = [label, *(str(at) for at in own["position"].to_numpy()[some[1:]])]
     plain = samples.gather(chosen)
     size = (plain.shape[1], plain.shape[2])
     augmented = [
-        augment_on_host.augment(plain, data.augment.draw(data.seed, view, chosen, size))
+        augment_on_host.augment(plain, data.augment.draw(data.seed, view, keys, size))
         for view in range(views)
     ]
     grid = np.concatenate([plain, *augmented])
     if grid.dtype == np.uint16:
         grid = (grid >> 8).astype(np.uint8)
-    captions = [
-        *samples.classes.decode(samples.label[chosen]),
-        *["augmented"] * len(chosen) * views,
-    ]
-    return save_figure(draw_grid(grid, captions, columns=len(chosen)), path)
+    return save_figure(
+        draw_grid(grid, captions + ["augmented"] * len(chosen) * views, columns=len(chosen)), path
+    )

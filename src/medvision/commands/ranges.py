@@ -18,7 +18,8 @@ WHOLE = {
 REAL = {
     "model.optimizer.lr": (0.0, inf), "model.optimizer.weight_decay": (0.0, inf),
     "model.layer_decay": (0.0, 1.0), "model.mixup": (0.0, inf), "model.l1": (0.0, inf),
-    "model.loss.label_smoothing": (0.0, 1.0), "trainer.gradient_clip_val": (0.0, inf),
+    "model.loss.label_smoothing": (0.0, 1.0), "model.slice_weight": (0.0, inf),
+    "trainer.gradient_clip_val": (0.0, inf),
 }  # fmt: skip
 """Key → the lowest and the highest number it may be."""
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -29,7 +30,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "data.backend": ("auto", "host", "device"),
     "model.class_weights": ("balanced", None),
 }
-SWITCHES = ("test", "rerun", "data.balance", "model.channels_last")
+SWITCHES = ("test", "rerun", "data.balance", "model.channels_last", "model.cache_features")
 
 
 def check_ranges(config: DictConfig) -> None:

@@ -94,7 +94,9 @@ def read_form(model: Model, on_gap: OnGap | None) -> SeriesForm | None:
     """
     if model.series is None:
         if on_gap is not None:
-            raise MedvisionError("data.on_gap is for models of series, and this one takes images")
+            raise MedvisionError(
+                "on_gap is for models of series, and this one takes single images; omit it"
+            )
         return None
     return SeriesForm(**model.series | ({"on_gap": on_gap} if on_gap else {}))
 

@@ -2,41 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 import medvision.files as files
+from medvision.commands.answers import Answers, is_read, unit_of
 from medvision.commands.ensemble import Ensemble
-from medvision.data.streaming import Taken
 from medvision.model import Model
 from medvision.provenance import describe_process
 
 DECODERS = ("pydicom", "nibabel", "pillow")
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Predictions of some images.
-
-    Attributes:
-        table: what is written, a row an image.
-        taken: a model: row → what is known of its image; unreadable ones are missing.
-        notes: what a reader of the table should know.
-    """
-
-    table: pd.DataFrame
-    taken: list[dict[int, Taken]]
-    notes: list[str]
-
-
-def is_read(table: pd.DataFrame) -> pd.Series:
-    """Tell rows with a prediction from unreadable ones, whose status is a reason."""
-    status = table["status"]
-    return (status == "ok") | status.str.startswith("ok, but ")
 
 
 def write_trace(
@@ -52,7 +28,7 @@ def write_trace(
         "predictions": {"file": output.name, "digest": files.digest_file(output)},
         "models": describe_members(ensemble),
         "decision": describe_decision(ensemble),
-        "counts": count_rows(answers.table),
+        "counts": count_rows(answers),
         "notes": answers.notes,
     }  # fmt: skip
     text = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False)
@@ -66,12 +42,12 @@ def _fit_line(column: list[Any]) -> str:
     return json.dumps(column, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def count_rows(table: pd.DataFrame) -> dict[str, int]:
-    """Count images by what became of them; foreign ones were predicted."""
-    read = is_read(table)
+def count_rows(answers: Answers) -> dict[str, int]:
+    """Count images or series by what became of them; foreign ones were predicted."""
+    table, read = answers.table, is_read(answers.table)
     return {
-        "images": len(table), "predicted": int(read.sum()), "unreadable": int((~read).sum()),
-        "foreign": int((read & (table["status"] != "ok")).sum()),
+        unit_of(answers): len(table), "predicted": int(read.sum()),
+        "unreadable": int((~read).sum()), "foreign": int((read & (table["status"] != "ok")).sum()),
     }  # fmt: skip
 
 
@@ -103,11 +79,12 @@ def describe_model(model: Model) -> dict[str, Any]:
 def list_steps(model: Model) -> list[str]:
     """Say in order what happens to an image on its way to probabilities."""
     reader = model.contract
-    size, channels = reader.get("size"), reader.get("channels", 1)
+    size, channels, center = reader.get("size"), reader.get("channels", 1), reader.get("center", 1)
     steps = [
         "decode at full depth, DICOM and NIfTI in the units of their headers",
         f"window {reader.get('window')} to {reader.get('depth', 8)} bits",
         "invert MONOCHROME1",
+        f"keep the middle {center:.0%} of each side" if center != 1 else "",
         "colour to luminance" if channels == 1 else "",
         f"{reader.get('fit')} to {size[0]} x {size[1]} pixels" if size else "",
         "grey to 3 equal channels" if channels == 3 else "",

@@ -21,6 +21,7 @@ from rich.progress import (
 from medvision.data.decoding import Decoded, load_frames, pixel_digest
 from medvision.data.native import Native, Pair, describe_native, read_spacings
 from medvision.data.readers import Reader
+from medvision.data.resizing import cut_sides
 from medvision.errors import MedvisionError
 
 BATCH = 32  # images a task: enough to hide what a task costs, few enough to share out
@@ -60,7 +61,8 @@ def find_shape(filling: Filling) -> Shape:
     for file, frame in zip(filling.files, filling.frames, strict=True):
         (image,) = load_frames(file, [frame])
         if isinstance(image, Decoded):
-            return (rows, *image.pixels.shape[:2], reader.channels)
+            size = (image.pixels.shape[0], image.pixels.shape[1])
+            return (rows, *cut_sides(size, reader.center), reader.channels)
     return (rows, 1, 1, reader.channels)  # nothing can be read; filling tells why
 
 

@@ -13,7 +13,7 @@ from medvision.data import windows
 from medvision.data.decoding import Decoded, decode, load, pixel_digest
 from medvision.data.formats import dicom_view
 from medvision.data.formats.images import refuse
-from medvision.data.resizing import resize
+from medvision.data.resizing import cut_center, resize
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.files import digest
 
@@ -35,6 +35,8 @@ class Reader:
             "percentile": two percentiles of each image. "dicom": the first window or table of the
             DICOM header, "full" without one. A preset in Hounsfield units (lung, brain, …), or
             [low, high] in the units of the file. MONOCHROME1 is inverted after it.
+        center: share of height and width that is kept, around the middle: what is looked at, such
+            as a heart in its chest, then has more of the pixels.
         depth: bits of the result, 8 or 16.
         percentiles: 0..100, used by "percentile" only.
 
@@ -44,6 +46,7 @@ class Reader:
 
     size: tuple[int, int] | int | None
     channels: int = 1
+    center: float = 1.0
     fit: Literal["pad", "crop", "stretch"] = "pad"
     window: Level | tuple[str, str, str] = "full"
     depth: int = 8
@@ -68,10 +71,11 @@ class Reader:
         return self.render(load(path, frame))
 
     def render(self, image: Decoded) -> np.ndarray:
-        """Window, invert, resize and set the channels of a decoded image."""
+        """Window, invert, cut, resize and set the channels of a decoded image."""
         levels = self._apply_windows(image)
         if image.header is not None and dicom_view.is_inverted(image.header):
             levels = np.asarray(2**self.depth - 1 - levels, dtype=levels.dtype)
+        levels = cut_center(levels, self.center)
         if self.channels == 1 and levels.shape[-1] == 3:
             levels = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)[..., None]
         if isinstance(self.size, tuple) and levels.shape[:2] != self.size:
@@ -166,6 +170,8 @@ def _check_settings(reader: Reader) -> None:
         if value not in choices:
             allowed = " or ".join(map(str, choices))
             raise MedvisionError(f"{key}={value} cannot be; choose {allowed}")
+    if not 0 < reader.center <= 1:
+        raise MedvisionError(f"center={reader.center} cannot be; give a share above 0, at most 1")
     low, high = reader.percentiles
     if not 0 <= low < high <= 100:
         raise MedvisionError(f"percentiles=[{low}, {high}] cannot be; give 0 ≤ low < high ≤ 100")

@@ -27,3 +27,18 @@ def _scale(levels: np.ndarray, H: int, W: int) -> np.ndarray:
         return levels
     method = cv2.INTER_AREA if h >= H and w >= W else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(levels, (W, H), interpolation=method)).reshape(H, W, -1)
+
+
+def cut_center(levels: np.ndarray, share: float) -> np.ndarray:
+    """Keep this share of height and width of `[H,W,C]`, around the middle."""
+    if share == 1:
+        return levels
+    H, W = levels.shape[:2]
+    h, w = cut_sides((H, W), share)
+    top, left = (H - h) // 2, (W - w) // 2
+    return np.ascontiguousarray(levels[top : top + h, left : left + w])
+
+
+def cut_sides(size: tuple[int, int], share: float) -> tuple[int, int]:
+    """Return the height and width that `cut_center` leaves, at least one pixel each."""
+    return max(1, round(size[0] * share)), max(1, round(size[1] * share))

@@ -37,6 +37,11 @@ class Cell:
         return None if fold is None else int(fold)
 
     @property
+    def unit(self) -> str:
+        """What a row of its predictions is: images or series."""
+        return "series" if self._data.get("unit") == "series" else "images"
+
+    @property
     def split_seed(self) -> int:
         return int(self._data.get("split_seed") or 0)
 

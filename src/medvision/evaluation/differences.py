@@ -23,7 +23,7 @@ from medvision.evaluation.style import (
     show_score,
     styled,
 )
-from medvision.evaluation.tables import UNDEFINED, Grid, label_of, show_interval
+from medvision.evaluation.tables import UNDEFINED, Grid, count_words, label_of, show_interval
 
 LONGEST = 52  # characters of two names in a line of the figure
 MINUS = "\N{MINUS SIGN}"
@@ -240,7 +240,7 @@ def write_page(comparison: Mapping[str, Any]) -> str:
     n, folds = comparison["n"], comparison["folds"]
     lines = [
         f"# {label_of(comparison['metric'])} and more, compared on {comparison['part']}", "",
-        f"{n['images']} images of {n['patients']} patients" + (f", {folds} folds" if folds else "")
+        count_words(n).replace(", ", " of ") + (f", {folds} folds" if folds else "")
         + f"; {comparison['trainings']} trainings an arm.", "",
         *(f"- {line}" for line in list_arms(comparison, comparison["trainings"])), "",
         *(f"| {' | '.join(row)} |" for row in (grid.head, ["---"] * len(grid.head), *grid.rows)),

@@ -30,13 +30,15 @@ class Pooled:
         scores: name → `{value, low, high}`: the mean over repeats, patients drawn within folds.
         folds: name → a value a fold (nan where undefined), the mean over its seeds.
         repeats: name → a value a repeat, pooled over its folds.
+        rows, unit, patients: how much was scored; `unit` is images or series.
         remarks: what is missing, and how it was dealt with.
     """
 
     scores: dict[str, Interval]
     folds: dict[str, list[float]]
     repeats: dict[str, list[float]]
-    images: int
+    rows: int
+    unit: str
     patients: int
     stratified: bool
     remarks: list[str] = field(default_factory=list)
@@ -69,7 +71,8 @@ def pool_folds(arm: Arm) -> Pooled | None:
         scores={name: interval(drawn[name]) for name in POOLED},
         folds=score_folds(used, classes, kind),
         repeats={name: [float(score[name][0]) for score in alone] for name in POOLED},
-        images=len(rows.keys),
+        rows=len(rows.keys),
+        unit=arm.cells[0].unit,
         patients=len(set(rows.patients)),
         stratified=bool(set(rows.strata) - {""}),
         remarks=list(_say_missing(arm, every, used, asked)),
@@ -149,10 +152,10 @@ def tabulate_pooled(pooled: Pooled) -> Grid:
     drawn = "within folds" if pooled.stratified else "over all patients, since the splits differ"
     mean = f"the mean of {repeats} repeats (seeds or splits), " if repeats > 1 else ""
     note = (
-        f"{pooled.images} images of {pooled.patients} patients, each predicted by the model that "
-        f"has not seen its patient; {mean}decisions at each run's own operating point, intervals "
-        f"over patients drawn {drawn}. The folds share training patients: their SD is no standard "
-        "error."
+        f"{pooled.rows} {pooled.unit} of {pooled.patients} patients, each predicted by the model "
+        f"that has not seen its patient; {mean}decisions at each run's own operating point, "
+        f"intervals over patients drawn {drawn}. The folds share training patients: their SD is no "
+        "standard error."
     )
     return Grid(head, rows, note)
 

@@ -1,5 +1,6 @@
 """`report.html`: one page made from the files of a run folder alone, whatever of them there is."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,15 @@ CAPTIONS = {
     "reliability": ("Reliability", "On the diagonal, predicted probabilities come true as said."),
     "scores": ("Predicted probabilities", "Where each class falls, and the threshold."),
     "learning_curves": ("Learning curves", "The dot is the epoch that was kept."),
+    "cases": (
+        "The surest misses, then hits",
+        "True class (where it differs), decision and its probability; below, what spoke for it.",
+    ),
+    "case": (
+        "A series, slice by slice",
+        "Misses first. Below the slices Grad-CAM: what spoke for the decision; bars are the weight "
+        "of each slice, its heaviest three framed.",
+    ),
     "preview": ("Training images as the net sees them", "After random, label-safe changes."),
 }
 SHOWN_ELSEWHERE = {"command", "status", "reason", "error", "test_openings", "patient_rule"}
@@ -127,10 +137,10 @@ def describe_verdict(found: Evidence) -> str:
     ]
     if told:
         counted = count_words((found.metrics.get("n") or {}).get(part))
-        size = counted.replace(" images, ", f" {part} images of ") or f"the {part} part"
+        size = re.sub(r" (images|series), ", rf" {part} \1 of ", counted) or f"the {part} part"
         words.append(f"On {size}: {', '.join(told[:2])}.")
         if part == "val":
-            words.append("No test part was scored; the run was chosen on these very images.")
+            words.append("No test part was scored; the run was chosen on these very patients.")
     elif not words:
         words.append("This run has no scores yet.")
     return " ".join(words)
@@ -241,6 +251,8 @@ def _embed_figures(folder: Path) -> Iterator[dict[str, Any]]:
 def _name_figure(path: Path) -> tuple[str, str]:
     """Split `test_roc.png`, `roc_test.png` or `test/roc.png` into what is drawn and the part."""
     words = "_".join(path.with_suffix("").parts).split("_")
+    if words[0] == "case":  # numbered
+        return "case", ""
     for place in (0, -1):
         if len(words) > 1 and words[place] in PARTS:
             part = words.pop(place)

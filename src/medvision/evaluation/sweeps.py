@@ -124,7 +124,7 @@ def describe_best(
     if len(pooled) == 1:
         found = pooled[0][1]
         yield (f"Over {len(found.folds[TESTED])} folds together, test {label_of(TESTED)} is "
-               f"{show_interval(found.scores[TESTED])} on {found.images} images of "
+               f"{show_interval(found.scores[TESTED])} on {found.rows} {found.unit} of "
                f"{found.patients} patients.")  # fmt: skip
 
 

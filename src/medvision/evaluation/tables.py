@@ -201,13 +201,13 @@ def confusion_table(metrics: Mapping[str, Any], part: str, classes: Sequence[str
     if isinstance(counts, Mapping):
         head = ["", "true negative", "false positive", "false negative", "true positive"]
         rows = [[name, *cells[0], *cells[1]] for name, cells in counts.items()]
-        return Grid(head, rows, "Images, at the operating point of each class.")
+        return Grid(head, rows, "Counts, at the operating point of each class.")
     names = list(classes) if len(classes) == len(counts) else [str(k) for k in range(len(counts))]
     few = len(names) <= 4  # many columns have no room for more than the name
     rows = [
         [f"true {name}" if few else name, *row] for name, row in zip(names, counts, strict=True)
     ]
-    note = "Images at the operating point; rows are the true class, columns the decided one."
+    note = "Counts at the operating point; rows are the true class, columns the decided one."
     return Grid(["", *(f"decided {name}" if few else name for name in names)], rows, note)
 
 

@@ -42,7 +42,7 @@ def find_nifti(
     along the normal of the slices. Of the header only the geometry is kept.
 
     Args:
-        input: the folder on top.
+        input: the folder on top, or one file.
         columns: `patient=path` makes each file its own patient; or a pattern with one group. With
             `labels`, `label` and `series` may name columns of it.
         labels: see `describe_recordings`.
@@ -57,8 +57,7 @@ def find_nifti(
             not fit.
     """
     wishes = _check(Wishes(axis, str(slices), fourth), masks)
-    top = Path(input).absolute()
-    names, others = find_recordings(top, (*SUFFIXES, *HEADERS), "nifti")
+    top, names, others = find_recordings(Path(input).absolute(), (*SUFFIXES, *HEADERS), "nifti")
     paired = _pair(top, names, masks) if masks else {}
     volumes = [name for name in names if str(top / name) not in set(paired.values())]
     found = describe_recordings(top, volumes, columns or {}, labels, "volume")

@@ -18,15 +18,21 @@ IDS = ("series", "patient")
 UNLABELLED = "none"
 
 
-def find_recordings(top: Path, endings: tuple[str, ...], kind: str) -> tuple[list[str], int]:
-    """Return the files below `top`, sorted, as seen from it, and the number of others.
+def find_recordings(
+    place: Path, endings: tuple[str, ...], kind: str
+) -> tuple[Path, list[str], int]:
+    """Return the folder, the files below it, sorted, as seen from it, and the number of others.
+
+    A file alone is the only one of its folder.
 
     Raises:
         MedvisionError: no folder, or no such file in it.
     """
-    if not top.is_dir():
-        raise MedvisionError(f"{top} is no folder; source={kind} needs input=DIR")
-    return list_images(top, endings)
+    if place.is_file() and place.name.lower().endswith(endings):
+        return place.parent, [place.name], 0
+    if not place.is_dir():
+        raise MedvisionError(f"{place} is no folder; source={kind} needs input=DIR")
+    return place, *list_images(place, endings)
 
 
 def describe_recordings(

@@ -29,7 +29,7 @@ def find_video(
     damage is told by name when the rows are decoded.
 
     Args:
-        input: the folder on top.
+        input: the folder on top, or one clip.
         columns: `patient=path` makes each clip its own patient; or a pattern with one group. With
             `labels`, `label` and `series` may name columns of it.
         labels: see `describe_recordings`.
@@ -40,8 +40,7 @@ def find_video(
         MedvisionError: nothing found, no patient rule, a setting that cannot be.
     """
     every, seconds = _check(every, seconds)
-    top = Path(input).absolute()
-    names, others = find_recordings(top, SUFFIXES, "video")
+    top, names, others = find_recordings(Path(input).absolute(), SUFFIXES, "video")
     found = describe_recordings(top, names, columns or {}, labels, "clip")
     rows = [row for name in names for row in _list_frames(name, top / name, every, seconds)]
     table = found.table.merge(pd.DataFrame(rows), on="name").drop(columns="name")

@@ -1,0 +1,111 @@
+"""Frozen models over series nobody labelled: an answer a series, and one a slice."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+import medvision.files as files
+from medvision.commands.answers import Answers, lay_out, note_unchecked, watch_inputs
+from medvision.commands.ensemble import join
+from medvision.commands.infer import Outputs, run_net
+from medvision.data.contract import join_oddities
+from medvision.data.newseries import NewSeries, put_together, tell_files
+from medvision.data.readers import Reader
+from medvision.data.streaming import Taken, Watch, read_batches, refuse_unreadable
+from medvision.evaluation.calibration import apply_temperature
+from medvision.model import Model
+
+
+class SeriesAnswers(NamedTuple):
+    """What is written: a row a series in `answers`, and a row a slice."""
+
+    answers: Answers
+    slices: pd.DataFrame
+
+
+def predict_series(
+    members: Sequence[Model], found: Sequence[NewSeries], *, stop: bool, refuse: bool
+) -> SeriesAnswers:
+    """Answer for series; an ensemble is the mean of its members' probabilities.
+
+    A series with an unreadable slice is not predicted.
+
+    Args:
+        members: of the ensemble, or one model.
+        found: the same series as each of them reads them.
+        stop: on unreadable files.
+        refuse: images that are foreign to any of the members.
+
+    Raises:
+        MedvisionError: unreadable or foreign files where that is asked for, or nothing but
+            unreadable series.
+    """
+    outputs, watches = [], []
+    reasons: dict[int, str] = {}
+    total = len(found[0].slices.first)
+    for number, (model, series) in enumerate(zip(members, found, strict=True), start=1):
+        task = "predicting" if len(members) == 1 else f"predicting {number} of {len(members)}"
+        rows, paths, frames = tell_files(series)
+        of = np.repeat(np.arange(total), [len(own) for own in rows])
+        watch = watch_inputs(model, refuse, [str(path) for path in paths])
+        unread: dict[int, str] = {}
+        reader = Reader.from_contract(model.contract)
+        images = read_batches(paths, frames, reader, 1, unread, stop, watch)
+        batches = put_together(series, rows, images)
+        outputs.append(run_net(model, batches, np.arange(total), task))
+        watches.append(sum_up(watch, of))
+        reasons |= {int(of[k]): text for k, text in sorted(unread.items(), reverse=True)}
+    if len(reasons) == total:
+        raise refuse_unreadable(reasons, total, "Give series that can be read")
+    foreign = {n: odd for watch in watches[::-1] for n, odd in watch.foreign.items()}
+    statuses = {n: f"ok, but {join_oddities(odd)}" for n, odd in foreign.items()} | reasons
+    probs = np.mean(
+        [apply_temperature(said.logits.numpy(), model.temperature, model.kind)
+         for said, model in zip(outputs, members, strict=True)], axis=0,
+    )  # fmt: skip
+    odd = f"{len(foreign)} of {total} series hold images unlike those the model was trained on"
+    notes = [*([odd] if foreign else []), *note_unchecked(members, watches), *found[0].notes]
+    table = lay_out(join(members), found[0].facts(), probs, statuses)
+    answers = Answers(table, [watch.taken for watch in watches], notes)
+    return SeriesAnswers(answers, tabulate_slices(members, found[0], outputs, set(reasons)))
+
+
+def sum_up(watch: Watch, of: np.ndarray) -> Watch:
+    """Return what was seen of series in place of images; the first image stands for its series.
+
+    Args:
+        watch: of images.
+        of: the series of each image.
+    """
+    taken: dict[int, list[Taken]] = {}
+    for k in sorted(watch.taken):
+        taken.setdefault(int(of[k]), []).append(watch.taken[k])
+    joined = {
+        n: some[0]._replace(digest=files.digest(*(each.digest for each in some)))
+        for n, some in taken.items()
+    }
+    foreign = {int(of[k]): watch.foreign[k] for k in sorted(watch.foreign, reverse=True)}
+    return replace(watch, taken=joined, foreign=foreign)
+
+
+def tabulate_slices(
+    members: Sequence[Model], found: NewSeries, outputs: Sequence[Outputs], unread: AbstractSet[int]
+) -> pd.DataFrame:
+    """Put the mean of what members say of each slice beside its place; unread series have none."""
+    lengths = np.diff(found.slices.start)
+    numbers = np.repeat(np.arange(len(lengths)), lengths)
+    table = found.facts().loc[numbers, ["path", "series"]].reset_index(drop=True)
+    table["slice"] = np.arange(len(numbers)) - np.repeat(found.slices.start[:-1], lengths)
+    table["position"] = found.slices.position
+    weights = [said.slices["attention"].numpy() for said in outputs]
+    table["attention"] = np.mean(weights, axis=0, dtype=np.float64)
+    if all("slice_logits" in said.slices for said in outputs):
+        probs = [apply_temperature(said.slices["slice_logits"].numpy(), 1.0, members[0].kind)
+                 for said in outputs]  # fmt: skip
+        for k, name in enumerate(members[0].classes):
+            table[f"prob_{name}"] = np.mean(probs, axis=0)[:, k]
+    return table[~np.isin(numbers, list(unread))].reset_index(drop=True)

@@ -1,0 +1,152 @@
+"""Series nobody labelled: a table that tells them, volumes, clips, or a tree of DICOM."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from medvision.data.formats.clips import SUFFIXES as CLIPS
+from medvision.data.formats.volumes import SUFFIXES as VOLUMES
+from medvision.data.hidden import tell_paths
+from medvision.data.manifest import read_manifest
+from medvision.data.newfiles import TABLES, list_all
+from medvision.data.series import SeriesForm, settle_series
+from medvision.data.slices import Slices, add_difference, index_slices
+from medvision.data.sources.dicom import find_dicom
+from medvision.data.sources.nifti import find_nifti
+from medvision.data.sources.video import find_video
+from medvision.errors import MedvisionError
+
+FROM_FILES: dict[str, Callable[[Path], pd.DataFrame]] = {
+    "clips": lambda place: find_video(place, columns={"patient": "path"}, labels="none").table,
+    "volumes": lambda place: find_nifti(place, columns={"patient": "path"}, labels="none").table,
+    "dicom": lambda place: find_dicom(place, patient="path").table,
+}
+WAY_OUT = "give a CSV with the columns path, series and position, and channel if there are several"
+
+
+@dataclass(frozen=True)
+class NewSeries:
+    """Series to predict.
+
+    Attributes:
+        folder: what paths are told from.
+        table: their rows, `path` absolute, counted from 0.
+        slices: which rows show each slice.
+        notes: what was left out or could not be known.
+    """
+
+    folder: Path
+    table: pd.DataFrame
+    slices: Slices
+    notes: list[str]
+
+    def rows(self, number: int) -> np.ndarray:
+        """Return the rows of one series, ascending."""
+        start, end = self.slices.start[number : number + 2]
+        return np.unique(self.slices.rows[start:end])
+
+    def facts(self) -> pd.DataFrame:
+        """Return what is told of each series: its first file, its name, its number of slices."""
+        first = self.table.loc[self.slices.first, ["path", "series"]].reset_index(drop=True)
+        seen = [Path(os.path.relpath(path, self.folder)).as_posix() for path in first["path"]]
+        return first.assign(path=seen, slices=np.diff(self.slices.start))
+
+
+def find_series(source: Path, columns: Mapping[str, Any], form: SeriesForm) -> NewSeries:
+    """Find the series of a table, a folder or a file, as a model reads them.
+
+    Args:
+        source: a CSV with `path`, `series` and `position`; a volume, a clip, or a folder of those,
+            a series each; or a folder of DICOM.
+        columns: ours → theirs, for a CSV.
+        form: of the model.
+
+    Raises:
+        MedvisionError: nothing that tells a series, or faults of series (`settle_series`).
+    """
+    if source.suffix.lower() in TABLES and source.is_file():
+        theirs = {name: None if word is None else str(word) for name, word in columns.items()}
+        unread = dict.fromkeys(("label", "series_label", "split", "fold", "mask"))
+        named = theirs.get("series") or "series"  # whose they are does not matter here
+        manifest = read_manifest(source, {"patient": named} | unread | theirs)
+        table = manifest.table.assign(path=[str(path) for path in manifest.files()])
+    elif columns:
+        raise MedvisionError(f"columns.… is for an input=FILE.csv, and {source} is none")
+    else:
+        table = _find_in_files(source, form)
+    settled = settle_series(table, form)
+    kept = settled.table.reset_index(drop=True)
+    slices = index_slices(kept, settled.form)
+    folder = source if source.is_dir() else source.parent
+    return NewSeries(folder, kept, slices, settled.notes + slices.describe())
+
+
+def _find_in_files(source: Path, form: SeriesForm) -> pd.DataFrame:
+    if form.channels:
+        raise MedvisionError(
+            f"this model reads the channels {', '.join(form.channels)}, which files do not tell; "
+            f"{WAY_OUT}, as medvision prepare writes it"
+        )
+    names = [source.name] if source.is_file() else list_all(source)[0]
+    kinds = {_tell_kind(name) for name in names}
+    if "images" in kinds:
+        dicom = {"dicom"} if source.is_dir() else set()
+        kinds = kinds - {"images"} | dicom
+    if not kinds:
+        raise MedvisionError(f"{source} does not tell which series it belongs to; {WAY_OUT}")
+    try:
+        found = pd.concat([FROM_FILES[kind](source) for kind in sorted(kinds)], ignore_index=True)
+    except MedvisionError as error:
+        raise MedvisionError(f"{error}; for images of other kinds {WAY_OUT}") from error
+    texts = [name for name in ("series", "channel", "dataset", "label") if name in found]
+    found[texts] = found[texts].fillna("")
+    blank = {name: "" for name in ("channel", "dataset", "label") if name not in found}
+    return found.assign(**blank)
+
+
+def _tell_kind(name: str) -> str:
+    lower = name.lower()
+    return "clips" if lower.endswith(CLIPS) else "volumes" if lower.endswith(VOLUMES) else "images"
+
+
+def tell_files(found: NewSeries) -> tuple[list[np.ndarray], list[Path], list[int]]:
+    """Return the rows of each series, and file and frame of all of them, as they are read."""
+    rows = [found.rows(number) for number in range(len(found.slices.first))]
+    order = np.concatenate(rows)
+    paths = tell_paths(found.table["path"].to_numpy()[order].tolist())
+    return rows, [Path(path) for path in paths], found.table["frame"].to_numpy()[order].tolist()
+
+
+def put_together(
+    found: NewSeries, rows: Sequence[np.ndarray], images: Iterator[Tensor]
+) -> Iterator[dict[str, Tensor]]:
+    """Make a batch of each series out of its images.
+
+    Args:
+        found: the series.
+        rows: of each series, as `tell_files` gives them.
+        images: `[1,C,H,W]` in [0,1], one a row, in that order; they may end early, at a fault.
+
+    Yields:
+        `image` `[1,S,C,H,W]`, `length` `[1]` and `step` `[1,S]`.
+    """
+    for number, own in enumerate(rows):
+        read = [image for _, image in zip(own, images, strict=False)]
+        if len(read) < len(own):
+            return
+        strips = found.slices.lay_out(found.slices.first[number : number + 1])
+        places = np.searchsorted(own, strips.rows)  # [V,P]
+        stacked = torch.cat(read)[torch.from_numpy(places)]  # [V,P,c,H,W]
+        image = add_difference(stacked.flatten(1, 2), found.slices.form)
+        yield {
+            "image": image[None],
+            "length": torch.from_numpy(strips.length),
+            "step": torch.from_numpy(strips.step),
+        }
