@@ -235,9 +235,11 @@ def test_an_ensemble_of_series_answers_with_the_mean(studied, tmp_path, medvisio
 
 def test_kept_features_train_as_images_do(studied, phantom, medvision, apart):
     """Started from a trained net; its encoder rests, so that both ways see the same features."""
-    words = ("train", "data=manifest", f"data.manifest={phantom}", *TINY,
-             f"model.weights={studied}", "model.frozen_epochs=-1", "augment=none", "data.sequence.drop=0.2", "test=false",
-             "monitor=val/loss")  # fmt: skip
+    words = (
+        "train", "data=manifest", f"data.manifest={phantom}", *TINY, f"model.weights={studied}",
+        "model.frozen_epochs=-1", "augment=none", "data.sequence.drop=0.2", "test=false",
+        "monitor=val/loss",
+    )  # fmt: skip
     histories = []
     for cached in ("false", "true"):
         done = medvision(*words, f"model.cache_features={cached}", f"name=cached_{cached}")
