@@ -1,4 +1,4 @@
-"""Series per second of a training step: three ways to run one SliceRNN, interleaved, on one machine.
+"""Series per second of a training step: three ways to run one SliceRNN, interleaved.
 
     python experiments/acdc/throughput.py [threads]
 

@@ -16,6 +16,8 @@ from medvision.augment import device as augment_on_device
 from medvision.augment.draw import Augment
 from medvision.data.samples import Samples
 from medvision.data.sampling import count_repeats
+from medvision.data.series import SeriesForm
+from medvision.data.slices import add_difference, drop_difference
 from medvision.evaluation.calibration import apply_temperature
 from medvision.evaluation.evidence import decide_labels
 from medvision.model import Model
@@ -74,7 +76,7 @@ def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str)
             for view in range(model.tta):
                 assert augment is not None
                 chosen = keys[done : done + len(there["image"])]
-                seen = change(there, augment, model.seed, 1_000_000 + view, chosen)
+                seen = change(there, model, augment, 1_000_000 + view, chosen)
                 more = answer_batch(model, seen)
                 answer = {name: value + more[name] for name, value in answer.items()}
             parts.append({name: (v / (1 + model.tta)).cpu() for name, v in answer.items()})
@@ -98,18 +100,24 @@ def answer_batch(model: Model, batch: Batch) -> Batch:
     return {"logits": answer["logits"].float()} | told
 
 
-def change(batch: Batch, augment: Augment, seed: int, view: int, keys: np.ndarray) -> Batch:
-    """Draw one augmented view; all slices of a series move alike, each with noise of its own."""
+def change(batch: Batch, model: Model, augment: Augment, view: int, keys: np.ndarray) -> Batch:
+    """Draw one augmented view, as in training.
+
+    All slices of a series move alike, each with noise of its own, and the difference of two
+    channels is that of the changed ones.
+    """
     image = batch["image"]
     size = (image.shape[-2], image.shape[-1])
-    if image.ndim == 4:
-        draws = augment.draw(seed, view, keys, size)
+    if model.series is None:
+        draws = augment.draw(model.seed, view, keys, size)
         return batch | {"image": augment_on_device.augment(image, draws)}
+    form = SeriesForm(**model.series)
     valid = torch.arange(image.shape[1], device=image.device) < batch["length"][:, None]
     each = np.repeat(keys, batch["length"].cpu().numpy())
-    draws = augment.draw(seed, view, each, size).with_own_noise(count_repeats(each))
+    draws = augment.draw(model.seed, view, each, size).with_own_noise(count_repeats(each))
+    moved = augment_on_device.augment(drop_difference(image[valid], form), draws)
     changed = torch.zeros_like(image)
-    changed[valid] = augment_on_device.augment(image[valid], draws)
+    changed[valid] = add_difference(moved, form)
     return batch | {"image": changed}
 
 

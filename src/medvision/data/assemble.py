@@ -28,7 +28,7 @@ from medvision.data.series import (
 from medvision.data.slices import index_slices
 from medvision.data.splits import SHARES, assign_splits
 from medvision.data.store import Store, open_store
-from medvision.errors import MedvisionError
+from medvision.errors import MedvisionError, did_you_mean
 
 OnUnreadable = Literal["stop", "exclude"]
 
@@ -49,6 +49,7 @@ class Wishes(Protocol):
     fold: int | None
     folds: int
     split_seed: int
+    stratify: str | None
     on_leak: Literal["error", "drop"]
     on_unreadable: OnUnreadable
     extra: list[str]
@@ -90,11 +91,14 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
     read = decode_rows(own, data.reader, data.on_unreadable, data.workers)
     read, form, told = _settle(read, data.form, own.table)
     kept, audit = assign_splits(
-        _with_strata(read.table), read.digest.tolist(), mode=data.mode,
+        _with_strata(read.table, data.stratify), read.digest.tolist(), mode=data.mode,
         shares=data.shares or SHARES, val_share=data.val_share, fold=data.fold, folds=data.folds,
         split_seed=data.split_seed, on_leak=data.on_leak,
     )  # fmt: skip
     kept["label"] = read.table.loc[kept.index, "label"]
+    if data.stratify is not None:
+        audit.counts = count_parts(kept)
+        audit.notes.append(f"parts are alike in {data.stratify!r} (data.stratify)")
     if form is not None:
         refuse_torn(read.table, kept)
     audit.notes += told
@@ -182,8 +186,18 @@ def _settle(
     return read._replace(table=table), form, notes + note_sizes(table, sizes)
 
 
-def _with_strata(table: pd.DataFrame) -> pd.DataFrame:
-    """Let series with labels of their own alone be spread by those; else rows count as ever."""
+def _with_strata(table: pd.DataFrame, column: str | None) -> pd.DataFrame:
+    """Put as `label` what parts are to be alike in: a column, or the label.
+
+    Series with labels of their own alone are spread by those; else rows count.
+    """
+    if column is not None:
+        if column not in table:
+            hint = did_you_mean(column, [str(name) for name in table])
+            raise MedvisionError(
+                f"data.stratify={column} is no column of the manifest{hint}; name one, or null"
+            )
+        return table.assign(label=table[column].fillna("").astype(str))
     bare = "series_label" in table and not (table["label"] != "").any()
     return table.assign(label=table["series_label"].fillna("")) if bare else table
 

@@ -54,6 +54,8 @@ class ImageDataModule(LightningDataModule):
         val_share: share of the rest that is held out where a val part must be cut.
         fold: this part of `folds` is the test part; a given split is then ignored.
         split_seed: alone decides splits and folds.
+        stratify: column in which the parts of a computed split are alike; None: the label. Runs of
+            other labels on the same patients then split them alike.
         on_leak: what to do with a given split that leaks.
         on_unreadable: stop, or leave unreadable files out, counted.
         balance: draw the training rows so that classes come up equally often.
@@ -84,6 +86,7 @@ class ImageDataModule(LightningDataModule):
         fold: int | None = None,
         folds: int = 5,
         split_seed: int = 0,
+        stratify: str | None = None,
         on_leak: Literal["error", "drop"] = "error",
         on_unreadable: Literal["stop", "exclude"] = "stop",
         batch_size: int = 32,
@@ -108,6 +111,7 @@ class ImageDataModule(LightningDataModule):
         self.multilabel, self.negative = multilabel, negative
         self.mode, self.shares, self.val_share = mode, shares, val_share
         self.fold, self.folds, self.split_seed = fold, folds, split_seed
+        self.stratify = stratify
         self.on_leak, self.on_unreadable = on_leak, on_unreadable
         self.batch_size, self.balance, self.extra = batch_size, balance, list(extra)
         if unit not in ("image", "series"):

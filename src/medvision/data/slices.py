@@ -159,6 +159,14 @@ def add_difference(image: Tensor, form: SeriesForm) -> Tensor:
     return joined.contiguous(memory_format=torch.channels_last)
 
 
+def drop_difference(image: Tensor, form: SeriesForm) -> Tensor:
+    """Return the channels `[V,C,H,W]` that `add_difference` was given."""
+    if not form.difference:
+        return image
+    triples = image.reshape(len(image), 2 * form.neighbours + 1, 3, -1, *image.shape[2:])
+    return triples[:, :, :2].flatten(1, 3).contiguous(memory_format=torch.channels_last)
+
+
 def pad_series(image: Tensor, slot: Tensor, shape: Sequence[int]) -> Tensor:
     """Put slices `[V,C,H,W]` in their places in `[B,S,C,H,W]`, zeros in the padding."""
     series, longest = shape
