@@ -3,7 +3,7 @@
     python experiments/acdc/mark_sizes.py OUTPUT.csv     (reads MEDVISION_DATA/acdc/labels.csv)
 
 Adds to the table `sizes`, such as "lv250|lv500|myo250" (areas in pixels above fixed limits, none of
-them fitted), and `at`, which orders both stacks of a patient: ED and ES of a slice, then of the next.
+them fitted), and `at`, which orders both stacks of a patient: ED and ES of each slice in turn.
 A net that learns `sizes` learns to see the heart; what a patient has is not in them.
 """
 

@@ -24,5 +24,13 @@ for seed in 0 1 2; do
   done
 done
 
-python experiments/tabulate.py order_matters test 'order: RNN=order_task/*model=rnn*' \
-  'order: mean=order_task/*model=mean_pool*' 'order: max=order_task/*model=max_pool*'
+contrast() { python experiments/contrast.py order_matters "$@"; }
+contrast order auroc note:'order task' 'RNN=order_task/*model=rnn*' 'mean pooling=order_task/*model=mean_pool*' \
+  'max pooling=order_task/*model=max_pool*'
+contrast bag auroc note:'bag task' 'RNN=bag_task/*model=rnn*' 'mean pooling=bag_task/*model=mean_pool*' \
+  'max pooling=bag_task/*model=max_pool*'
+contrast signal auroc note:'signal at slice 1 of 64' 'plain RNN, orthogonal=far_signal/*cell=rnn*init=orthogonal*' \
+  'plain RNN, default=far_signal/*cell=rnn*init=default*' 'GRU, orthogonal=far_signal/*cell=gru*init=orthogonal*' \
+  'GRU, default=far_signal/*cell=gru*init=default*' 'LSTM, orthogonal=far_signal/*cell=lstm*init=orthogonal*' \
+  'LSTM, default=far_signal/*cell=lstm*init=default*'
+contrast answer

@@ -10,9 +10,11 @@ from torch import nn
 from medvision.augment import device as augment_on_device
 from medvision.augment.draw import Augment
 from medvision.commands import infer
-from medvision.commands.infer import predict_samples, run_net, tabulate
+from medvision.commands.infer import change, predict_samples, run_net, tabulate
 from medvision.data.classes import Classes
 from medvision.data.samples import Samples, as_image
+from medvision.data.series import SeriesForm
+from medvision.data.slices import add_difference, pad_series
 from medvision.data.store import Store
 from medvision.evaluation.evidence import read_part, read_predictions, write_predictions
 from medvision.model import Model
@@ -143,3 +145,24 @@ def test_the_net_is_left_in_evaluation_mode():
 
     asked = Model(Strict().eval(), {}, ["a", "b"], "binary", {})
     assert predict_samples(asked, samples(["a", "b"]), np.arange(2)).logits.shape == (2, 2)
+
+
+@pytest.mark.parametrize("difference", [True, False])
+def test_views_of_series_are_drawn_as_in_training(difference):
+    """Slices move alike, and the difference of two channels is taken after they changed."""
+    form = SeriesForm(channels=("a", "b"), difference=difference)
+    asked = model(series=form.contract())
+    length = torch.tensor([3, 2])
+    plain = torch.rand(5, 2, 10, 10)
+    image = pad_series(add_difference(plain, form), torch.tensor([0, 1, 2, 3, 4]), (2, 3))
+    augment = Augment(rotate_degrees=30.0, contrast=0.5, brightness=0.2, noise=0.1)
+    seen = change({"image": image, "length": length}, asked, augment, 7, np.array([4, 9]))["image"]
+    draws = augment.draw(asked.seed, 7, np.array([4, 4, 4, 9, 9]), (10, 10))
+    draws = draws.with_own_noise(np.array([0, 1, 2, 0, 1]))
+    expected = augment_on_device.augment(plain, draws)
+    valid = torch.arange(3) < length[:, None]
+    torch.testing.assert_close(seen[valid][:, :2], expected)
+    assert not torch.allclose(expected, plain, atol=0.05)
+    assert (seen[~valid] == 0).all()
+    if difference:
+        torch.testing.assert_close(seen[:, :, 2], (seen[:, :, 0] - seen[:, :, 1]).abs())

@@ -195,3 +195,27 @@ def test_another_manifest_may_lack_labels_and_files(tmp_path):
     foreign = read_manifest(plant(tmp_path / "c", patients=2))
     with pytest.raises(MedvisionError, match="labels that do not fit the classes a, b"):
         assemble_foreign(foreign, READER, unknown, "stop", "test")
+
+
+def test_runs_of_other_labels_split_alike_where_they_are_told_to(tmp_path):
+    manifest = plant(tmp_path / "a", patients=40)
+
+    def add_size(table):
+        table["size"] = np.where(np.arange(len(table)) % 7 < 3, "small", "large")
+
+    rewrite(manifest, add_size)
+    other = {"columns": {"label": "size"}, "shares": {"train": 0.5, "val": 0.5}}
+
+    def val_of(**options):
+        samples, audit, _ = assemble(module(manifest, mode="patient", **options))
+        return set(samples.table.loc[samples.rows("val"), "patient"]), samples, audit
+
+    own = val_of(shares=other["shares"])[0]
+    alike, samples, audit = val_of(**other, stratify="file_label")
+    assert alike == own
+    assert samples.classes.names == ["large", "small"]
+    assert set(audit.counts["val"]["per_class"]) == {"large", "small"}
+    assert "parts are alike in 'file_label' (data.stratify)" in audit.notes
+    assert val_of(**other)[0] != own
+    with pytest.raises(MedvisionError, match=r"data\.stratify=file_labl is no column of the man"):
+        val_of(**other, stratify="file_labl")

@@ -14,7 +14,13 @@ from medvision.data.series import (
     series_labels,
     settle_series,
 )
-from medvision.data.slices import add_difference, index_slices, join_channels, pad_series
+from medvision.data.slices import (
+    add_difference,
+    drop_difference,
+    index_slices,
+    join_channels,
+    pad_series,
+)
 from medvision.errors import MedvisionError
 
 
@@ -326,3 +332,5 @@ def test_rows_become_channels_and_their_difference_follows_them():
         a, b, apart = joined[:, 3 * n : 3 * n + 3].unbind(1)
         assert torch.equal(a, planes[:, 2 * n])
         assert torch.equal(apart, (a - b).abs())
+    assert torch.equal(drop_difference(joined, form), planes)
+    assert drop_difference(planes, SeriesForm()) is planes

@@ -247,3 +247,45 @@ def test_a_missing_or_foreign_table_is_refused(tmp_path):
     table = predict("binary").drop(columns="prob_normal")
     text = refusal(evaluate_part, table, CLASSES["binary"], "binary")
     assert "lack columns: prob_normal" in text
+
+
+def series_of(labels, probs, patients):
+    """Predictions of series, two classes; probabilities are those of the second."""
+    n = len(labels)
+    table = pd.DataFrame({
+        "index": range(n), "dataset": "d", "path": [f"{k}.png" for k in range(n)], "frame": 0,
+        "patient": patients, "series": [f"s{k}" for k in range(n)], "label": labels,
+    })  # fmt: skip
+    both = np.array([[1 - p, p] for p in probs])
+    for k, name in enumerate(CLASSES["binary"]):
+        table[f"logit_{name}"], table[f"prob_{name}"] = np.log(both[:, k]), both[:, k]
+    return table.assign(pred=decide_labels(both, CLASSES["binary"], "binary", 0.5))
+
+
+def test_patients_are_judged_by_the_mean_of_their_series_beside_the_series():
+    labels = ["lesion", "lesion", "normal", "normal", "lesion", "normal", "lesion"]
+    table = series_of(labels, [0.9, 0.2, 0.6, 0.1, 0.8, 0.3, 0.4],
+                      ["a", "a", "b", "b", "c", "d", "d"])  # fmt: skip
+    found = build_metrics(
+        {"test": table}, CLASSES["binary"], "binary", 1.0, "youden", 0.5, unit="series"
+    )
+    assert found["n"]["test"]["series"] == 7
+    assert found["n"]["test_patients"] == {
+        "patients": 3, "per_class": {"normal": 1, "lesion": 2}, "unlabelled": 1,
+    }  # fmt: skip
+    # Means .55, .35 and .8 of a, b and c; the series of d differ in label.
+    assert found["test"]["accuracy"]["value"] == pytest.approx(4 / 7)
+    assert found["test_patients"]["accuracy"]["value"] == 1
+    assert found["test_patients"]["brier"]["value"] == pytest.approx(
+        np.mean([0.45**2, 0.35**2, 0.2**2])
+    )
+
+
+def test_one_series_a_patient_has_one_score():
+    table = series_of(["lesion", "normal"] * 2, [0.9, 0.2, 0.6, 0.1], list("abcd"))
+    classes = CLASSES["binary"]
+    found = build_metrics({"test": table}, classes, "binary", 1.0, "youden", 0.5, unit="series")
+    assert "test_patients" not in found
+    plain = build_metrics({"test": table}, classes, "binary", 1.0, "youden", 0.5)
+    assert plain["test"] == found["test"]
+    assert (plain["n"]["test"]["images"], found["n"]["test"]["series"]) == (4, 4)
