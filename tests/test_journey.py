@@ -215,10 +215,17 @@ def kill_after_first_epoch(words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [(), ("callbacks=ema", "model.mixup=0.4", "data.balance=true")])
+@pytest.mark.parametrize("more", [
+    (), ("callbacks=ema", "model.mixup=0.4", "data.balance=true"),
+    ("model=rnn", "data.unit=series", "data.sequence.drop=0.3", "data.sequence.crop=3"),
+])  # fmt: skip
 def test_killed_and_resumed_equals_uninterrupted(more, tiny, tmp_path, monkeypatch, medvision):
     words = (*tiny, *more, "trainer.max_epochs=20", "callbacks.early_stopping=null", "name=long")
-    words = tuple(word for word in words if word != "trainer.max_epochs=3")
+    replaced = (
+        "trainer.max_epochs=3",
+        *(["model.net.widths=[8,16]"] if "model=rnn" in more else []),
+    )
+    words = tuple(word for word in words if word not in replaced)
     monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "killed"))
     killed = kill_after_first_epoch(words)
     assert read(killed / "record.json")["status"] == "running"

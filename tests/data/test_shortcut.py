@@ -13,7 +13,8 @@ PLAIN = Look("d", 100, 120, ".png uint8 grey", 0.1, 0.2, 5.0, None)
 
 def probe_phantom(place, **settings):
     found = make_phantom(place, slices=1, size=32, workers=2, **settings)
-    looks, _ = inspect_images(found.table)
+    looks, problems = inspect_images(found.table)
+    assert not problems
     table = found.table.assign(dataset="phantom", group=found.table["patient"])
     table["group"] = pd.factorize(table["group"])[0]
     return find_shortcuts(table, [looks[row] for row in table.index], found.classes)
