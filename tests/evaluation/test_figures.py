@@ -11,7 +11,7 @@ from sklearn.metrics import auc, average_precision_score, confusion_matrix, roc_
 from medvision.evaluation import figures
 from medvision.evaluation.bands import roc_band
 from medvision.evaluation.curves import draw_precision_recall, draw_roc
-from medvision.evaluation.intervals import bootstrap
+from medvision.evaluation.intervals import bootstrap_classes
 from medvision.evaluation.style import save_figure, show_score
 
 K = 4
@@ -138,7 +138,8 @@ def test_reliability_says_the_same_ece_as_the_metrics(kind):
     probs[0] = np.eye(probs.shape[1])[0]  # exactly 0 and 1
     figure = figures.draw_reliability(probs, label, kind)
     patients = list(range(len(label)))
-    ece = bootstrap(probs, label, kind, patients, resamples=1, names=["ece"])["ece"]["value"]
+    scores, _ = bootstrap_classes(probs, label, kind, patients, resamples=1, names=["ece"])
+    ece = scores["ece"]["value"]
     assert legend_texts(figure) == [f"ECE {show_score(ece)} (15 bins)"]
     drawn = sum(bar.get_height() for bar in figure.axes[1].patches)
     assert drawn == (label.size if kind == "multilabel" else len(label))

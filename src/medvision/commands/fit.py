@@ -5,64 +5,34 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
-from dataclasses import dataclass
 from io import StringIO
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import pytorch_lightning as lightning
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
 from medvision.commands.board import show_in_tensorboard
-from medvision.commands.checks import (
-    check_monitor,
-    check_parts,
-    check_pretraining,
-    check_settings,
-    find_weights,
-)
-from medvision.commands.compose import build_task, build_trainer, net_config
+from medvision.commands.calibrate import calibrate
+from medvision.commands.compose import build_task, build_trainer
 from medvision.commands.configuration import explain
 from medvision.commands.evaluate import evaluate_parts
-from medvision.commands.infer import predict_samples
+from medvision.commands.job import Job, prepare_job
 from medvision.commands.preview import draw_preview
 from medvision.commands.ranks import State, announce, await_decision, is_leader, takes_several
-from medvision.commands.settings import quieten, set_allocator
 from medvision.commands.sweep import refusals_noted
 from medvision.data.card import Card
-from medvision.data.contract import summarise, to_plain
-from medvision.data.datamodule import ImageDataModule
-from medvision.data.native import natives_of
 from medvision.errors import MedvisionError, Stopped
-from medvision.evaluation.calibration import apply_temperature, choose_thresholds, fit_temperature
 from medvision.evaluation.figures import draw_learning_curves, save_figure
 from medvision.evaluation.report import write_report
 from medvision.evaluation.tables import print_table
-from medvision.model import Model, Seen, load_model, save_model
+from medvision.model import load_model, save_model
 from medvision.provenance import cost, describe_code, describe_process
 from medvision.runs import Run, claimed, run_key, settle
 from medvision.tasks.supervised import Supervised
-
-
-@dataclass(frozen=True)
-class Job:
-    """What one training is made of.
-
-    Attributes:
-        config: composed; `plain` is the same, resolved, as plain containers.
-        weights: the file to start from.
-        earlier: what the model behind that file has seen.
-    """
-
-    config: DictConfig
-    plain: dict[str, Any]
-    data: ImageDataModule
-    weights: str | None
-    earlier: Seen
 
 
 def train(
@@ -120,22 +90,6 @@ def note_end(run: Run, error: BaseException, spent: dict[str, float]) -> None:
     reason = "stopped by you" if isinstance(error, KeyboardInterrupt) else explain(error)[:2000]
     with suppress(MedvisionError):
         run.note(status="interrupted" if stopped else "failed", reason=reason, **spent)
-
-
-def prepare_job(config: DictConfig) -> Job:
-    """Set the machine and the data up, and refuse whatever cannot work."""
-    check_settings(config)
-    quieten()
-    set_allocator(config.allocator)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    weights = find_weights(config.model.weights)
-    data: ImageDataModule = instantiate(config.data)
-    data.setup()
-    check_monitor(config.monitor, data)
-    check_parts(config, data)
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    return Job(config, plain, data, weights, check_pretraining(weights, data))
 
 
 def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
@@ -244,35 +198,6 @@ def best_score(trainer: lightning.Trainer, monitor: str) -> float:
             "lower model.optimizer.lr, or set trainer.precision=32-true"
         )
     return float(score)
-
-
-def calibrate(task: Supervised, job: Job) -> Model:
-    """Freeze temperature and operating point on the val part; return the finished model."""
-    config, data, samples, card = job.config, job.data, job.data.ready, job.data.card
-    assert card is not None
-    seen = Seen(*samples.seen("train"), *samples.seen("val"), key=card.key)
-    model = Model(
-        net=task.net.eval(),
-        config=net_config(config, data, trained=True),
-        classes=samples.classes.names,
-        kind=samples.classes.kind,
-        contract=data.reader.contract(),
-        rename=dict(samples.classes.rename),
-        negative=samples.classes.negative,
-        rule=config.operating_point,
-        augment=job.plain["augment"],
-        tta=config.tta,
-        seed=config.seed,
-        seen=seen.join(job.earlier),
-        trained_on=to_plain(summarise(natives_of(samples, samples.spread(samples.rows("train"))))),
-        series=samples.slices.form.contract() if samples.slices else None,
-    )
-    rows = samples.rows("val")
-    logits, label = predict_samples(model, samples, rows).logits.numpy(), samples.label[rows]
-    model.temperature = fit_temperature(logits, label, model.kind)
-    probs = apply_temperature(logits, model.temperature, model.kind)
-    model.threshold = choose_thresholds(probs, label, model.kind, model.rule)
-    return model
 
 
 def count_seconds(run: Run) -> float:

@@ -207,7 +207,7 @@ def check_points(flags: list[str], fixed: list[str], space: Space) -> list[str]:
         digests of manifests and weights.
     """
     from medvision.commands.checks import check_settings
-    from medvision.commands.fit import prepare_job
+    from medvision.commands.job import prepare_job
 
     for point in [*corners(space)][::-1]:
         config = compose(flags, [*fixed, *write_words(point)])

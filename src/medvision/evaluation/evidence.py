@@ -141,30 +141,6 @@ def merge_series(part: Part) -> Part:
     )
 
 
-def evaluate_part(
-    predictions: pd.DataFrame,
-    classes: Sequence[str],
-    kind: Kind,
-    *,
-    threshold: Threshold = None,
-    resamples: int | None = None,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Return one part's block of `metrics.json`: name → `{value, low, high}`, null = undefined.
-
-    Args:
-        predictions: a row a sample; patients are (`dataset`, `patient`).
-        classes: in order; of a binary problem the last is positive.
-        kind: the problem.
-        threshold: the frozen operating point, as in `metrics.score`.
-        resamples: as in `bootstrap_classes`.
-        seed: of the patient bootstrap.
-    """
-    part = read_part(predictions, classes, kind)
-    options: dict[str, Any] = {"threshold": threshold, "resamples": resamples, "seed": seed}
-    return dict(bootstrap_classes(part.probs, part.label, kind, part.patients, **options)[0])
-
-
 def count_rows(
     part: Part, classes: Sequence[str], kind: Kind, unit: Unit = "images"
 ) -> dict[str, Any]:
@@ -197,8 +173,8 @@ def build_metrics(
     """Derive the whole `metrics.json` from stored predictions; nothing undefined but null.
 
     Args:
-        parts: "val" and "test", or either.
-        classes: as in `evaluate_part`.
+        parts: "val" and "test", or either; a row a sample, patients are (`dataset`, `patient`).
+        classes: in order; of a binary problem the last is positive.
         kind: the problem.
         temperature: what the probabilities were made with.
         rule: by which the operating point was chosen on val.

@@ -241,23 +241,3 @@ def bootstrap_classes(
         for k, n in enumerate((scores.truth == 1).sum(axis=0))
     ]
     return together, each
-
-
-def bootstrap(
-    probs: ArrayLike, label: ArrayLike, kind: Kind, patients: Keys, **options: Any
-) -> dict[str, Interval]:
-    """Return name → `{value, low, high}`; arguments as in `bootstrap_classes`."""
-    return bootstrap_classes(probs, label, kind, patients, **options)[0]
-
-
-def per_class(
-    probs: ArrayLike,
-    label: ArrayLike,
-    kind: Kind,
-    patients: Keys,
-    classes: Sequence[str],
-    **options: Any,
-) -> dict[str, dict[str, Any]]:
-    """Return class → `n` and name → `{value, low, high}`; arguments as in `bootstrap_classes`."""
-    each = bootstrap_classes(probs, label, kind, patients, **options)[1]
-    return dict(zip(classes, each, strict=True))
