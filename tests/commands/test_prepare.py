@@ -35,6 +35,7 @@ def test_the_card_tells_what_was_found_and_left_out(volumes, tmp_path, medvision
     assert done.status == 0, done.err
     told = " ".join(done.out.split())
     for words in (
+        "data.unit=series model=rnn",
         "spacing 0.5 to 0.7 mm",
         "skipped 2 other files",
         "3 lines; 1 of them fit nothing that was found, 1 of what was found have no label",

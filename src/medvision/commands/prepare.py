@@ -61,10 +61,11 @@ def print_card(prepared: Prepared) -> None:
     for word, told in _describe(prepared):
         console.print(f"{word:<{WIDE}}{told}")
     console.print(f"{'written':<{WIDE}}{prepared.manifest}")
-    console.print(
-        f"{'next':<{WIDE}}medvision train data=manifest data.manifest={prepared.manifest}",
-        soft_wrap=True,
-    )
+    train = f"medvision train data=manifest data.manifest={prepared.manifest}"
+    console.print(f"{'next':<{WIDE}}{train}", soft_wrap=True)
+    if "series" in prepared.table and prepared.table["series"].duplicated().any():
+        series = f"{train} data.unit=series model=rnn"
+        console.print(f"{'or series':<{WIDE}}{series}", soft_wrap=True)
 
 
 def _count_parts(table: pd.DataFrame, dataset: str) -> Table:
