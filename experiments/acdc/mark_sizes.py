@@ -1,6 +1,6 @@
 """Give each slice of ACDC labels that its mask tells: which sizes the heart's parts exceed in it.
 
-    python experiments/acdc/mark_sizes.py OUTPUT.csv [INPUT.csv]   (acdc/labels.csv of MEDVISION_DATA)
+    python experiments/acdc/mark_sizes.py OUTPUT.csv [INPUT.csv]   (default: acdc/labels.csv)
 
 Adds to the table `sizes`, such as "lv250|lv500|myo250" (areas in pixels above fixed limits, none of
 them fitted), and `at`, which orders both stacks of a patient: ED and ES of each slice in turn.

@@ -11,7 +11,7 @@ import pytest
 
 import medvision.files as files
 from medvision.evaluation.evidence import read_predictions
-from medvision.model import load_model
+from medvision.model import load_model, save_model
 from medvision.runs import Run
 
 TINY = (
@@ -70,6 +70,12 @@ def test_misses_and_hits_are_drawn_as_strips(studied):
     assert found == [f"case_{n}.png" for n in range(1, len(found) + 1)]
 
 
+def test_scoring_val_again_leaves_the_figures_of_test(studied, medvision):
+    before = {p: p.read_bytes() for p in (studied / "figures").glob("case*.png")}
+    assert medvision("evaluate", f"run={studied}", "split=val").status == 0
+    assert {p: p.read_bytes() for p in (studied / "figures").glob("case*.png")} == before
+
+
 def test_a_run_evaluated_again_says_the_same(studied, medvision):
     before = (studied / "predictions" / "test.csv").read_text()
     slices = (studied / "predictions" / "test_slices.csv").read_text()
@@ -103,7 +109,7 @@ def test_another_manifest_is_scored_series_by_series(studied, tmp_path, medvisio
     done = medvision("evaluate", f"run={studied}", f"data.manifest={tmp_path / 'torn.csv'}",
                      "data.on_gap=exclude", "allow_overlap=true")  # fmt: skip
     assert done.status == 0, done.err
-    assert "1 unreadable" in done.out or "n series" in done.out
+    assert "1 series with missing slices left out" in done.out
 
 
 def test_copies_are_looked_for_among_all_slices(studied, phantom, tmp_path, medvision):
@@ -150,6 +156,67 @@ def test_new_series_are_predicted_from_a_table_as_they_were_in_the_run(
     assert len(trace["files"]["digest"]) == len(table)
 
 
+def test_the_table_of_slices_never_covers_the_input(studied, tmp_path, medvision):
+    place = tmp_path / "new_slices.csv"
+    place.write_text("path,series,position\n")
+    done = medvision(
+        "predict", f"run={studied}", f"input={place}", f"output={tmp_path / 'new.csv'}"
+    )
+    assert done.status == 2
+    assert "would cover the input" in done.err
+    assert place.read_text() == "path,series,position\n"
+
+
+def test_channels_the_model_knows_nothing_of_are_refused(studied, tmp_path, medvision):
+    rows = pd.read_csv(studied / "manifest.csv").iloc[:8]
+    both = pd.concat([rows.assign(channel=c) for c in ("ED", "ES")])
+    place = tmp_path / "two.csv"
+    both.to_csv(place, index=False)
+    told = "the rows have the channels ED, ES, and this model was trained on one without a name"
+    output = f"output={tmp_path / 'out.csv'}"
+    done = medvision("predict", f"run={studied}", f"input={place}", output)
+    assert done.status == 2
+    assert told in done.err
+    done = medvision("evaluate", f"run={studied}", f"data.manifest={place}",
+                     "data.columns.split=null")  # fmt: skip
+    assert done.status == 2
+    assert told in done.err
+
+
+def other_form(studied, folder, **changes):
+    """The same model, finished, with another way of making series."""
+    model = load_model(studied / "model.pt")
+    model.series = model.series | changes
+    save_model(model, folder / "model.pt")
+    files.write_json(folder / "record.json", {"status": "done"})
+    return folder
+
+
+def test_an_ensemble_reads_series_in_one_way(studied, tmp_path, medvision):
+    other = other_form(studied, tmp_path / "thin", max_slices=2)
+    runs = f'runs=["{studied}","{other}"]'
+    for words in (("evaluate",), ("predict", f"input={studied / 'manifest.csv'}",
+                                  f"output={tmp_path / 'out.csv'}")):  # fmt: skip
+        done = medvision(*words, runs)
+        assert done.status == 2
+        assert "the runs do not make the same series of rows" in done.err
+        assert "max_slices=2" in done.err
+
+
+def test_gaps_are_treated_as_in_training_unless_it_is_said(studied, tmp_path, medvision):
+    lenient = other_form(studied, tmp_path / "lenient", on_gap="exclude")
+    rows = pd.read_csv(studied / "manifest.csv").iloc[:12]
+    place = tmp_path / "torn.csv"
+    rows.drop(index=rows.index[1]).to_csv(place, index=False)
+    words = ("predict", f"input={place}", f"output={tmp_path / 'out.csv'}")
+    assert medvision(*words, f"run={studied}").status == 2
+    done = medvision(*words, f"run={lenient}")
+    assert done.status == 0, done.err
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 2
+    assert json.loads((tmp_path / "out.trace.json").read_text())["on_gap"] == "exclude"
+    assert medvision(*words, f"run={lenient}", "on_gap=error").status == 2
+
+
 @pytest.fixture
 def volumes(tmp_path):
     folder = tmp_path / "volumes"
@@ -159,6 +226,7 @@ def volumes(tmp_path):
         voxels = draw.integers(-100, 200, (32, 32, slices)).astype(np.int16)
         affine = np.diag([11.0, 11.0, 20.0, 1.0])
         nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / f"{name}.nii.gz")
+    cv2.imwrite(str(folder / "thumb.png"), np.zeros((8, 8), np.uint8))
     return folder
 
 
@@ -167,6 +235,7 @@ def test_each_volume_is_a_series_alone_and_in_its_folder(studied, volumes, tmp_p
     words = ("predict", f"run={studied}", "on_foreign=warn")
     done = medvision(*words, f"input={volumes}", f"output={together}")
     assert done.status == 0, done.err
+    assert "left out   1 files" in done.out
     table = pd.read_csv(together)
     assert table["path"].tolist() == ["a.nii.gz", "b.nii.gz"]
     assert table["slices"].tolist() == [4, 6]

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from medvision.commands.infer import answer_batch
 from medvision.data.samples import Samples
+from medvision.errors import MedvisionError
 from medvision.evaluation.calibration import apply_temperature
 from medvision.evaluation.evidence import NOTHING
 from medvision.evaluation.figures import draw_grid
@@ -22,6 +23,7 @@ from medvision.model import Model
 from medvision.nets.encoder import encoder
 
 IMAGES, SERIES = 8, 6  # drawn at most; up to half of them misses
+MOST_PIXELS = 2**24  # of a series whose heat is drawn: one pass keeps the maps of all its slices
 
 
 class Case(NamedTuple):
@@ -50,6 +52,7 @@ def draw_cases(
     cases = list(choose_cases(model, index, predictions, SERIES if model.series else IMAGES))
     if not cases:
         return []
+    model.net.requires_grad_(False)  # heat asks for the gradients of maps alone
     if model.series is None:
         return [save_figure(_draw_images(model, samples, cases), place / "cases.png")]
     strips = enumerate(_draw_series(model, samples, cases), start=1)
@@ -69,7 +72,7 @@ def choose_cases(
     sureness = probs[np.arange(len(probs)), target]
     label, pred = predictions["label"].to_numpy(), predictions["pred"].to_numpy()
     order = [row for row in np.argsort(-sureness, kind="stable") if label[row] != ""]
-    hit = {row: label[row].replace(NOTHING, "") == pred[row] for row in order}
+    hit = {row: ("" if label[row] == NOTHING else label[row]) == pred[row] for row in order}
     misses = [row for row in order if not hit[row]][: most // 2]
     hits = pd.Series([row for row in order if hit[row]], dtype=int)
     turn = hits.groupby(pred[hits]).cumcount().sort_values(kind="stable")
@@ -85,7 +88,8 @@ def _draw_images(model: Model, samples: Samples, cases: Sequence[Case]) -> Figur
     index = np.array([case.sample for case in cases])
     image = torch.cat([b["image"] for b in samples.batches(index, len(index))]).to(model.device)
     target = torch.tensor([case.target for case in cases])
-    heat = draw_heat(encoder(model.net)[0], model.net, image, target)
+    part = _find_encoder(model)
+    heat = None if part is None else draw_heat(part, model.net, image, target)
     plain, captions = _to_bytes(image), [case.text for case in cases]
     if heat is None:
         return draw_grid(plain, captions, columns=len(plain))
@@ -96,7 +100,7 @@ def _draw_images(model: Model, samples: Samples, cases: Sequence[Case]) -> Figur
 
 def _draw_series(model: Model, samples: Samples, cases: Sequence[Case]) -> Iterator[Figure]:
     """Draw each series as a strip, its slices in order."""
-    part, _ = encoder(model.net)
+    part = _find_encoder(model)
     # Heat is of one pass through the encoder.
     model.net.encode_batch = None  # type: ignore[assignment]
     for case in cases:
@@ -110,20 +114,30 @@ def _draw_series(model: Model, samples: Samples, cases: Sequence[Case]) -> Itera
             logits: Tensor = model.net(image, there["length"], there["step"])["logits"]
             return logits
 
-        heat = draw_heat(part, answer_study, there["image"], case.target)
-        score = None
+        heat = None
+        if part is not None and there["image"][:, :, 0].numel() <= MOST_PIXELS:
+            heat = draw_heat(part, answer_study, there["image"], case.target)
+        score, even = None, torch.full_like(there["step"][0], 1 / there["step"].numel())
         if "slice_logits" in answer:
             probs = apply_temperature(answer["slice_logits"].numpy(), 1.0, model.kind)
             score = probs[:, case.target]
         yield draw_strip(
             _to_bytes(there["image"][0, :, samples.shown_channels]),
             None if heat is None else heat.cpu().double().numpy(),
-            answer["attention"].double().numpy(),
+            answer.get("attention", even.cpu()).double().numpy(),
             score,
             samples.slices_for(index)["position"].tolist(),
             case.text,
             f"P({model.classes[case.target]})",
         )
+
+
+def _find_encoder(model: Model) -> nn.Module | None:
+    """Return the part that makes maps of images; None of a net with no head to tell it by."""
+    try:
+        return encoder(model.net)[0]
+    except MedvisionError:
+        return None
 
 
 def _to_bytes(image: Tensor) -> np.ndarray:

@@ -11,6 +11,8 @@ from medvision.errors import MedvisionError, collect
 from medvision.model import Model, load_model
 from medvision.runs import Run, find_run, find_runs
 
+SAME = ("channels", "max_slices", "on_gap")  # of a series: what decides which slices it has
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -98,6 +100,14 @@ def check_agreement(ensemble: Ensemble) -> None:
             "the runs do not read the same: some take series and some single images; "
             "an ensemble is of one kind"
         )
+    ways = [{key: (model.series or {}).get(key) for key in SAME} for model in models]
+    if any(way != ways[0] for way in ways):
+        described = [f"{run.folder}: {', '.join(f'{k}={v}' for k, v in way.items())}"
+                     for run, way in zip(ensemble.runs, ways, strict=True)]  # fmt: skip
+        raise collect(
+            "the runs do not make the same series of rows", described,
+            "An ensemble needs the same slices in the same order; take each run alone",
+        )  # fmt: skip
     rules = sorted({model.rule for model in models})
     if len(rules) > 1 and models[0].kind != "multiclass":
         raise MedvisionError(

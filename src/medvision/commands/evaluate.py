@@ -106,7 +106,8 @@ def evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
     predictions = predict_rows(ensemble, rows)
     store(run, rows.part, predictions)
     metrics = derive_evidence(run.folder, model)
-    draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions.table)
+    if rows.part == "test" or not run.predictions("test").exists():  # as the other figures
+        draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions.table)
     write_report(run.folder)
     return metrics
 
@@ -150,7 +151,8 @@ def evaluate_apart(
     """
     stamps = [ensemble.stamp] if joint else []
     stamps += [] if rows.own else [FOREIGN]
-    stamps += [*warnings, *([f"{rows.unread} unreadable images left out"] if rows.unread else [])]
+    lost = "unreadable images" if ensemble.joined.series is None else "series with missing slices"
+    stamps += [*warnings, *([f"{rows.unread} {lost} left out"] if rows.unread else [])]
     place = Run(folder)
     place.note(
         **describe_members(ensemble, joint), command=command_line(), stamps=stamps,

@@ -32,8 +32,8 @@ class Outputs:
 
     Attributes:
         logits: float32 `[N,K]`.
-        slices: of series, a part of answers a key: `attention` `[T]` and, where the net has a head
-            for slices, `slice_logits` `[T,K]`, T = all slices, one series after the other.
+        slices: of series, what the net says of their slices: `attention` `[T]` and `slice_logits`
+            `[T,K]`, as it has them, T = all slices, one series after the other.
     """
 
     logits: Tensor
@@ -62,7 +62,9 @@ def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str)
         task: what the progress bar says.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.net.to(device)
+    if all(weight.ndim <= 4 for weight in model.net.parameters()):  # of 3-D nets there is no such
+        model.net.to(memory_format=torch.channels_last)
     augment: Augment | None = instantiate(model.augment) if model.tta else None
     console, parts, done = Console(stderr=True), [], 0
     with (
@@ -135,13 +137,15 @@ def tabulate(model: Model, facts: pd.DataFrame, logits: Tensor) -> pd.DataFrame:
 def tabulate_slices(
     model: Model, samples: Samples, index: np.ndarray, said: Outputs
 ) -> pd.DataFrame | None:
-    """Put what is said of each slice of the samples `index` beside its place; None of images.
+    """Put what is said of each slice of the samples `index` beside its place; None if nothing is.
 
     Probabilities of slices are not calibrated.
     """
-    if samples.slices is None:
+    if samples.slices is None or not said.slices:
         return None
-    table = samples.slices_for(index).assign(attention=said.slices["attention"].double().numpy())
+    table = samples.slices_for(index)
+    if "attention" in said.slices:
+        table["attention"] = said.slices["attention"].double().numpy()
     if "slice_logits" in said.slices:
         probs = apply_temperature(said.slices["slice_logits"].numpy(), 1.0, model.kind)
         for k, name in enumerate(model.classes):

@@ -50,7 +50,7 @@ def run(
     columns: Mapping[str, str | None] | None = None,
     on_unreadable: Literal["stop", "exclude"] = "stop",
     on_foreign: OnForeign = "stop",
-    on_gap: OnGap = "error",
+    on_gap: OnGap | None = None,
 ) -> None:
     """Write probabilities and decisions for new files; labels and patients are not needed.
 
@@ -68,7 +68,8 @@ def run(
     on_unreadable=exclude  keep broken files as rows whose status says why, without a prediction
     on_foreign=warn        predict also images that are unlike those the model was trained on
                            (modality, colour, size, spacing, values); their status says in what
-    on_gap=exclude         series with missing slices: error, exclude, or keep what is there
+    on_gap=exclude         series with missing slices: error, exclude, or keep what is there;
+                           default: as the model was trained
 
     A model of series answers with a row a series, and in FILE_slices.csv with a row a slice.
     npz, npy, NIfTI, DICOM files and clips give a row an image unless the CSV says which frame.
@@ -79,15 +80,16 @@ def run(
     modes = {"stop": on_unreadable == "stop", "refuse": on_foreign == "stop"}
     choices: dict[str, str] = {"on_unreadable": on_unreadable, "on_foreign": on_foreign}
     written, others = [place], 0
-    forms = [read_form(model, None if on_gap == "error" else on_gap) for model in ensemble.models]
-    if None in forms:
+    forms = [form for model in ensemble.models if (form := read_form(model, on_gap))]
+    if not forms:
         images = find_images(source, columns or {})
         answers, others = predict(ensemble.models, images, **modes), images.others
     else:
-        found = [find_series(source, columns or {}, form) for form in forms if form]
+        exclude = on_unreadable == "exclude"
+        found = [find_series(source, columns or {}, form, exclude) for form in forms]
         answers, slices = predict_series(ensemble.models, found, **modes)
-        choices["on_gap"] = on_gap
-        written.append(place.with_name(f"{place.stem}_slices.csv"))
+        choices["on_gap"], others = forms[0].on_gap, found[0].others
+        written.append(slices_beside(place))
         write_predictions(written[-1], slices)
     write_predictions(place, answers.table)
     written.append(write_trace(place, ensemble, answers, choices))
@@ -96,13 +98,18 @@ def run(
     print(f"written: {place}\n         {beside} beside it\n{DISCLAIMER}")
 
 
+def slices_beside(output: Path) -> Path:
+    """Name the table of slices beside that of their series."""
+    return output.with_name(f"{output.stem}_slices.csv")
+
+
 def check_output(output: Path, source: Path) -> Path:
     """Refuse, before any work, an output that cannot be or would cover the input."""
     place = output.expanduser().absolute()
     if place.suffix.lower() != ".csv" or place.is_dir():
         raise MedvisionError(f"output={output} is no CSV file; give output=FILE.csv")
-    if place.resolve() == source.resolve():
-        raise MedvisionError(f"output={output} is the input itself; choose another name")
+    if source.resolve() in (place.resolve(), slices_beside(place).resolve()):
+        raise MedvisionError(f"output={output} would cover the input itself; choose another name")
     there = next(folder for folder in place.parents if folder.exists())
     if not os.access(there, os.W_OK):
         raise files.explain_refusal(PermissionError(errno.EACCES, ""), place)

@@ -101,8 +101,9 @@ def tabulate_slices(
     table = found.facts().loc[numbers, ["path", "series"]].reset_index(drop=True)
     table["slice"] = np.arange(len(numbers)) - np.repeat(found.slices.start[:-1], lengths)
     table["position"] = found.slices.position
-    weights = [said.slices["attention"].numpy() for said in outputs]
-    table["attention"] = np.mean(weights, axis=0, dtype=np.float64)
+    if all("attention" in said.slices for said in outputs):
+        weights = [said.slices["attention"].numpy() for said in outputs]
+        table["attention"] = np.mean(weights, axis=0, dtype=np.float64)
     if all("slice_logits" in said.slices for said in outputs):
         probs = [apply_temperature(said.slices["slice_logits"].numpy(), 1.0, members[0].kind)
                  for said in outputs]  # fmt: skip

@@ -70,6 +70,7 @@ def describe_model(model: Model) -> dict[str, Any]:
     """Return what of a frozen model decides a prediction, beside its weights."""
     return {
         "classes": model.classes, "kind": model.kind, "reader": model.contract,
+        "series": model.series,
         "steps": list_steps(model), "temperature": model.temperature, "rule": model.rule,
         "threshold": model.threshold, "tta": model.tta, "seed": model.seed,
         "trained_on": model.trained_on,

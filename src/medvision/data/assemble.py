@@ -23,6 +23,7 @@ from medvision.data.series import (
     note_sizes,
     refuse_torn,
     series_labels,
+    settle_foreign,
     settle_series,
 )
 from medvision.data.slices import index_slices
@@ -150,6 +151,8 @@ def assemble_foreign(
     Raises:
         MedvisionError: a label the model does not know, unreadable files, faults of series.
     """
+    if form is not None:
+        settle_foreign(manifest.table, form)  # what is wrong is told before anything is decoded
     read = decode_rows(manifest, reader, on_unreadable)
     read, form, _ = _settle(read, form, manifest.table)
     table = read.table
@@ -197,7 +200,7 @@ def _with_strata(table: pd.DataFrame, column: str | None) -> pd.DataFrame:
             raise MedvisionError(
                 f"data.stratify={column} is no column of the manifest{hint}; name one, or null"
             )
-        return table.assign(label=table[column].fillna("").astype(str))
+        return table.assign(label=table[column].astype(object).fillna("").astype(str))
     bare = "series_label" in table and not (table["label"] != "").any()
     return table.assign(label=table["series_label"].fillna("")) if bare else table
 

@@ -1,7 +1,8 @@
 """Series nobody labelled: a table that tells them, volumes, clips, or a tree of DICOM."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,13 @@ from medvision.data.formats.volumes import SUFFIXES as VOLUMES
 from medvision.data.hidden import tell_paths
 from medvision.data.manifest import read_manifest
 from medvision.data.newfiles import TABLES, list_all
-from medvision.data.series import SeriesForm, settle_series
+from medvision.data.series import SeriesForm, settle_foreign
 from medvision.data.slices import Slices, add_difference, index_slices
 from medvision.data.sources.dicom import find_dicom
 from medvision.data.sources.nifti import find_nifti
 from medvision.data.sources.video import find_video
 from medvision.errors import MedvisionError
 
-FROM_FILES: dict[str, Callable[[Path], pd.DataFrame]] = {
-    "clips": lambda place: find_video(place, columns={"patient": "path"}, labels="none").table,
-    "volumes": lambda place: find_nifti(place, columns={"patient": "path"}, labels="none").table,
-    "dicom": lambda place: find_dicom(place, patient="path").table,
-}
 WAY_OUT = "give a CSV with the columns path, series and position, and channel if there are several"
 
 
@@ -40,12 +36,14 @@ class NewSeries:
         table: their rows, `path` absolute, counted from 0.
         slices: which rows show each slice.
         notes: what was left out or could not be known.
+        others: number of files in the folder that belong to no series.
     """
 
     folder: Path
     table: pd.DataFrame
     slices: Slices
     notes: list[str]
+    others: int = 0
 
     def rows(self, number: int) -> np.ndarray:
         """Return the rows of one series, ascending."""
@@ -59,7 +57,9 @@ class NewSeries:
         return first.assign(path=seen, slices=np.diff(self.slices.start))
 
 
-def find_series(source: Path, columns: Mapping[str, Any], form: SeriesForm) -> NewSeries:
+def find_series(
+    source: Path, columns: Mapping[str, Any], form: SeriesForm, exclude: bool = False
+) -> NewSeries:
     """Find the series of a table, a folder or a file, as a model reads them.
 
     Args:
@@ -67,10 +67,12 @@ def find_series(source: Path, columns: Mapping[str, Any], form: SeriesForm) -> N
             a series each; or a folder of DICOM.
         columns: ours → theirs, for a CSV.
         form: of the model.
+        exclude: leave out what of a DICOM folder cannot be used.
 
     Raises:
         MedvisionError: nothing that tells a series, or faults of series (`settle_series`).
     """
+    others = 0
     if source.suffix.lower() in TABLES and source.is_file():
         theirs = {name: None if word is None else str(word) for name, word in columns.items()}
         unread = dict.fromkeys(("label", "series_label", "split", "fold", "mask"))
@@ -80,35 +82,53 @@ def find_series(source: Path, columns: Mapping[str, Any], form: SeriesForm) -> N
     elif columns:
         raise MedvisionError(f"columns.… is for an input=FILE.csv, and {source} is none")
     else:
-        table = _find_in_files(source, form)
-    settled = settle_series(table, form)
+        table, others = _find_in_files(source, form, exclude)
+    settled = settle_foreign(table, form)
     kept = settled.table.reset_index(drop=True)
     slices = index_slices(kept, settled.form)
     folder = source if source.is_dir() else source.parent
-    return NewSeries(folder, kept, slices, settled.notes + slices.describe())
+    return NewSeries(folder, kept, slices, settled.notes + slices.describe(), others)
 
 
-def _find_in_files(source: Path, form: SeriesForm) -> pd.DataFrame:
+def _find_in_files(source: Path, form: SeriesForm, exclude: bool) -> tuple[pd.DataFrame, int]:
+    """Return the rows of all volumes and clips or, where there are none, of DICOM series."""
     if form.channels:
         raise MedvisionError(
             f"this model reads the channels {', '.join(form.channels)}, which files do not tell; "
             f"{WAY_OUT}, as medvision prepare writes it"
         )
-    names = [source.name] if source.is_file() else list_all(source)[0]
-    kinds = {_tell_kind(name) for name in names}
-    if "images" in kinds:
-        dicom = {"dicom"} if source.is_dir() else set()
-        kinds = kinds - {"images"} | dicom
-    if not kinds:
+    names, others = ([source.name], 0) if source.is_file() else list_all(source)
+    kinds = Counter(map(_tell_kind, names))
+    alone: dict[str, Any] = {"columns": {"patient": "path"}, "labels": "none"}
+    parts = [find_video(source, **alone).table] if kinds["clips"] else []
+    parts += [find_nifti(source, **alone).table] if kinds["volumes"] else []
+    if parts:
+        others += kinds["images"]
+    elif source.is_file():
         raise MedvisionError(f"{source} does not tell which series it belongs to; {WAY_OUT}")
-    try:
-        found = pd.concat([FROM_FILES[kind](source) for kind in sorted(kinds)], ignore_index=True)
-    except MedvisionError as error:
-        raise MedvisionError(f"{error}; for images of other kinds {WAY_OUT}") from error
+    else:
+        series, left_out = _find_dicom(source, form, exclude)
+        parts, others = [series], others + left_out
+    found = pd.concat(parts, ignore_index=True)
     texts = [name for name in ("series", "channel", "dataset", "label") if name in found]
     found[texts] = found[texts].fillna("")
     blank = {name: "" for name in ("channel", "dataset", "label") if name not in found}
-    return found.assign(**blank)
+    return found.assign(**blank), others
+
+
+def _find_dicom(source: Path, form: SeriesForm, exclude: bool) -> tuple[pd.DataFrame, int]:
+    """Return the rows of DICOM series, and how many files and series were left out.
+
+    Gaps that the model may serve are left to `settle_series`.
+    """
+    try:
+        found = find_dicom(
+            source, patient="path", on_gap="stop" if form.on_gap == "error" else "keep",
+            on_odd="exclude" if exclude else "stop",
+        )  # fmt: skip
+    except MedvisionError as error:
+        raise MedvisionError(f"{error}; for images of other kinds {WAY_OUT}") from error
+    return found.table, len(found.facts["excluded"])
 
 
 def _tell_kind(name: str) -> str:
@@ -117,8 +137,15 @@ def _tell_kind(name: str) -> str:
 
 
 def tell_files(found: NewSeries) -> tuple[list[np.ndarray], list[Path], list[int]]:
-    """Return the rows of each series, and file and frame of all of them, as they are read."""
-    rows = [found.rows(number) for number in range(len(found.slices.first))]
+    """Return the rows of each series as they are best read, and file and frame of all of them.
+
+    Rows of one file stand together, from front to back: it is then opened once a series.
+    """
+    place = found.table.assign(file=pd.factorize(found.table["path"])[0])[["file", "frame"]]
+    rows = []
+    for number in range(len(found.slices.first)):
+        own = found.rows(number)
+        rows.append(own[np.lexsort(place.loc[own, ["frame", "file"]].to_numpy().T)])
     order = np.concatenate(rows)
     paths = tell_paths(found.table["path"].to_numpy()[order].tolist())
     return rows, [Path(path) for path in paths], found.table["frame"].to_numpy()[order].tolist()
@@ -142,7 +169,8 @@ def put_together(
         if len(read) < len(own):
             return
         strips = found.slices.lay_out(found.slices.first[number : number + 1])
-        places = np.searchsorted(own, strips.rows)  # [V,P]
+        by_row = np.argsort(own)
+        places = by_row[np.searchsorted(own[by_row], strips.rows)]  # [V,P]
         stacked = torch.cat(read)[torch.from_numpy(places)]  # [V,P,c,H,W]
         image = add_difference(stacked.flatten(1, 2), found.slices.form)
         yield {

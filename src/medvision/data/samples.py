@@ -12,8 +12,9 @@ from medvision.data.classes import Classes
 from medvision.data.slices import Slices, Strips, add_difference, join_channels, pad_series
 from medvision.data.store import Store
 
-BATCH_BYTES = 2**28
-"""What the images of an unaugmented batch of series may take, as float32."""
+BATCH_BYTES = 2**25
+"""What the images of an unaugmented batch of series may take, as float32: 512 slices of 128 x 128,
+whose maps in a net take a hundred times as much."""
 
 
 @dataclass

@@ -153,6 +153,24 @@ def settle_series(
     return Settled(table.loc[rows.index], form, notes)
 
 
+def settle_foreign(
+    table: pd.DataFrame, form: SeriesForm, whole: pd.DataFrame | None = None
+) -> Settled:
+    """Settle series for a frozen model, whose `form` has its channels already.
+
+    Raises:
+        MedvisionError: as `settle_series`, or the rows have channels the model knows nothing of.
+    """
+    settled = settle_series(table, form, whole)
+    if len(settled.form.channels or ()) > len(form.channels or ("",)):
+        told = ", ".join(settled.form.channels or ())
+        raise MedvisionError(
+            f"the rows have the channels {told}, and this model was trained on one without a name; "
+            "say columns.channel=null, or leave rows of other channels out"
+        )
+    return settled
+
+
 def label_slices(table: pd.DataFrame, classes: Classes) -> NDArray[Any] | None:
     """Return the labels of rows for themselves, encoded; None = they say nothing of their own.
 

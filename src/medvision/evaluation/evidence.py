@@ -203,9 +203,10 @@ def build_metrics(
         n[name] = count_rows(part, classes, kind, unit)
         if unit == "series" and len(part.label) > len(set(part.patients)):
             whole, key = merge_series(part), f"{name}_patients"
-            given = (whole.probs, whole.label, kind, whole.patients)
-            result[key] = bootstrap_classes(*given, threshold=threshold, **options)[0]
             n[key] = count_rows(whole, classes, kind, "patients")
+            if len(whole.label):  # else the series of every patient differ in label
+                given = (whole.probs, whole.label, kind, whole.patients)
+                result[key] = bootstrap_classes(*given, threshold=threshold, **options)[0]
         confusion[name] = confuse(part, classes, kind, threshold)
     cut = None if threshold is None else np.asarray(threshold, dtype=np.float64).tolist()
     point = {"rule": "argmax" if kind == "multiclass" else rule, "threshold": cut}
