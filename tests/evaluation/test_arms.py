@@ -64,6 +64,24 @@ def test_arms_are_runs_equal_but_for_seed_fold_and_places(tmp_path):
     assert len(arms[1].cells) == 2
 
 
+def test_folds_may_start_from_weights_of_their_own_and_drop_rows_of_their_own(tmp_path):
+    def cells(name, *weights):
+        return read_cells([
+            make_run(tmp_path / name, f"data.fold={fold}", f"model.weights={text}",
+                     manifest=["table", f"pixels of fold {fold}"])
+            for fold, text in enumerate(weights)
+        ])  # fmt: skip
+
+    own = cells("own", "sizes/data.fold=0", "sizes/data.fold=1")
+    (arm,) = gather_arms(own)
+    assert [cell.fold for cell in arm.cells] == [0, 1]
+    assert len(gather_arms(cells("mixed", "sizes/data.fold=0", "others/data.fold=1"))) == 2
+    assert len(gather_arms(cells("foreign", "sizes/data.fold=1", "sizes/data.fold=0"))) == 2
+    single = [make_run(tmp_path / "one", f"seed={n}", manifest=["table", f"pixels {n}"])
+              for n in (0, 1)]  # fmt: skip
+    assert len(gather_arms(read_cells(single))) == 2
+
+
 def test_the_only_arm_has_no_name(tmp_path):
     runs = [make_run(tmp_path / "s", f"seed={seed}") for seed in (0, 1)]
     (arm,) = gather_arms(read_cells(runs))
