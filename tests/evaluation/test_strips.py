@@ -59,6 +59,12 @@ def test_a_strip_without_heat_or_scores_shows_what_there_is():
     assert len(figure.axes) == 5
 
 
+def test_slices_of_equal_weight_are_not_framed():
+    images, _, _ = series(6)
+    figure = draw_strip(images, None, np.full(6, 1 / 6), None, range(6), "s")
+    assert not any(axes.spines["left"].get_visible() for axes in figure.axes[:6])
+
+
 def test_bars_stand_below_their_slices():
     images, heat, weight = series(7)
     figure = draw_strip(images, heat, weight, None, range(7), "s")

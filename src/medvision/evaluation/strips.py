@@ -59,7 +59,8 @@ def draw_strip(
         score_name: what `score` is the probability of.
     """
     shown = choose_slices(weight, SHOWN)
-    deciding = set(np.argsort(-weight, kind="stable")[: min(3, len(weight))].tolist())
+    heaviest = np.argsort(-weight, kind="stable")[:3].tolist()
+    deciding = set(heaviest if np.ptp(weight) > 1e-6 or len(weight) <= 3 else [])
     rows = [images[shown]] + ([] if heat is None else [overlay(images, heat, heat.max())[shown]])
     cell = (RIGHT - LEFT) / max(len(shown), FEWEST)
     side = 7.2 * cell
