@@ -27,7 +27,8 @@ def main(study: str, block: str, *words: str) -> None:
     if block == "answer":
         findings = re.findall(r"\*\*Finding\.\*\* (.+)", page.read_text())
         origins = re.findall(r"From .+ commit .+", page.read_text())
-        fill(page, "answer", [f"**Answer.** {' '.join(findings)}", "", origins[-1]])
+        told = [shorten(finding) for finding in findings]
+        fill(page, "answer", [f"**Answer.** {'. '.join(told)}.", "", origins[-1]])
         fill(HERE / "README.md", "ledger", list(write_ledger("")))
         fill(HERE.parent / "README.md", "ledger", list(write_ledger("experiments/")))
         return
@@ -42,6 +43,12 @@ def main(study: str, block: str, *words: str) -> None:
              metric, goals, notes), "", *write_origin(read_records(sides))]  # fmt: skip
     fill(page, block, lines)
     print("\n".join(lines))
+
+
+def shorten(finding: str) -> str:
+    """Keep of a finding its scores, the first contrast and the goals."""
+    parts = finding.rstrip(".").split("; ")
+    return "; ".join([*parts[:3], *(part for part in parts[3:] if part.startswith("goal"))])
 
 
 def write_table(found: dict[str, Any], names: Sequence[str], metric: str) -> Iterator[str]:
