@@ -31,7 +31,21 @@ class Case(NamedTuple):
 
     sample: int
     target: int
-    text: str
+    series: str
+    label: str
+    pred: str
+    sureness: float
+
+    @property
+    def said(self) -> str:
+        """The decision and its probability."""
+        return f"{self.pred or 'none'} {show_score(self.sureness)}"
+
+    @property
+    def text(self) -> str:
+        """One line: the series, what is true where it differs, the decision."""
+        told = self.said if self.label == self.pred else f"{self.label or 'none'}, said {self.said}"
+        return f"{self.series}: {told}" if self.series else told
 
 
 def draw_cases(
@@ -72,15 +86,15 @@ def choose_cases(
     sureness = probs[np.arange(len(probs)), target]
     label, pred = predictions["label"].to_numpy(), predictions["pred"].to_numpy()
     order = [row for row in np.argsort(-sureness, kind="stable") if label[row] != ""]
-    hit = {row: ("" if label[row] == NOTHING else label[row]) == pred[row] for row in order}
+    label = np.where(label == NOTHING, "", label)
+    hit = {row: label[row] == pred[row] for row in order}
     misses = [row for row in order if not hit[row]][: most // 2]
     hits = pd.Series([row for row in order if hit[row]], dtype=int)
     turn = hits.groupby(pred[hits]).cumcount().sort_values(kind="stable")
     for row in [*misses, *hits[turn.index]][:most]:
-        said = f"{pred[row] or 'none'} {show_score(float(sureness[row]))}"
-        text = said if hit[row] else f"{label[row]}, said {said}"
         series = predictions["series"].iloc[row] if model.series else ""
-        yield Case(int(index[row]), int(target[row]), f"{series}: {text}" if series else text)
+        yield Case(int(index[row]), int(target[row]), series, label[row], pred[row],
+                   float(sureness[row]))  # fmt: skip
 
 
 def _draw_images(model: Model, samples: Samples, cases: Sequence[Case]) -> Figure:
@@ -90,12 +104,13 @@ def _draw_images(model: Model, samples: Samples, cases: Sequence[Case]) -> Figur
     target = torch.tensor([case.target for case in cases])
     part = _find_encoder(model)
     heat = None if part is None else draw_heat(part, model.net, image, target)
-    plain, captions = _to_bytes(image), [case.text for case in cases]
+    plain, said = _to_bytes(image), [case.said for case in cases]
     if heat is None:
-        return draw_grid(plain, captions, columns=len(plain))
+        return draw_grid(plain, [case.text for case in cases], columns=len(plain))
     hot = overlay(plain, heat.cpu().double().numpy())
     both = np.concatenate([np.broadcast_to(plain, hot.shape), hot])
-    return draw_grid(both, captions + ["Grad-CAM"] * len(hot), columns=len(plain))
+    truth = [f"true {case.label or 'none'}" for case in cases]
+    return draw_grid(both, [*truth, *said], columns=len(plain))
 
 
 def _draw_series(model: Model, samples: Samples, cases: Sequence[Case]) -> Iterator[Figure]:

@@ -35,7 +35,7 @@ CAPTIONS = {
     "learning_curves": ("Learning curves", "The dot is the epoch that was kept."),
     "cases": (
         "The surest misses, then hits",
-        "True class (where it differs), decision and its probability; below, what spoke for it.",
+        "Above, the true class; below, the decision with its probability, and what spoke for it.",
     ),
     "case": (
         "A series, slice by slice",
