@@ -59,6 +59,7 @@ class ImageDataModule(LightningDataModule):
         on_leak: what to do with a given split that leaks.
         on_unreadable: stop, or leave unreadable files out, counted.
         balance: draw the training rows so that classes come up equally often.
+        epoch_size: images shown an epoch, of which a GAN wants thousands; None: as many as train.
         extra: manifests whose rows join the training part.
         unit: what a sample is: a row, or all rows of a series.
         channels, neighbours, difference, max_slices, on_gap: as in `SeriesForm`, for series.
@@ -91,6 +92,7 @@ class ImageDataModule(LightningDataModule):
         on_unreadable: Literal["stop", "exclude"] = "stop",
         batch_size: int = 32,
         balance: bool = False,
+        epoch_size: int | None = None,
         extra: Sequence[str] = (),
         unit: Literal["image", "series"] = "image",
         channels: Sequence[str] | None = None,
@@ -114,6 +116,7 @@ class ImageDataModule(LightningDataModule):
         self.stratify = stratify
         self.on_leak, self.on_unreadable = on_leak, on_unreadable
         self.batch_size, self.balance, self.extra = batch_size, balance, list(extra)
+        self.epoch_size = epoch_size
         if unit not in ("image", "series"):
             raise MedvisionError(f"data.unit={unit} cannot be; choose image or series")
         form = SeriesForm(channels, neighbours, difference, max_slices, on_gap)
@@ -187,8 +190,14 @@ class ImageDataModule(LightningDataModule):
             lengths = self.sequence.shorten(slices.lengths(rows))
         return self._loader(
             TrainingBatches(
-                rows, self.batch_size, self.seed, weights=weights, lengths=lengths, **self._ranks()
-            )
+                rows,
+                self.batch_size,
+                self.seed,
+                weights=weights,
+                lengths=lengths,
+                draws=self.epoch_size,
+                **self._ranks(),
+            )  # fmt: skip
         )
 
     def val_dataloader(self) -> DataLoader[Indices]:

@@ -38,13 +38,16 @@ class TrainingBatches(Sampler[Indices]):
             proportion to these weights.
         lengths: of the series the rows stand for: batches then hold series of like length, and no
             series is dropped: batches are made a little smaller instead.
+        draws: rows drawn an epoch; None: as many as there are. More than that come in shuffled
+            rounds, each row once a round.
         rank, world: rank r takes every world-th batch of one global order.
     """
 
     def __init__(
         self, rows: np.ndarray, size: int, seed: int, *, weights: np.ndarray | None = None,
-        lengths: np.ndarray | None = None, rank: int = 0, world: int = 1,
+        lengths: np.ndarray | None = None, draws: int | None = None, rank: int = 0, world: int = 1,
     ) -> None:  # fmt: skip
+        self.draws = draws or len(rows)
         size = size if lengths is None else min(size, max(len(rows) // world, 1))
         if world > 1 and len(rows) < world * size:
             raise MedvisionError(
@@ -61,17 +64,19 @@ class TrainingBatches(Sampler[Indices]):
 
     def __len__(self) -> int:
         if self.lengths is None:
-            return max(len(self.rows) // self.size // self.world, 1)
+            return max(self.draws // self.size // self.world, 1)
         needed = -(-len(self.rows) // (self.size * self.world))
         return max(min(needed, len(self.rows) // self.world), 1)
 
     def __iter__(self) -> Iterator[Indices]:
         random = np.random.default_rng([self.seed, self.epoch])
         if self.weights is None:
-            order = random.permutation(len(self.rows))
+            rounds = -(-self.draws // len(self.rows))
+            order = np.concatenate([random.permutation(len(self.rows)) for _ in range(rounds)])
+            order = order[: self.draws]
         else:
             share = self.weights / self.weights.sum()
-            order = random.choice(len(self.rows), size=len(self.rows), p=share)
+            order = random.choice(len(self.rows), size=self.draws, p=share)
         index = self.rows[order]
         draw = index + (self.rows.max() + 1) * count_repeats(index)
         batches = self._cut(order, random)[self.rank :: self.world]
