@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
-from medvision.commands.checks import check_settings
+from medvision.commands.checks import check_settings, makes_images
 from medvision.commands.compose import build_task
 from medvision.commands.configuration import conf_folder
 from medvision.evaluation.metrics import direction
@@ -25,6 +25,8 @@ EXPERIMENTS = FILES["experiment"]
 CHOICES = [(group, name) for group in GROUPS if group != "experiment" for name in FILES[group]]
 TASKS = ("classification.Classifier", "sequence.SequenceClassifier")
 CONSUMED = {f"medvision.tasks.{t}": set(inspect.signature(build_net).parameters) for t in TASKS}
+GENERATORS = [name for name in FILES["model"] if name.startswith("dcgan")]
+GANS = [name for name in EXPERIMENTS if name.startswith("dcgan")]
 OF_SERIES = ("rnn", "rnn_torchvision", "mean_pool", "max_pool")
 
 
@@ -83,7 +85,8 @@ def test_an_experiment_passes_the_first_checks(experiment, composed, tmp_path):
 def test_every_key_is_an_argument_of_its_target(group, name, composed):
     plain = OmegaConf.to_container(composed(f"{group}={name}"), resolve=True)
     found = dict(nodes(plain))
-    assert {"data", "data.reader", "augment", "model", "model.net", "trainer"} <= set(found)
+    nets = {"model.generator", "model.critic"} if "model.critic" in found else {"model.net"}
+    assert {"data", "data.reader", "augment", "model", "trainer"} | nets <= set(found)
     for place, node in found.items():
         known = arguments_of(node["_target_"])
         keys = {key for key in node if not key.startswith("_")} - CONSUMED.get(
@@ -98,10 +101,11 @@ def test_a_key_that_is_no_argument_is_noticed():
 
 
 def tiny_data(phantom, experiment="random_labels"):
+    weights = [] if experiment in GANS else ["model.weights=null"]
     return (
-        f"experiment={experiment}", f"data.manifest='{phantom}'", "data.source=null",
+        f"experiment={experiment}", *weights, f"data.manifest='{phantom}'", "data.source=null",
         "data.classes=null", "data.reader.window=[-100,200]", "data.batch_size=8",
-        "data.workers=1", "model.weights=null", "trainer=debug", "data.channels=null",
+        "data.workers=1", "trainer=debug", "data.channels=null",
         "data.difference=false", "data.stratify=null",
     )  # fmt: skip
 
@@ -112,16 +116,17 @@ def take_step(config, folder):
     data = instantiate(config.data)
     data.setup()
     task = build_task(config, data, None)
-    before = {name: value.clone() for name, value in task.net.named_parameters()}
+    net = task.generator if makes_images(config) else task.net
+    before = {name: value.clone() for name, value in net.named_parameters()}
     trainer = lightning.Trainer(
         max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=1, num_sanity_val_steps=0,
         default_root_dir=folder, accelerator="cpu", use_distributed_sampler=False,
     )  # fmt: skip
     trainer.fit(task, data)
-    assert trainer.global_step == 1
-    assert all(torch.isfinite(value).all() for value in task.net.parameters())
-    return {n for n, value in task.net.named_parameters() if not torch.equal(value, before[n])}
+    assert trainer.global_step == (2 if makes_images(config) else 1)  # of both sides
+    assert all(torch.isfinite(value).all() for value in net.parameters())
+    return {n for n, value in net.named_parameters() if not torch.equal(value, before[n])}
 
 
 @pytest.mark.parametrize("augment", FILES["augment"])
@@ -130,7 +135,7 @@ def test_every_augment_takes_a_step(augment, composed, phantom, tmp_path):
     assert take_step(composed(*words, "data.reader.size=[32,32]"), tmp_path)
 
 
-@pytest.mark.parametrize("model", FILES["model"])
+@pytest.mark.parametrize("model", sorted({*FILES["model"]} - {*GENERATORS}))
 def test_every_model_takes_a_step(model, composed, phantom, tmp_path):
     unit = "series" if model in OF_SERIES else "image"
     words = [f"model={model}", "data.reader.channels=3", "data.reader.size=[64,64]",
@@ -139,11 +144,23 @@ def test_every_model_takes_a_step(model, composed, phantom, tmp_path):
     assert take_step(composed(*plain, *words, "data.columns=null"), tmp_path)
 
 
+@pytest.mark.parametrize("model", GENERATORS)
+@pytest.mark.parametrize(("size", "channels"), [(32, 1), (64, 3)])
+def test_every_generator_takes_a_step(model, size, channels, composed, phantom, tmp_path):
+    words = [f"model={model}", f"data.reader.channels={channels}",
+             f"data.reader.size=[{size},{size}]"]  # fmt: skip
+    moved = take_step(composed(*tiny_data(phantom, "dcgan_phantom"), *words), tmp_path)
+    assert {name.partition(".")[0] for name in moved} == {"embed", "layers"}
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_takes_a_step(experiment, composed, phantom, tmp_path):
     config = composed(*tiny_data(phantom, experiment), "data.reader.size=[64,64]")
     moved = take_step(config, tmp_path)
     series = "sequence" in config.model._target_  # of those the encoder alone may rest
+    if experiment in GANS:
+        assert moved
+        return
     heads = ("head", "classifier", "fc", *(["cell", "aggregation", "slice_head"] if series else []))
     body = [name for name in moved if not name.startswith(heads)]
     assert moved

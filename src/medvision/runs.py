@@ -22,6 +22,7 @@ from medvision.provenance import command_line
 PLACES = (
     "name", "rerun", "test", "allocator", "model.weights", "data.manifest", "data.source",
     "data.extra", "data.workers", "data.residency", "trainer.enable_progress_bar",
+    "judge.run",
 )  # fmt: skip
 
 Status = Literal["running", "done", "failed", "interrupted"]
@@ -41,6 +42,10 @@ class Run:
     @property
     def model(self) -> Path:
         return self.folder / "model.pt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
 
     @property
     def manifest(self) -> Path:

@@ -33,7 +33,9 @@ class Policy:
         Args:
             image: real or generated.
             strength: 0 to 1; the share of `change.probability` that is in force.
-            seed, step, side: what is drawn is a function of them and of the place in the batch.
+            seed: with step, side and the place in the batch it decides what is drawn.
+            step: counted by the caller.
+            side: 0 or 1, for real or generated.
         """
         if strength <= 0:
             return image

@@ -10,13 +10,22 @@ from omegaconf import DictConfig
 import medvision.files as files
 from medvision.augment.draw import Augment
 from medvision.commands.ranges import check_ranges
+from medvision.commands.ranks import takes_several
 from medvision.data.datamodule import ImageDataModule
 from medvision.data.samples import Samples
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.evaluation.calibration import parse_rule
 from medvision.evaluation.metrics import METRICS, undefined_metrics
-from medvision.model import Seen, is_model_file, read_model_file
-from medvision.runs import find_run
+from medvision.model import Seen, is_model_file, load_model, read_model_file
+from medvision.runs import Run, find_run
+
+JUDGED = ("gate_score", "coverage")
+"""What a generator can be chosen by, without `val/`."""
+
+
+def makes_images(config: DictConfig) -> bool:
+    """Tell a generator against its critic from what is supervised."""
+    return "critic" in config.model
 
 
 def find_weights(weights: str | None) -> str | None:
@@ -58,13 +67,40 @@ def check_pretraining(weights: str | None, data: ImageDataModule) -> Seen:
     return seen
 
 
+def find_judge(config: DictConfig, data: ImageDataModule) -> Run | None:
+    """Find the classifier in whose eyes a generator is judged as well.
+
+    Raises:
+        MedvisionError: it answers another question, reads images otherwise, or has learned from
+            images that are to judge.
+    """
+    if config.judge.run is None:
+        return None
+    run = find_run(config.judge.run)
+    model, samples = load_model(run.model), data.ready
+    key = data.card.key if data.card else None
+    met = model.seen.meet(*samples.seen("val"), key, train=True)
+    problems = {
+        f"its classes are {model.classes}, not {samples.classes.names}": model.classes != samples.classes.names,
+        "it reads series": model.series is not None,
+        f"it reads images as {model.contract}, not {data.reader.contract()}":
+            model.contract != data.reader.contract(),
+        f"it has learned from {len(met[0])} patients and {len(met[1])} images of the val part":
+            bool(met[0] or met[1]),
+    }  # fmt: skip
+    if found := [problem for problem, there in problems.items() if there]:
+        raise collect(f"judge.run={config.judge.run} cannot judge", found,
+                      "Train a classifier on this manifest, split and size, and name it")  # fmt: skip
+    return run
+
+
 def check_settings(config: DictConfig) -> None:
     """Refuse what cannot work before anything is read."""
     check_ranges(config)
     parse_rule(str(config.operating_point))
     monitor = str(config.monitor)
     part, _, name = monitor.partition("/")
-    known = ("loss", *METRICS)
+    known = JUDGED if makes_images(config) else ("loss", *METRICS)
     if part != "val":
         raise MedvisionError(
             f"monitor={monitor} is not measured on the val part; choose val/auroc or another val/…"
@@ -75,11 +111,38 @@ def check_settings(config: DictConfig) -> None:
             f"use val/ with one of {', '.join(known)}"
         )
     check_unit(config)
+    if makes_images(config):
+        check_adversary(config)
+    elif config.get("judge") is not None:
+        raise MedvisionError(
+            "judge= is for a generator, and this model classifies; leave it out, or take "
+            "experiment=dcgan_phantom"
+        )
     wanted = str(config.trainer.accelerator)
     if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
         raise MedvisionError(
             f"trainer.accelerator={wanted} but torch sees no GPU; say trainer.accelerator=auto"
         )
+
+
+def check_adversary(config: DictConfig) -> None:
+    """Refuse what a generator against its critic cannot be trained with."""
+    trainer = config.trainer
+    problems = {
+        "judge=default is missing: without it no epoch can be chosen": config.get("judge") is None,
+        "test=true, and a generator never opens the test part (test=false)": config.test,
+        "trainer.gradient_clip_val clips no GAN (null; model.clip=… does)":
+            trainer.gradient_clip_val is not None,
+        "trainer.accumulate_grad_batches must be 1": trainer.accumulate_grad_batches != 1,
+        "float16 cannot hold the penalties (trainer.precision=bf16-mixed or 32-true)":
+            str(trainer.precision).startswith("16"),
+        "a GAN trains on one device (trainer.devices=1)": takes_several(config),
+        "data.unit=series (image)": config.data.get("unit") == "series",
+        "callbacks.ema beside the average it has already (callbacks=default)":
+            config.callbacks.get("ema") is not None,
+    }  # fmt: skip
+    if found := [problem for problem, there in problems.items() if there]:
+        raise collect("this model makes images, and", found, "Start from experiment=dcgan_phantom")
 
 
 def check_unit(config: DictConfig) -> None:
@@ -113,6 +176,8 @@ def check_monitor(monitor: str, data: ImageDataModule) -> None:
     """Refuse a monitor that the val part cannot define, before the first batch."""
     samples = data.ready
     label = samples.label[samples.rows("val")]
+    if len(label) and monitor.removeprefix("val/") in JUDGED:
+        return
     if len(label) == 0:
         raise MedvisionError(
             "the val part is empty, so no epoch can be chosen; give some rows split=val, "

@@ -14,17 +14,29 @@ from torch import nn
 from medvision.callbacks.history import History
 from medvision.callbacks.progress import choose_progress
 from medvision.callbacks.replay import Replay
+from medvision.commands.adversary import build_adversary, count_epochs
 from medvision.commands.board import open_board
+from medvision.commands.checks import makes_images
 from medvision.commands.settings import choose_precision
 from medvision.data.datamodule import ImageDataModule
 from medvision.evaluation.metrics import direction
 from medvision.provenance import is_interactive
 from medvision.runs import Run
+from medvision.tasks.adversarial import Adversarial
 from medvision.tasks.supervised import Supervised
 
+Task = Supervised | Adversarial
 
-def build_task(config: DictConfig, data: ImageDataModule, weights: str | None) -> Supervised:
-    """Build the net for the data's classes and channels, and the task around it."""
+
+def build_task(config: DictConfig, data: ImageDataModule, weights: str | None) -> Task:
+    """Build the net or both nets for the data's classes and channels, and the task around them."""
+    if makes_images(config):
+        return build_adversary(config, data)
+    return build_supervised(config, data, weights)
+
+
+def build_supervised(config: DictConfig, data: ImageDataModule, weights: str | None) -> Supervised:
+    """Build the net, and the task that compares what it says with labels."""
     classes = data.ready.classes
     # Drawing classes equally often and weighting them too would correct the same thing twice.
     balanced = config.model.class_weights == "balanced" and not config.data.balance
@@ -79,7 +91,11 @@ def build(description: dict[str, Any]) -> nn.Module:
 
 
 def build_trainer(
-    run: Run, config: DictConfig, resume: bool, more: Sequence[Callback] = ()
+    run: Run,
+    config: DictConfig,
+    data: ImageDataModule,
+    resume: bool,
+    more: Sequence[Callback] = (),
 ) -> lightning.Trainer:
     """Give Lightning's own Trainer the callbacks every run has, the config's own, and `more`."""
     bar = config.trainer.enable_progress_bar and is_interactive()
@@ -97,11 +113,13 @@ def build_trainer(
     ]  # fmt: skip
     precision = choose_precision(config.trainer.precision)
     settings = dict(config.trainer) | {"precision": precision, "enable_progress_bar": bar}
-    epochs = read_epochs(run.last_checkpoint) if resume else 0
+    if makes_images(config):
+        settings["max_epochs"] = count_epochs(config, data)
+    purged = read_progress(run.last_checkpoint) if resume else 0
     trainer: lightning.Trainer = instantiate(
         settings,
         callbacks=callbacks,
-        logger=open_board(run, epochs),
+        logger=open_board(run, purged),
         default_root_dir=str(run.folder),
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -110,6 +128,9 @@ def build_trainer(
     return trainer
 
 
-def read_epochs(checkpoint: Path) -> int:
-    """Return how many epochs a checkpoint has behind it."""
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]) + 1
+def read_progress(checkpoint: Path) -> int:
+    """Return where TensorBoard goes on: the epochs behind a checkpoint, or thousands of images."""
+    held = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if "counters" in held:
+        return int(held["counters"]["seen"] / 1000) + 1
+    return int(held["epoch"]) + 1

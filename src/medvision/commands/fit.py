@@ -17,10 +17,12 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 import medvision.files as files
 from medvision.commands.board import show_in_tensorboard
 from medvision.commands.calibrate import calibrate
-from medvision.commands.compose import build_task, build_trainer
+from medvision.commands.checks import makes_images
+from medvision.commands.compose import Task, build_task, build_trainer
 from medvision.commands.configuration import explain
 from medvision.commands.evaluate import evaluate_parts
 from medvision.commands.job import Job, prepare_job
+from medvision.commands.judging import freeze_generator, open_judge, watch
 from medvision.commands.preview import draw_preview
 from medvision.commands.ranks import State, announce, await_decision, is_leader, takes_several
 from medvision.commands.sweep import refusals_noted
@@ -32,7 +34,6 @@ from medvision.evaluation.tables import print_table
 from medvision.model import load_model, save_model
 from medvision.provenance import cost, describe_code, describe_process
 from medvision.runs import Run, claimed, run_key, settle
-from medvision.tasks.supervised import Supervised
 
 
 def train(
@@ -61,8 +62,7 @@ def train(
     start = time.perf_counter()
     with refusals_noted(config, overrides) if cell and is_leader() else nullcontext():
         job = prepare_job(config)
-    identity = job.data.identity() + ([files.digest_file(job.weights)] if job.weights else [])
-    run = Run(files.runs_folder() / config.name / run_key(overrides, job.plain, identity))
+    run = Run(files.runs_folder() / config.name / run_key(overrides, job.plain, job.identity()))
     if not is_leader():
         return follow(run, job, callbacks)
     with claimed(run):
@@ -129,11 +129,14 @@ def sum_up(card: Card) -> dict[str, Any]:
 def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
     """Fit, pick the best epoch, calibrate, and freeze it all into `model.pt`."""
     print(f"{'resuming' if state == 'resume' else 'training'} in {run.folder}", flush=True)
-    trainer, task = fit(run, job, state, callbacks)
+    judge = open_judge(job) if makes_images(job.config) else None
+    more = [watch(run, job, judge)] if judge else []
+    trainer, task = fit(run, job, state, [*more, *callbacks])
     objective = best_score(trainer, job.config.monitor)
     best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
-    digest = save_model(calibrate(task, job), run.model)
+    model = freeze_generator(run, job, task, judge) if judge else calibrate(task, job)
+    digest = save_model(model, run.model)
     run.note(
         objective=objective, best_epoch=best["epoch"], epochs=trainer.current_epoch, model=digest,
         checkpoints={p.stem: files.digest_file(p) for p in run.checkpoints},
@@ -147,13 +150,16 @@ def conclude(run: Run, job: Job, brief: bool = False) -> None:
     A job among many prints its one score; their table comes when all are done.
     """
     parts = ["val", "test"] if job.config.test else ["val"]
-    metrics = evaluate_parts(run, load_model(run.model), job.data.ready, parts)
+    made = makes_images(job.config)  # and was judged before it was frozen
+    metrics = files.read_json(run.metrics) if made else evaluate_parts(
+        run, load_model(run.model), job.data.ready, parts
+    )
     draw_history(run, job.config.monitor)
     show_in_tensorboard(run, job.plain, metrics)
     if brief:
         print(f"best {job.config.monitor} {run.record['objective']:.4f}", flush=True)
     else:
-        print_table(metrics)
+        (print_fidelity if made else print_table)(metrics)
 
 
 def follow(run: Run, job: Job, callbacks: Sequence[Callback]) -> float:
@@ -167,12 +173,12 @@ def follow(run: Run, job: Job, callbacks: Sequence[Callback]) -> float:
 
 def fit(
     run: Run, job: Job, state: State, callbacks: Sequence[Callback]
-) -> tuple[lightning.Trainer, Supervised]:
+) -> tuple[lightning.Trainer, Task]:
     """Fit; Ctrl-C, which Lightning turns into an exit, leaves a run that resumes."""
     config = job.config
     lightning.seed_everything(config.seed, verbose=False)
     task = build_task(config, job.data, job.weights)
-    trainer = build_trainer(run, config, state == "resume", callbacks)
+    trainer = build_trainer(run, config, job.data, state == "resume", callbacks)
     resume = str(run.last_checkpoint) if state == "resume" else None
     try:
         trainer.fit(task, job.data, ckpt_path=resume, weights_only=True)
@@ -209,7 +215,8 @@ def count_seconds(run: Run) -> float:
 def draw_history(run: Run, monitor: str) -> None:
     """Draw the learning curves of `history.csv`."""
     history = pd.read_csv(run.folder / "history.csv")
-    figure = draw_learning_curves(history, monitor)
+    draw = draw_progress if "train/kimg" in history else draw_learning_curves
+    figure = draw(history, monitor)
     save_figure(figure, run.folder / "figures" / "learning_curves.png")
 
 

@@ -1,22 +1,27 @@
 """What one training is made of, settled before its first batch."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+import medvision.files as files
 from medvision.commands.checks import (
     check_monitor,
     check_parts,
     check_pretraining,
     check_settings,
+    find_judge,
     find_weights,
+    makes_images,
 )
 from medvision.commands.settings import quieten, set_allocator
 from medvision.data.datamodule import ImageDataModule
 from medvision.model import Seen
+from medvision.runs import Run
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Job:
         config: composed; `plain` is the same, resolved, as plain containers.
         weights: the file to start from.
         earlier: what the model behind that file has seen.
+        judge: the classifier in whose eyes a generator is judged as well.
     """
 
     config: DictConfig
@@ -34,6 +40,13 @@ class Job:
     data: ImageDataModule
     weights: str | None
     earlier: Seen
+    judge: Run | None = None
+
+    def identity(self) -> list[str]:
+        """Return digests of all that is read: what the run's name depends on."""
+        models = [Path(self.weights)] if self.weights else []
+        models += [self.judge.model] if self.judge else []
+        return self.data.identity() + [files.digest_file(path) for path in models]
 
 
 def prepare_job(config: DictConfig) -> Job:
@@ -43,10 +56,11 @@ def prepare_job(config: DictConfig) -> Job:
     set_allocator(config.allocator)
     if config.threads:
         torch.set_num_threads(config.threads)
-    weights = find_weights(config.model.weights)
+    weights = find_weights(config.model.get("weights"))
     data: ImageDataModule = instantiate(config.data)
     data.setup()
     check_monitor(config.monitor, data)
     check_parts(config, data)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    return Job(config, plain, data, weights, check_pretraining(weights, data))
+    judge = find_judge(config, data) if makes_images(config) else None
+    return Job(config, plain, data, weights, check_pretraining(weights, data), judge)

@@ -8,18 +8,27 @@ from omegaconf import DictConfig, OmegaConf
 
 from medvision.errors import collect, did_you_mean
 
-MAY_BE_NULL = ("threads", "data.fold", "data.workers", "trainer.gradient_clip_val")
+MAY_BE_NULL = (
+    "threads", "data.fold", "data.workers", "data.epoch_size", "trainer.gradient_clip_val",
+    "model.clip",
+)  # fmt: skip
 WHOLE = {
     "seed": 0, "tta": 0, "threads": 1, "data.batch_size": 1, "data.fold": 0, "data.folds": 2,
     "data.split_seed": 0, "data.workers": 1, "model.frozen_epochs": -1, "trainer.max_epochs": 1,
     "trainer.accumulate_grad_batches": 1, "callbacks.early_stopping.patience": 0,
+    "data.epoch_size": 1, "model.generator.latent": 1, "model.generator.embedding": 0,
+    "model.penalty_every": 1, "judge.per_class": 50, "judge.patience": 0,
 }  # fmt: skip
 """Key → the lowest whole number it may be."""
 REAL = {
     "model.optimizer.lr": (0.0, inf), "model.optimizer.weight_decay": (0.0, inf),
     "model.layer_decay": (0.0, 1.0), "model.mixup": (0.0, inf), "model.l1": (0.0, inf),
     "model.loss.label_smoothing": (0.0, 1.0), "model.slice_weight": (0.0, inf),
-    "trainer.gradient_clip_val": (0.0, inf),
+    "trainer.gradient_clip_val": (0.0, inf), "model.critic_optimizer.lr": (0.0, inf),
+    "model.kimg": (0.001, inf), "model.ema_kimg": (0.0, inf), "model.policy_kimg": (0.0, inf),
+    "model.warmup_kimg": (0.0, inf), "model.r1": (0.0, inf), "model.r2": (0.0, inf),
+    "model.gradient_penalty": (0.0, inf), "model.clip": (0.0, inf), "model.final_lr": (0.0, 1.0),
+    "judge.grace": (0.0, 1.0),
 }  # fmt: skip
 """Key → the lowest and the highest number it may be."""
 CHOICES: dict[str, tuple[str | None, ...]] = {

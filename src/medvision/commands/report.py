@@ -41,8 +41,9 @@ def report_run(run: Run) -> None:
     from medvision.model import load_model  # torch, which a sweep's report does not wait for
 
     remarks: list[str] = []
-    if (run.folder / "metrics.json").exists():
-        recorded = files.read_json(run.folder / "metrics.json")
+    if run.metrics.exists() and "gate" in (recorded := files.read_json(run.metrics)):
+        print_fidelity(recorded)
+    elif run.metrics.exists():
         fresh = compute_metrics(read_stored(run.folder), load_model(run.model))
         differing = list(find_differences(recorded, fresh))
         if differing:

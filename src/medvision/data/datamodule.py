@@ -197,7 +197,7 @@ class ImageDataModule(LightningDataModule):
                 lengths=lengths,
                 draws=self.epoch_size,
                 **self._ranks(),
-            )  # fmt: skip
+            )
         )
 
     def val_dataloader(self) -> DataLoader[Indices]:

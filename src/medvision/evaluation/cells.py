@@ -86,5 +86,4 @@ def _read_config(run: Run) -> dict[str, Any]:
 
 
 def _read_metrics(run: Run) -> dict[str, Any]:
-    path = run.folder / "metrics.json"
-    return dict(files.read_json(path)) if path.exists() else {}
+    return dict(files.read_json(run.metrics)) if run.metrics.exists() else {}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -50,7 +51,7 @@ class Generator(nn.Module):
         self.embed = nn.Linear(num_classes, embedding, bias=False) if embedding else None
         widths = [latent + embedding, *list_widths(size, width, max_width)[::-1], in_channels]
         self.layers = nn.Sequential()
-        for number, (below, above) in enumerate(zip(widths, widths[1:], strict=False)):
+        for number, (below, above) in enumerate(pairwise(widths)):
             last = number == len(widths) - 2
             plain = norm == "none" or last
             # 1x1 → 4x4 first, then twice the size each time.
@@ -111,7 +112,7 @@ class Critic(nn.Module):
         self.num_classes = num_classes
         widths = [in_channels, *list_widths(size, width, max_width)]
         self.layers = nn.Sequential()
-        for number, (below, above) in enumerate(zip(widths, widths[1:], strict=False)):
+        for number, (below, above) in enumerate(pairwise(widths)):
             normed = norm == "batch" and number > 0
             self.layers.append(nn.Conv2d(below, above, 4, 2, 1, bias=not normed))
             self.layers.extend([nn.BatchNorm2d(above)] if normed else [])

@@ -1,0 +1,132 @@
+"""Judging a generator: real images to judge by, the callback of its training, its frozen model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import medvision.files as files
+from medvision.callbacks.judging import Judging
+from medvision.commands.adversary import describe_generator
+from medvision.commands.job import Job
+from medvision.data.contract import summarise, to_plain
+from medvision.data.native import natives_of
+from medvision.data.samples import Samples, as_image
+from medvision.evaluation.fidelity import measure_membership
+from medvision.evaluation.judge import Images, Judge
+from medvision.evaluation.samples import draw_neighbours, draw_samples
+from medvision.evaluation.style import save_figure
+from medvision.model import Model, Seen, load_model
+from medvision.nets.dcgan import draw_noise
+from medvision.nets.encoder import encoder
+from medvision.nets.untrained import untrained_encoder
+from medvision.runs import Run
+from medvision.tasks.adversarial import Adversarial
+
+FINAL = 1_000_003
+"""Added to the seed of the images of the last judgement, which chose no epoch."""
+MOST = 1000  # real images of a class that judge
+PAIRS = 8  # shown beside their nearest training image
+
+
+def open_judge(job: Job) -> Judge:
+    """Measure what real images reach, in one feature space or two.
+
+    Raises:
+        MedvisionError: too few images of a class.
+    """
+    samples, settings = job.data.ready, job.config.judge
+    spaces, classify = {"untrained": in_batches(untrained_encoder(samples.channels))}, None
+    if job.judge is not None:
+        model = load_model(job.judge.model)
+        spaces["classifier"] = in_batches(encoder(model.net)[0])
+        classify = in_batches(model.net)
+    sides = (take_images(samples, part, job.config.seed) for part in ("train", "val"))
+    return Judge(*sides, spaces, classify, samples.classes.names, seed=job.config.seed,
+                 k=settings.k, asked=instantiate(settings.asked))  # fmt: skip
+
+
+def take_images(samples: Samples, part: str, seed: int) -> Images:
+    """Take the labelled images of a part, of each class at most `MOST`, chosen at random."""
+    rows, random = samples.rows(part), np.random.default_rng(seed)
+    chosen = [
+        np.sort(random.permutation(rows[samples.label[rows] == k])[:MOST])
+        for k in range(len(samples.classes.names))
+    ]
+    index = np.concatenate(chosen)
+    image = as_image(torch.from_numpy(samples.gather(index))).contiguous()
+    patients = samples.table["patient"].to_numpy()[index].tolist()
+    return Images(image, torch.from_numpy(samples.label[index]), patients)
+
+
+def in_batches(net: nn.Module, size: int = 256) -> Callable[[Tensor], Tensor]:
+    """Let a frozen net answer for any number of images, on the best device there is."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    net = net.eval().to(device)
+
+    def answer(image: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return torch.cat([net(some.to(device)).float().cpu() for some in image.split(size)])
+
+    return answer
+
+
+def watch(run: Run, job: Job, judge: Judge) -> Judging:
+    """Return the callback that judges images made from the same noise after every epoch."""
+    config = job.config
+    noise, label = draw_all(job, config.seed)
+    return Judging(judge, noise, label, run.folder / "samples", config.judge.patience,
+                   config.judge.grace)  # fmt: skip
+
+
+def draw_all(job: Job, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw the noise `[N,Z]` and label `[N]` of as many images of each class as judge it."""
+    each, classes = job.config.judge.per_class, len(job.data.ready.classes.names)
+    label = torch.arange(classes).repeat_interleave(each)
+    index = torch.arange(each).repeat(classes)
+    return draw_noise(seed, label, index, job.config.model.generator.latent), label
+
+
+def freeze_generator(run: Run, job: Job, task: Adversarial, judge: Judge) -> Model:
+    """Judge the chosen generator on images of its own, write that down, and freeze it."""
+    data, samples, card = job.data, job.data.ready, job.data.card
+    assert card is not None
+    task = task.eval()
+    noise, label = draw_all(job, job.config.seed + FINAL)
+    image = task.sample(noise, label)
+    scores = judge.score(image, label)
+    sides = [task.criticise(side.image, side.label).numpy() for side in (judge.train, judge.held)]
+    scores["critic"] = measure_membership(*sides, task.criticise(image, label).numpy())
+    gate = judge.decide(scores)
+    counted = {name: {"images": len(side.label), "patients": len(set(side.patient))}
+               for name, side in (("train", judge.train), ("val", judge.held))}  # fmt: skip
+    counted["generated"] = {"images": len(label)}
+    files.write_json(run.metrics,
+                     {"fidelity": scores, "floor": judge.floor, "gate": gate, "n": counted})  # fmt: skip
+    draw_sheets(run, judge, image, label)
+    return Model(
+        net=task.ema, config=describe_generator(job.config, data), classes=samples.classes.names,
+        kind="generator", contract=data.reader.contract(), rename=dict(samples.classes.rename),
+        seed=job.config.seed, seen=Seen(*samples.seen("train"), *samples.seen("val"), key=card.key),
+        trained_on=to_plain(summarise(natives_of(samples, samples.rows("train")))), gate=gate,
+    )  # fmt: skip
+
+
+def draw_sheets(run: Run, judge: Judge, image: Tensor, label: Tensor) -> None:
+    """Draw what was made, and the images that lie nearest to a training image beside it."""
+    pixels = show(image)
+    figure = draw_samples(pixels, label.numpy(), judge.classes)
+    save_figure(figure, run.folder / "figures" / "samples.png")
+    place, apart = judge.nearest(image)
+    closest = np.argsort(apart)[:PAIRS]
+    pairs = draw_neighbours(
+        pixels[closest], show(judge.train.image[place[closest]]), apart[closest]
+    )
+    save_figure(pairs, run.folder / "figures" / "neighbours.png")
+
+
+def show(image: Tensor) -> np.ndarray[Any, Any]:
+    """Return `[N,C,H,W]` in [0,1] as uint8 `[N,H,W,C]`."""
+    return (image.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
