@@ -33,7 +33,7 @@ def calibrate(task: Supervised, job: Job) -> Model:
     )
     rows = samples.rows("val")
     logits, label = predict_samples(model, samples, rows).logits.numpy(), samples.label[rows]
-    model.temperature = fit_temperature(logits, label, model.kind)
-    probs = apply_temperature(logits, model.temperature, model.kind)
-    model.threshold = choose_thresholds(probs, label, model.kind, model.rule)
+    model.temperature = fit_temperature(logits, label, model.question)
+    probs = apply_temperature(logits, model.temperature, model.question)
+    model.threshold = choose_thresholds(probs, label, model.question, model.rule)
     return model

@@ -15,7 +15,7 @@ from medvision.data.samples import Samples
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.evaluation.calibration import parse_rule
 from medvision.evaluation.metrics import METRICS, undefined_metrics
-from medvision.model import Seen, is_model_file, read_model_file
+from medvision.model import Seen, is_model_file, read_model_file, refuse_generator
 from medvision.runs import find_run
 
 
@@ -44,7 +44,9 @@ def check_pretraining(weights: str | None, data: ImageDataModule) -> Seen:
     if weights is None or not is_model_file(Path(weights)):
         return Seen()
     samples, key = data.ready, data.card.key if data.card else None
-    seen = Seen(**read_model_file(Path(weights))["seen"])
+    content = read_model_file(Path(weights))
+    refuse_generator(content, f"model.weights={weights}")
+    seen = Seen(**content["seen"])
     for part in ("val", "test"):
         patients, images = samples.seen(part)
         # On the same split the earlier val part may choose once more; nothing may meet test.

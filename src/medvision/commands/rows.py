@@ -133,7 +133,7 @@ def read_data_words(
 
 def read_labels(model: Model, rename: Mapping[str, str | None]) -> Classes:
     """Return the classes of a model as it reads them out of a table."""
-    return Classes(model.classes, model.kind, model.negative, model.rename | dict(rename))
+    return Classes(model.classes, model.question, model.negative, model.rename | dict(rename))
 
 
 def check_own_part(ensemble: Ensemble, part: str) -> None:
@@ -194,9 +194,9 @@ def predict_rows(ensemble: Ensemble, rows: Rows) -> Predictions:
                 slices["index"] = rows.samples[number].where[slices["index"], 1]
                 slices["row"] = rows.samples[number].where[slices["row"], 1]
             return Predictions(tabulate(model, facts, said.logits), slices)
-        probs.append(apply_temperature(said.logits.numpy(), model.temperature, model.kind))
+        probs.append(apply_temperature(said.logits.numpy(), model.temperature, model.question))
     mean, model = np.mean(probs, axis=0), ensemble.joined
     for k, name in enumerate(model.classes):
         facts[f"prob_{name}"] = mean[:, k]
-    pred = decide_labels(mean, model.classes, model.kind, model.threshold)
+    pred = decide_labels(mean, model.classes, model.question, model.threshold)
     return Predictions(facts.assign(pred=pred))
