@@ -11,10 +11,11 @@ import pandas as pd
 import medvision.files as files
 from medvision.commands.ensemble import Ensemble
 from medvision.commands.infer import BATCH, Predictions, run_net, tabulate, tabulate_slices
-from medvision.data.assemble import OnUnreadable, assemble_foreign
+from medvision.data.assemble import assemble_foreign
 from medvision.data.classes import Classes
 from medvision.data.manifest import Manifest, read_manifest
 from medvision.data.readers import Reader
+from medvision.data.reading import OnUnreadable
 from medvision.data.samples import Samples
 from medvision.data.series import OnGap, SeriesForm, series_keys, series_labels
 from medvision.errors import MedvisionError
@@ -71,6 +72,9 @@ def read_rows(
         check_own_part(ensemble, part)
     path = files.find_input(place) if place else ensemble.runs[0].manifest
     manifest = read_manifest(path, columns)
+    if place is None:  # what was generated only trained, and is read in another way
+        real = manifest.table[manifest.table["origin"] != "generated"]
+        manifest.table = real.reset_index(drop=True)
     labels = read_labels(ensemble.models[0], rename)
     ways = [(Reader.from_contract(m.contract), read_form(m, on_gap)) for m in ensemble.models]
     made = {
