@@ -60,6 +60,29 @@ def check_pretraining(weights: str | None, data: ImageDataModule) -> Seen:
     return seen
 
 
+def check_generators(data: ImageDataModule) -> list[Seen]:
+    """Refuse generated images whose generator has met the patients or images of val or test.
+
+    Returns:
+        what each generator has seen, which a model that trains on its images inherits.
+    """
+    samples, key = data.ready, data.card.key if data.card else None
+    met = []
+    for made in samples.generated:
+        seen = Seen(**made.seen, key=made.key)
+        for part in ("val", "test"):
+            # On the same split the generator's val part may choose once more, as in pretraining.
+            patients, images = seen.meet(*samples.seen(part), key, train=part == "val")
+            if patients or images:
+                raise MedvisionError(
+                    f"the generator of data.extra ({made.run}) has seen {len(patients)} patients "
+                    f"and {len(images)} images of the {part} part, so a score there would prove "
+                    "nothing; train a generator on this split (data.split_seed, data.fold)"
+                )
+        met.append(seen)
+    return met
+
+
 def check_settings(config: DictConfig) -> None:
     """Refuse what cannot work before anything is read."""
     check_ranges(config)

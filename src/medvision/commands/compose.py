@@ -27,7 +27,8 @@ def build_task(config: DictConfig, data: ImageDataModule, weights: str | None) -
     """Build the net for the data's classes and channels, and the task around it."""
     classes = data.ready.classes
     # Drawing classes equally often and weighting them too would correct the same thing twice.
-    balanced = config.model.class_weights == "balanced" and not config.data.balance
+    drawn = config.data.balance or config.data.get("extra_ratio") == "balance"
+    balanced = config.model.class_weights == "balanced" and not drawn
     node = OmegaConf.create(
         {k: v for k, v in config.model.items() if k not in ("net", "init", "normalise")}
     )

@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from medvision.commands.checks import (
+    check_generators,
     check_monitor,
     check_parts,
     check_pretraining,
@@ -26,14 +27,14 @@ class Job:
     Attributes:
         config: composed; `plain` is the same, resolved, as plain containers.
         weights: the file to start from.
-        earlier: what the model behind that file has seen.
+        earlier: what the model behind that file has seen, and the generators of images that train.
     """
 
     config: DictConfig
     plain: dict[str, Any]
     data: ImageDataModule
     weights: str | None
-    earlier: Seen
+    earlier: list[Seen]
 
 
 def prepare_job(config: DictConfig) -> Job:
@@ -49,4 +50,5 @@ def prepare_job(config: DictConfig) -> Job:
     check_monitor(config.monitor, data)
     check_parts(config, data)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    return Job(config, plain, data, weights, check_pretraining(weights, data))
+    earlier = [check_pretraining(weights, data), *check_generators(data)]
+    return Job(config, plain, data, weights, earlier)

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 import medvision.files as files
 from medvision.data.audit import Audit, patient_keys
 from medvision.data.card import Card
@@ -109,9 +111,8 @@ def _check_fit(place: str, manifest: Manifest, told: Generated, own: Own, reader
         raise MedvisionError(
             f"data.extra={place} holds generated images, which make no series; say data.unit=image"
         )
-    names = [
-        n for label in manifest.card.classes or () for n in split_label(label, own.classes.rename)
-    ]
+    rename = own.classes.rename
+    names = [name for label in manifest.card.classes or () for name in split_label(label, rename)]
     if sorted(names) != sorted(own.classes.names):
         raise MedvisionError(
             f"data.extra={place} is of the classes {', '.join(names)}, and the run has "
@@ -127,7 +128,7 @@ def _check_fit(place: str, manifest: Manifest, told: Generated, own: Own, reader
         )
     ours = reader.contract()
     differing = [
-        f"{key}={told.reader[key]} (here {ours[key]})" for key in ours
+        f"{key}={told.reader.get(key)} (here {ours[key]})" for key in ours
         if key not in ("size", "channels", "depth") and told.reader.get(key) != ours[key]
     ]  # fmt: skip
     if differing:
@@ -140,13 +141,10 @@ def _check_fit(place: str, manifest: Manifest, told: Generated, own: Own, reader
 def _refuse_changed(place: str, read: Decoded) -> None:
     """Refuse pixels that are not those that were generated."""
     digests = [read.store.digests[row] for row in read.table.index]
-    changed = [
-        path for path, now, then in zip(read.table["path"], digests, read.table["digest"], strict=True)
-        if now != then
-    ]  # fmt: skip
-    if changed:
+    changed = read.table["path"][read.table["digest"].to_numpy() != np.array(digests, object)]
+    if len(changed):
         raise MedvisionError(
-            f"data.extra={place}: the pixels of {len(changed)} images, such as {changed[0]}, are "
+            f"data.extra={place}: the pixels of {len(changed)} images, such as {changed.iloc[0]}, are "
             "not those that were generated; remove the folder and generate it again"
         )
 

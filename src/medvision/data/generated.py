@@ -25,6 +25,7 @@ class Generated:
         size, channels: of the images.
         reader: the settings under which the generator saw its images.
         rows: digest of `manifest.csv`.
+        key: fingerprint of the key behind the pseudonyms of `seen`; None: ids as given.
     """
 
     generator: str
@@ -36,10 +37,11 @@ class Generated:
     channels: int
     reader: dict[str, Any]
     rows: str
+    key: str | None
 
     def to_facts(self) -> dict[str, Any]:
-        """Return plain types for a card."""
-        return asdict(self)
+        """Return plain types for a card, which says the key itself."""
+        return {name: value for name, value in asdict(self).items() if name != "key"}
 
     def describe_gate(self) -> str:
         """Say in a few words how the generator was judged."""
@@ -77,7 +79,7 @@ def read_generated(manifest: Manifest) -> Generated:
         raise MedvisionError(
             f"{path} was edited after it was generated; remove its folder and generate it again"
         )
-    told = Generated(**{name: facts[name] for name in FACTS})
+    told = Generated(**{name: facts[name] for name in FACTS}, key=manifest.card.key)
     if not told.ungated and not (told.gate or {}).get("passed"):
         raise MedvisionError(
             f"{path}: {told.describe_gate()}; train a better generator, or generate with "
