@@ -9,7 +9,7 @@ import medvision.files as files
 from medvision.data.audit import Audit, patient_keys
 from medvision.data.card import Card
 from medvision.data.classes import Classes, split_label
-from medvision.data.generated import Generated, holds_generated, read_generated
+from medvision.data.generated import Generated, describe_gate, holds_generated, read_generated
 from medvision.data.manifest import Manifest, read_manifest
 from medvision.data.mixing import RULE
 from medvision.data.readers import Reader
@@ -144,8 +144,8 @@ def _refuse_changed(place: str, read: Decoded) -> None:
     changed = read.table["path"][read.table["digest"].to_numpy() != np.array(digests, object)]
     if len(changed):
         raise MedvisionError(
-            f"data.extra={place}: the pixels of {len(changed)} images, such as {changed.iloc[0]}, are "
-            "not those that were generated; remove the folder and generate it again"
+            f"data.extra={place}: the pixels of {len(changed)} images are not those that were "
+            f"generated, such as {changed.iloc[0]}; remove the folder and generate it again"
         )
 
 
@@ -155,7 +155,7 @@ def _note_generated(
     lost = f", {left_out} more left out by their filter" if left_out else ""
     audit.notes.append(
         f"{kept} generated images joined train (data.extra_ratio={data.extra_ratio}{lost}) of the "
-        f"generator {told.generator[:8]}, {told.run}: {told.describe_gate()}"
+        f"generator {told.generator[:8]}, {told.run}: {describe_gate(told.gate)}"
     )
     audit.generated.append({
         "generator": told.generator, "run": told.run, "images": kept, "left_out": left_out,

@@ -43,13 +43,14 @@ class Generated:
         """Return plain types for a card, which says the key itself."""
         return {name: value for name, value in asdict(self).items() if name != "key"}
 
-    def describe_gate(self) -> str:
-        """Say in a few words how the generator was judged."""
-        if self.gate is None:
-            return "generated without a gate"
-        if not self.gate["passed"]:
-            return f"generated while the gate failed: {'; '.join(self.gate['reasons'])}"
-        return f"its gate passed with score {self.gate['score']:.3g}"
+
+def describe_gate(gate: Mapping[str, Any] | None) -> str:
+    """Say in a few words how a generator was judged."""
+    if gate is None:
+        return "generated without a gate"
+    if not gate["passed"]:
+        return f"generated while the gate failed: {'; '.join(gate['reasons'])}"
+    return f"its gate passed with score {gate['score']:.3g}"
 
 
 def holds_generated(manifest: Manifest) -> bool:
@@ -82,7 +83,7 @@ def read_generated(manifest: Manifest) -> Generated:
     told = Generated(**{name: facts[name] for name in FACTS}, key=manifest.card.key)
     if not told.ungated and not (told.gate or {}).get("passed"):
         raise MedvisionError(
-            f"{path}: {told.describe_gate()}; train a better generator, or generate with "
+            f"{path}: {describe_gate(told.gate)}; train a better generator, or generate with "
             "allow_ungated=true, which is stamped"
         )
     return told
