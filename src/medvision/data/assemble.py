@@ -94,6 +94,8 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
     extras = read_extras(Own(read, own.card, classes, form), data, audit)
     parts = [read, *(extra.read for extra in extras)]
     whole = pd.concat([part.table for part in parts], ignore_index=True)
+    for name in (name for name in FILES if name in whole):
+        whole[name] = whole[name].fillna("")  # of a manifest without such files
     if data.extra:
         audit.counts = count_parts(whole[whole["origin"] != "generated"])
     _note_oddities(audit, read.store, own)
