@@ -3,15 +3,21 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: tests run side by side
 
 import pytest
+import torch
+from torch import Tensor, nn
+
+import medvision.files as files
+from medvision.model import Model, Seen, save_model
+from medvision.runs import Run
 
 TINY = (
     "data.reader.size=[32,32]", "data.reader.window=[-100,200]", "data.batch_size=16",
@@ -103,3 +109,43 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MEDVISION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+class TinyGenerator(nn.Module):
+    """Stands for a generator: noise and class in, tanh of a linear map out."""
+
+    def __init__(self, size: int, in_channels: int, num_classes: int, latent: int = 6) -> None:
+        super().__init__()
+        self.latent, self.shape = latent, (in_channels, size, size)
+        self.embed = nn.Embedding(num_classes, latent)
+        self.paint = nn.Linear(latent, in_channels * size * size)
+
+    def forward(self, noise: Tensor, label: Tensor) -> Tensor:
+        image = torch.tanh(self.paint(noise + 2 * self.embed(label)))
+        return image.reshape(-1, *self.shape)
+
+
+PASSED = {"passed": True, "score": 0.81, "spaces": ["random"], "reasons": []}
+
+
+def plant_generator(
+    folder: Path, seen: Seen, contract: dict[str, Any], gate: dict[str, Any] | None = PASSED,
+    classes: Sequence[str] = ("healthy", "lesion"),
+) -> Path:  # fmt: skip
+    """Write a run folder as a training of a generator leaves it."""
+    torch.manual_seed(0)
+    config = {
+        "_target_": f"{__name__}.TinyGenerator", "size": contract["size"][0],
+        "in_channels": contract["channels"], "num_classes": len(classes),
+    }  # fmt: skip
+    net = TinyGenerator(*list(config.values())[1:]).eval()
+    model = Model(net, config, [*classes], "generator", contract, seen=seen, gate=gate)
+    save_model(model, folder / "model.pt")
+    Run(folder).note(status="done", kind="generator", started=files.today())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def generator() -> Callable[..., Path]:
+    """`generator(folder, seen, contract, gate)` writes the run folder of a tiny generator."""
+    return plant_generator

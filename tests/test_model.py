@@ -7,7 +7,14 @@ from hydra.utils import instantiate
 
 import medvision.files as files
 from medvision.errors import MedvisionError
-from medvision.model import Model, Seen, load_model, read_model_file, save_model
+from medvision.model import (
+    Model,
+    Seen,
+    load_generator,
+    load_model,
+    read_model_file,
+    save_model,
+)
 
 CONFIG = {
     "_target_": "medvision.nets.build.build_net",
@@ -52,7 +59,7 @@ def test_a_model_comes_back_bit_for_bit(tmp_path):
 def test_the_file_holds_plain_types_only(tmp_path):
     save_model(model(threshold=[0.2, 0.8], kind="multilabel"), tmp_path / "model.pt")
     content = torch.load(tmp_path / "model.pt", weights_only=True)
-    assert content["format"] == 3
+    assert content["format"] == 4
     assert content["threshold"] == [0.2, 0.8]
     assert content["weights"].keys() == model().net.state_dict().keys()
 
@@ -66,6 +73,30 @@ def test_a_model_of_the_first_format_is_read_and_says_nothing_of_its_training(tm
     assert loaded.trained_on is None
     assert loaded.threshold == model().threshold
     assert loaded.seen == model().seen
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_classifier_of_before_there_were_generators_is_read(tmp_path, number):
+    save_model(model(), tmp_path / "model.pt")
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    del content["gate"]
+    torch.save(content | {"format": number}, tmp_path / "model.pt")
+    loaded = load_model(tmp_path / "model.pt")
+    assert (loaded.question, loaded.gate) == ("binary", None)
+
+
+def test_a_generator_and_a_classifier_are_not_taken_for_each_other(tmp_path):
+    gate = {"passed": False, "score": 0.1 + 0.2, "spaces": ["random"], "reasons": ["it copies"]}
+    place = tmp_path / "model.pt"
+    save_model(model(kind="generator", gate=gate), place)
+    assert load_generator(place).gate == gate
+    with pytest.raises(
+        MedvisionError, match=r"model\.pt is a generator, .*: medvision generate run"
+    ):
+        load_model(place)
+    save_model(model(), place)
+    with pytest.raises(MedvisionError, match=r"model\.pt is a classifier, .*medvision evaluate"):
+        load_generator(place)
 
 
 def test_code_in_a_file_is_not_run(tmp_path):
@@ -91,7 +122,7 @@ def test_a_file_that_is_no_model_is_one_sentence(tmp_path):
             load_model(place)
     for foreign in ({"state_dict": {}}, [1, 2], {"format": 99}):
         torch.save(foreign, place)
-        with pytest.raises(MedvisionError, match="is not a model of format 3"):
+        with pytest.raises(MedvisionError, match="is not a model of format 4"):
             load_model(place)
 
 

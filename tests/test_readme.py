@@ -16,7 +16,7 @@ from medvision.commands.tune import read_settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "conf").rglob("*.yaml"))]
-COMMAND = r"medvision (?:train|tune|prepare|evaluate|predict|compare|report) [^#`\n|]*"
+COMMAND = r"medvision (?:train|tune|prepare|evaluate|predict|generate|compare|report) [^#`\n|]*"
 LINES = [
     (page.name, match.group(0).strip())
     for page in PAGES

@@ -13,6 +13,7 @@ USAGE = """medvision: the honest medical-imaging lab in one command   (research 
   medvision prepare  source=folder input=DIR output=DIR columns.patient='(p\\d+)'
   medvision evaluate run=RUN [data.manifest=FILE.csv] [split=test]  a frozen model on its own or other rows
   medvision predict  run=RUN input=PATH output=FILE.csv             probabilities and decisions for new files
+  medvision generate run=GAN_RUN per_class=500 seed=0               images of a trained generator, for training
   medvision compare  runs=[A,B]                                     paired tests on the same patients
   medvision report   run=RUN_OR_SWEEP                               one self-contained page
 
@@ -21,7 +22,7 @@ evaluate and predict take runs=[A,B] too: an ensemble. Every argument is key=val
   medvision COMMAND --help     what a command takes
   medvision train --cfg job    the composed configuration
 """  # noqa: E501
-COMMANDS = ("train", "tune", "prepare", "evaluate", "predict", "compare", "report")
+COMMANDS = ("train", "tune", "prepare", "evaluate", "predict", "generate", "compare", "report")
 
 
 def main(arguments: list[str] | None = None) -> None:

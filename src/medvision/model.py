@@ -16,10 +16,12 @@ from torch import nn
 import medvision.files as files
 from medvision.errors import MedvisionError
 
-Kind = Literal["binary", "multiclass", "multilabel"]
-FORMAT = 3
-# A model of format 1 does not say what it was trained on; before 3 there were none of series.
-READABLE = (1, 2, 3)
+Question = Literal["binary", "multiclass", "multilabel"]
+Kind = Question | Literal["generator"]
+FORMAT = 4
+# A model of format 1 does not say what it was trained on; before 3 there were none of series, and
+# before 4 no generators.
+READABLE = (1, 2, 3, 4)
 PLAIN = ("classes", "kind", "contract", "temperature", "rule", "threshold", "rename", "negative",
          "tta", "seed")  # fmt: skip
 
@@ -63,8 +65,10 @@ class Model:
     """A frozen net with everything needed to use it on new images.
 
     Attributes:
-        net: in evaluation mode; `[B,C,H,W]` in [0,1] → logits `[B,K]`, of series see `SliceRNN`.
-        kind: `binary` (two classes, the last one positive), `multiclass` or `multilabel`.
+        net: in evaluation mode; `[B,C,H,W]` in [0,1] → logits `[B,K]`, of series see `SliceRNN`;
+            a generator's takes noise `[B,Z]` and label `[B]` → `[B,C,H,W]` in [-1,1].
+        kind: `binary` (two classes, the last one positive), `multiclass` or `multilabel`; or
+            `generator`, which makes images of the classes and tells none apart.
         contract: the reader's settings: how a file becomes an input.
         series: how rows become series (`SeriesForm.contract`); None: the net takes single images.
         trained_on: what the training images were before the reader made them alike, see
@@ -74,6 +78,8 @@ class Model:
         threshold: of the positive class; one a class for multi-label; None: argmax.
         augment: config of the augmentation that test-time augmentation draws from.
         tta: number of augmented views averaged with the plain one; 0 is off.
+        gate: of a generator, how its images were judged: `passed`, `score`, `spaces`, `reasons`;
+            None: they were not.
     """
 
     net: nn.Module
@@ -92,6 +98,13 @@ class Model:
     seen: Seen = field(default_factory=Seen)
     trained_on: dict[str, Any] | None = None
     series: dict[str, Any] | None = None
+    gate: dict[str, Any] | None = None
+
+    @property
+    def question(self) -> Question:
+        """What a classifier is asked; only a generator has no answer to give."""
+        assert self.kind != "generator"
+        return self.kind
 
     @property
     def device(self) -> torch.device:
@@ -109,6 +122,7 @@ def save_model(model: Model, path: Path) -> str:
         "seen": asdict(model.seen),
         "trained_on": model.trained_on,
         "series": model.series,
+        "gate": model.gate,
     }
     # A stream of Python's, because torch's own tells a full disk as a broken archive.
     with files.written_aside(path) as aside, aside.open("wb") as stream:
@@ -144,10 +158,48 @@ def read_model_file(path: Path) -> dict[str, Any]:
 
 
 def load_model(path: Path) -> Model:
-    """Rebuild the net of a `model.pt` from its config text and put it in evaluation mode."""
+    """Rebuild the classifier of a `model.pt` and put it in evaluation mode.
+
+    Raises:
+        MedvisionError: there is none, or it is a generator.
+    """
+    content = read_model_file(path)
+    refuse_generator(content, path)
+    return _rebuild(content)
+
+
+def load_generator(path: Path) -> Model:
+    """Rebuild the generator of a `model.pt` and put it in evaluation mode.
+
+    Raises:
+        MedvisionError: there is none, or it is a classifier.
+    """
+    content = read_model_file(path)
+    if content["kind"] != "generator":
+        raise MedvisionError(
+            f"{path} is a classifier, which makes no images; give a run of a generator, or score "
+            "this one with medvision evaluate"
+        )
+    return _rebuild(content)
+
+
+def refuse_generator(content: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a generator where a classifier is meant.
+
+    Raises:
+        MedvisionError: it is one.
+    """
+    if content["kind"] == "generator":
+        raise MedvisionError(
+            f"{path} is a generator, which tells no classes apart; make images with it: "
+            "medvision generate run=RUN per_class=500"
+        )
+
+
+def _rebuild(content: Mapping[str, Any]) -> Model:
+    """Build the net from its config text, with its weights."""
     from hydra.utils import instantiate
 
-    content = read_model_file(path)
     config = json.loads(content["config"])
     net: nn.Module = instantiate(config)
     net.load_state_dict(content["weights"])
@@ -158,5 +210,6 @@ def load_model(path: Path) -> Model:
         seen=Seen(**content["seen"]),
         trained_on=content.get("trained_on"),
         series=content.get("series"),
+        gate=content.get("gate"),
         **{name: content[name] for name in PLAIN},
     )

@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 
 import medvision.files as files
 from medvision.commands import evaluate, rows
-from medvision.data.assemble import decode_rows
 from medvision.data.manifest import read_manifest
 from medvision.data.readers import Reader
+from medvision.data.reading import decode_rows
 from medvision.evaluation.evidence import decide_labels, read_predictions
 from medvision.evaluation.plates import draw_plates
 from medvision.model import Seen, load_model, save_model

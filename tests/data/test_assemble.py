@@ -93,6 +93,13 @@ def test_extra_rows_only_train_and_come_from_their_own_store(tmp_path):
     assert "8 rows of data.extra joined train" in audit.notes
 
 
+def test_an_extra_manifest_without_masks_joins_one_that_has_them(tmp_path):
+    own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1)
+    rewrite(own, lambda t: t.__setitem__("mask", t["path"]))
+    samples, _, _ = assemble(module(own, extra=[str(extra)]))
+    assert set(samples.table["mask"][samples.table["dataset"] == "b"]) == {""}
+
+
 def test_the_val_and_test_rows_of_an_extra_manifest_stay_unseen(tmp_path):
     split = ["train"] * 4 + ["val", "val", "test", "test"]
     own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1, split=split)

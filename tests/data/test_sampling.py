@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from medvision.data.sampling import Indexes, OrderedBatches, TrainingBatches, count_repeats
+from medvision.data.mixing import mix
+from medvision.data.sampling import (
+    Indexes,
+    OrderedBatches,
+    TrainingBatches,
+    count_repeats,
+    count_served,
+)
+from medvision.errors import MedvisionError
 
 ROWS = np.array([3, 4, 9, 11, 12, 20, 21, 22, 30, 31])
 
@@ -163,3 +171,86 @@ def test_oversampled_series_have_draws_of_their_own():
     draws = np.concatenate(drawn(sampler, "draw"))
     assert len(draws) == len(set(draws.tolist())) == 203
     assert len(set(np.concatenate(drawn(sampler)).tolist())) < 203
+
+
+REAL, MADE = np.arange(100), 1000 + np.arange(37)
+LABEL = np.zeros(1037, dtype=int)
+
+
+def mixed(ratio, epoch=0, size=16, seed=0, label=LABEL, made=MADE, **ranks):
+    """The batches of an epoch of real rows, below 1000, and generated ones."""
+    total = count_served(len(REAL), size, ranks.get("world", 1))
+    pools = mix(ratio, REAL, made, total, label, ["a", "b"])
+    sampler = TrainingBatches(REAL, size, seed, pools=pools, **ranks)
+    sampler.set_epoch(epoch)
+    return sampler
+
+
+@pytest.mark.parametrize(
+    ("ratio", "made"), [(0.25, 19), (0.5, 32), (1, 48), (3.0, 72), ("only", 96), (0, 0)]
+)
+def test_an_epoch_holds_exactly_the_ratio_in_the_steps_of_the_real_rows(ratio, made):
+    alone = TrainingBatches(REAL, 16, 0)
+    for epoch in range(4):
+        batches = drawn(mixed(ratio, epoch))
+        assert len(batches) == len(alone) == 6
+        rows = np.concatenate(batches)
+        assert (rows >= 1000).sum() == made
+        assert len(rows) == 96
+        assert max(Counter(rows[rows < 1000].tolist()).values(), default=1) == 1
+    assert drawn(mixed(ratio, 3)) == drawn(mixed(ratio, 3))
+    assert drawn(mixed(ratio, 3)) != drawn(mixed(ratio, 3, seed=1))
+    assert drawn(mixed(ratio, 3)) != drawn(mixed(ratio, 2))
+
+
+def test_real_and_generated_rows_come_mixed():
+    shares = [np.mean(np.array(batch) >= 1000) for e in range(20) for batch in drawn(mixed(1, e))]
+    assert 0.4 < np.mean([share > 0.5 for share in shares]) + np.mean(np.array(shares) == 0.5) < 1
+    assert max(shares) < 1 > min(shares) > 0
+
+
+def test_all_generated_rows_come_up_equally_often():
+    counts = Counter()
+    for epoch in range(37):
+        counts.update(row for batch in drawn(mixed(0.25, epoch)) for row in batch if row >= 1000)
+        assert max(counts.values()) - min(counts.get(row, 0) for row in MADE.tolist()) <= 1
+    assert set(counts.values()) == {19}
+
+
+def test_generated_rows_that_repeat_have_draws_of_their_own():
+    draws = np.concatenate(drawn(mixed(1), "draw"))
+    assert len(set(draws.tolist())) == 96
+    assert len(set(np.concatenate(drawn(mixed(1))).tolist())) == 48 + 37
+
+
+def test_the_ranks_share_one_mixed_epoch():
+    alone = [batch for batch in drawn(mixed(0.5, 2, size=8)) if batch]
+    ranks = [drawn(mixed(0.5, 2, size=8, rank=r, world=3)) for r in range(3)]
+    assert [batch for step in zip(*ranks, strict=True) for batch in step] == alone
+    assert {len(batches) for batches in ranks} == {4}
+
+
+def test_balance_fills_the_rarer_class_up_with_generated_rows():
+    label = LABEL.copy()
+    label[:10] = 1  # ten real rows of b, ninety of a
+    label[1000:1030] = 1
+    for epoch in range(5):
+        rows = np.concatenate(drawn(mixed("balance", epoch, label=label)))
+        found = Counter((int(label[row]), bool(row >= 1000)) for row in rows)
+        assert found == {(0, False): 48, (1, False): 5, (1, True): 43}
+        assert max(Counter(rows[rows < 1000].tolist()).values()) == 1
+
+
+def test_balance_without_generated_rows_of_the_rarer_class_is_refused():
+    label = LABEL.copy()
+    label[:10] = 1
+    told = r"extra_ratio=balance fills b up with generated images, and data\.extra has none"
+    with pytest.raises(MedvisionError, match=told):
+        mixed("balance", label=label)
+    with pytest.raises(MedvisionError, match="images of one label each"):
+        mixed("balance", label=np.zeros((1037, 2)))
+
+
+def test_fewer_real_rows_than_a_batch_are_mixed_too():
+    (batch,) = drawn(mixed(1, size=500))
+    assert Counter(row >= 1000 for row in batch) == {False: 50, True: 50}

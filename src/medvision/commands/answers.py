@@ -73,7 +73,7 @@ def lay_out(
     table = images.copy()
     for k, name in enumerate(model.classes):
         table[f"prob_{name}"] = probs[:, k]
-    table["pred"] = decide_labels(probs, model.classes, model.kind, model.threshold)
+    table["pred"] = decide_labels(probs, model.classes, model.question, model.threshold)
     table["status"] = [statuses.get(row, "ok") for row in range(len(table))]
     unread = ~is_read(table)
     table.loc[unread, [f"prob_{name}" for name in model.classes]] = np.nan

@@ -15,6 +15,8 @@ def calibrate(task: Supervised, job: Job) -> Model:
     config, data, samples, card = job.config, job.data, job.data.ready, job.data.card
     assert card is not None
     seen = Seen(*samples.seen("train"), *samples.seen("val"), key=card.key)
+    for earlier in job.earlier:
+        seen = seen.join(earlier)
     model = Model(
         net=task.net.eval(),
         config=net_config(config, data, trained=True),
@@ -27,13 +29,13 @@ def calibrate(task: Supervised, job: Job) -> Model:
         augment=job.plain["augment"],
         tta=config.tta,
         seed=config.seed,
-        seen=seen.join(job.earlier),
+        seen=seen,
         trained_on=to_plain(summarise(natives_of(samples, samples.spread(samples.rows("train"))))),
         series=samples.slices.form.contract() if samples.slices else None,
     )
     rows = samples.rows("val")
     logits, label = predict_samples(model, samples, rows).logits.numpy(), samples.label[rows]
-    model.temperature = fit_temperature(logits, label, model.kind)
-    probs = apply_temperature(logits, model.temperature, model.kind)
-    model.threshold = choose_thresholds(probs, label, model.kind, model.rule)
+    model.temperature = fit_temperature(logits, label, model.question)
+    probs = apply_temperature(logits, model.temperature, model.question)
+    model.threshold = choose_thresholds(probs, label, model.question, model.rule)
     return model

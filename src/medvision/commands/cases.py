@@ -134,7 +134,7 @@ def _draw_series(model: Model, samples: Samples, cases: Sequence[Case]) -> Itera
             heat = draw_heat(part, answer_study, there["image"], case.target)
         score, even = None, torch.full_like(there["step"][0], 1 / there["step"].numel())
         if "slice_logits" in answer:
-            probs = apply_temperature(answer["slice_logits"].numpy(), 1.0, model.kind)
+            probs = apply_temperature(answer["slice_logits"].numpy(), 1.0, model.question)
             score = probs[:, case.target]
         yield draw_strip(
             _to_bytes(there["image"][0, :, samples.shown_channels]),

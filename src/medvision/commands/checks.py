@@ -16,7 +16,7 @@ from medvision.data.samples import Samples
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.evaluation.calibration import parse_rule
 from medvision.evaluation.metrics import METRICS, undefined_metrics
-from medvision.model import Seen, is_model_file, load_model, read_model_file
+from medvision.model import Seen, is_model_file, load_model, read_model_file, refuse_generator
 from medvision.runs import Run, find_run
 
 JUDGED = ("gate_score", "coverage")
@@ -53,7 +53,9 @@ def check_pretraining(weights: str | None, data: ImageDataModule) -> Seen:
     if weights is None or not is_model_file(Path(weights)):
         return Seen()
     samples, key = data.ready, data.card.key if data.card else None
-    seen = Seen(**read_model_file(Path(weights))["seen"])
+    content = read_model_file(Path(weights))
+    refuse_generator(content, f"model.weights={weights}")
+    seen = Seen(**content["seen"])
     for part in ("val", "test"):
         patients, images = samples.seen(part)
         # On the same split the earlier val part may choose once more; nothing may meet test.
@@ -92,6 +94,29 @@ def find_judge(config: DictConfig, data: ImageDataModule) -> Run | None:
         raise collect(f"judge.run={config.judge.run} cannot judge", found,
                       "Train a classifier on this manifest, split and size, and name it")  # fmt: skip
     return run
+
+
+def check_generators(data: ImageDataModule) -> list[Seen]:
+    """Refuse generated images whose generator has met the patients or images of val or test.
+
+    Returns:
+        what each generator has seen, which a model that trains on its images inherits.
+    """
+    samples, key = data.ready, data.card.key if data.card else None
+    met = []
+    for made in samples.generated:
+        seen = Seen(**made.seen, key=made.key)
+        for part in ("val", "test"):
+            # On the same split the generator's val part may choose once more, as in pretraining.
+            patients, images = seen.meet(*samples.seen(part), key, train=part == "val")
+            if patients or images:
+                raise MedvisionError(
+                    f"the generator of data.extra ({made.run}) has seen {len(patients)} patients "
+                    f"and {len(images)} images of the {part} part, so a score there would prove "
+                    "nothing; train a generator on this split (data.split_seed, data.fold)"
+                )
+        met.append(seen)
+    return met
 
 
 def check_settings(config: DictConfig) -> None:

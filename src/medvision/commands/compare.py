@@ -197,7 +197,7 @@ def read_problem(side: Side) -> tuple[Kind, list[str]]:
     from medvision.model import load_model  # runs made before the record said it; needs torch
 
     model = load_model(cell.run.model)
-    return model.kind, model.classes
+    return model.question, model.classes
 
 
 def compare(sides: Sequence[Side], split: str, metric: str, resamples: int) -> dict[str, Any]:

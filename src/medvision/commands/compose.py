@@ -39,7 +39,8 @@ def build_supervised(config: DictConfig, data: ImageDataModule, weights: str | N
     """Build the net, and the task that compares what it says with labels."""
     classes = data.ready.classes
     # Drawing classes equally often and weighting them too would correct the same thing twice.
-    balanced = config.model.class_weights == "balanced" and not config.data.balance
+    drawn = config.data.balance or config.data.get("extra_ratio") == "balance"
+    balanced = config.model.class_weights == "balanced" and not drawn
     node = OmegaConf.create(
         {k: v for k, v in config.model.items() if k not in ("net", "init", "normalise")}
     )

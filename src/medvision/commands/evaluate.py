@@ -221,6 +221,6 @@ def read_stored(folder: Path) -> dict[str, pd.DataFrame]:
 def compute_metrics(stored: Mapping[str, pd.DataFrame], model: Model) -> dict[str, Any]:
     """Compute the content of `metrics.json`."""
     return build_metrics(
-        stored, model.classes, model.kind, model.temperature, model.rule, model.threshold,
+        stored, model.classes, model.question, model.temperature, model.rule, model.threshold,
         unit="images" if model.series is None else "series",
     )  # fmt: skip

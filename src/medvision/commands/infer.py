@@ -126,12 +126,12 @@ def change(batch: Batch, model: Model, augment: Augment, view: int, keys: np.nda
 def tabulate(model: Model, facts: pd.DataFrame, logits: Tensor) -> pd.DataFrame:
     """Put logits, calibrated probabilities and decisions beside the facts of their rows."""
     table = facts.reset_index(drop=True)
-    probs = apply_temperature(logits.numpy(), model.temperature, model.kind)
+    probs = apply_temperature(logits.numpy(), model.temperature, model.question)
     for k, name in enumerate(model.classes):
         table[f"logit_{name}"] = logits[:, k].double().numpy()
     for k, name in enumerate(model.classes):
         table[f"prob_{name}"] = probs[:, k]
-    return table.assign(pred=decide_labels(probs, model.classes, model.kind, model.threshold))
+    return table.assign(pred=decide_labels(probs, model.classes, model.question, model.threshold))
 
 
 def tabulate_slices(
@@ -147,7 +147,7 @@ def tabulate_slices(
     if "attention" in said.slices:
         table["attention"] = said.slices["attention"].double().numpy()
     if "slice_logits" in said.slices:
-        probs = apply_temperature(said.slices["slice_logits"].numpy(), 1.0, model.kind)
+        probs = apply_temperature(said.slices["slice_logits"].numpy(), 1.0, model.question)
         for k, name in enumerate(model.classes):
             table[f"prob_{name}"] = probs[:, k]
     return table

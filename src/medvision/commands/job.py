@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import medvision.files as files
 from medvision.commands.checks import (
+    check_generators,
     check_monitor,
     check_parts,
     check_pretraining,
@@ -31,7 +32,7 @@ class Job:
     Attributes:
         config: composed; `plain` is the same, resolved, as plain containers.
         weights: the file to start from.
-        earlier: what the model behind that file has seen.
+        earlier: what the model behind that file has seen, and the generators of images that train.
         judge: the classifier in whose eyes a generator is judged as well.
     """
 
@@ -39,7 +40,7 @@ class Job:
     plain: dict[str, Any]
     data: ImageDataModule
     weights: str | None
-    earlier: Seen
+    earlier: list[Seen]
     judge: Run | None = None
 
     def identity(self) -> list[str]:
@@ -63,4 +64,5 @@ def prepare_job(config: DictConfig) -> Job:
     check_parts(config, data)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     judge = find_judge(config, data) if makes_images(config) else None
-    return Job(config, plain, data, weights, check_pretraining(weights, data), judge)
+    earlier = [check_pretraining(weights, data), *check_generators(data)]
+    return Job(config, plain, data, weights, earlier, judge)

@@ -143,7 +143,7 @@ def predict(members: Sequence[Model], images: NewImages, *, stop: bool, refuse: 
         watch = watch_inputs(model, refuse, table["path"][rows].tolist())
         read = read_batches(paths, frames, reader, BATCH, reasons, stop, watch)
         logits = run_net(model, ({"image": image} for image in read), rows, task).logits.numpy()
-        parts.append(apply_temperature(logits, model.temperature, model.kind))
+        parts.append(apply_temperature(logits, model.temperature, model.question))
         watches.append(watch)
     if len(reasons) == len(table):
         raise refuse_unreadable(reasons, len(table), "Give files that can be read")

@@ -64,7 +64,7 @@ def predict_series(
     foreign = {n: odd for watch in watches[::-1] for n, odd in watch.foreign.items()}
     statuses = {n: f"ok, but {join_oddities(odd)}" for n, odd in foreign.items()} | reasons
     probs = np.mean(
-        [apply_temperature(said.logits.numpy(), model.temperature, model.kind)
+        [apply_temperature(said.logits.numpy(), model.temperature, model.question)
          for said, model in zip(outputs, members, strict=True)], axis=0,
     )  # fmt: skip
     odd = f"{len(foreign)} of {total} series hold images unlike those the model was trained on"
@@ -105,7 +105,7 @@ def tabulate_slices(
         weights = [said.slices["attention"].numpy() for said in outputs]
         table["attention"] = np.mean(weights, axis=0, dtype=np.float64)
     if all("slice_logits" in said.slices for said in outputs):
-        probs = [apply_temperature(said.slices["slice_logits"].numpy(), 1.0, members[0].kind)
+        probs = [apply_temperature(said.slices["slice_logits"].numpy(), 1.0, members[0].question)
                  for said in outputs]  # fmt: skip
         for k, name in enumerate(members[0].classes):
             table[f"prob_{name}"] = np.mean(probs, axis=0)[:, k]

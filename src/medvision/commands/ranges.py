@@ -6,11 +6,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from medvision.data.mixing import RULE, is_ratio
 from medvision.errors import collect, did_you_mean
 
 MAY_BE_NULL = (
-    "threads", "data.fold", "data.workers", "data.epoch_size", "trainer.gradient_clip_val",
-    "model.clip",
+    "threads", "data.fold", "data.workers", "data.epoch_size", "data.extra_ratio",
+    "trainer.gradient_clip_val", "model.clip",
 )  # fmt: skip
 WHOLE = {
     "seed": 0, "tta": 0, "threads": 1, "data.batch_size": 1, "data.fold": 0, "data.folds": 2,
@@ -39,6 +40,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "data.backend": ("auto", "host", "device"),
     "model.class_weights": ("balanced", None),
 }
+RATIO = "data.extra_ratio"
 SWITCHES = ("test", "rerun", "data.balance", "model.channels_last", "model.cache_features")
 
 
@@ -55,7 +57,7 @@ def check_ranges(config: DictConfig) -> None:
 
 def find_problems(config: DictConfig) -> Iterator[str]:
     """Yield a sentence for each key whose value cannot be; keys a config lacks are no problem."""
-    for key in (*WHOLE, *REAL, *CHOICES, *SWITCHES):
+    for key in (*WHOLE, *REAL, *CHOICES, *SWITCHES, RATIO):
         parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
         if not isinstance(parent, DictConfig) or key.rpartition(".")[2] not in parent:
             continue
@@ -71,6 +73,8 @@ def _broken_rule(key: str, value: Any) -> str | None:
         shown = ["null" if choice is None else choice for choice in CHOICES[key]]
         near = did_you_mean(str(value), shown)
         return None if value in CHOICES[key] else f"{' or '.join(shown)}{near}"
+    if key == RATIO:
+        return None if is_ratio(value) else RULE
     if key in SWITCHES:
         return None if isinstance(value, bool) else "true or false"
     if key in WHOLE:

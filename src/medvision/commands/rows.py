@@ -11,10 +11,11 @@ import pandas as pd
 import medvision.files as files
 from medvision.commands.ensemble import Ensemble
 from medvision.commands.infer import BATCH, Predictions, run_net, tabulate, tabulate_slices
-from medvision.data.assemble import OnUnreadable, assemble_foreign
+from medvision.data.assemble import assemble_foreign
 from medvision.data.classes import Classes
 from medvision.data.manifest import Manifest, read_manifest
 from medvision.data.readers import Reader
+from medvision.data.reading import OnUnreadable
 from medvision.data.samples import Samples
 from medvision.data.series import OnGap, SeriesForm, series_keys, series_labels
 from medvision.errors import MedvisionError
@@ -71,6 +72,9 @@ def read_rows(
         check_own_part(ensemble, part)
     path = files.find_input(place) if place else ensemble.runs[0].manifest
     manifest = read_manifest(path, columns)
+    if place is None:  # what was generated only trained, and is read in another way
+        real = manifest.table[manifest.table["origin"] != "generated"]
+        manifest.table = real.reset_index(drop=True)
     labels = read_labels(ensemble.models[0], rename)
     ways = [(Reader.from_contract(m.contract), read_form(m, on_gap)) for m in ensemble.models]
     made = {
@@ -133,7 +137,7 @@ def read_data_words(
 
 def read_labels(model: Model, rename: Mapping[str, str | None]) -> Classes:
     """Return the classes of a model as it reads them out of a table."""
-    return Classes(model.classes, model.kind, model.negative, model.rename | dict(rename))
+    return Classes(model.classes, model.question, model.negative, model.rename | dict(rename))
 
 
 def check_own_part(ensemble: Ensemble, part: str) -> None:
@@ -194,9 +198,9 @@ def predict_rows(ensemble: Ensemble, rows: Rows) -> Predictions:
                 slices["index"] = rows.samples[number].where[slices["index"], 1]
                 slices["row"] = rows.samples[number].where[slices["row"], 1]
             return Predictions(tabulate(model, facts, said.logits), slices)
-        probs.append(apply_temperature(said.logits.numpy(), model.temperature, model.kind))
+        probs.append(apply_temperature(said.logits.numpy(), model.temperature, model.question))
     mean, model = np.mean(probs, axis=0), ensemble.joined
     for k, name in enumerate(model.classes):
         facts[f"prob_{name}"] = mean[:, k]
-    pred = decide_labels(mean, model.classes, model.kind, model.threshold)
+    pred = decide_labels(mean, model.classes, model.question, model.threshold)
     return Predictions(facts.assign(pred=pred))

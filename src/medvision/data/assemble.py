@@ -3,24 +3,27 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
 import medvision.files as files
-from medvision.data.audit import Audit, count_parts, patient_keys
+from medvision.data.audit import Audit, count_parts
 from medvision.data.classes import Classes, choose_classes
+from medvision.data.extra import Own, read_extras
+from medvision.data.generated import holds_generated
 from medvision.data.hidden import hide_paths
 from medvision.data.manifest import Card, Manifest, read_manifest
+from medvision.data.mixing import Ratio
 from medvision.data.readers import Reader
+from medvision.data.reading import OnUnreadable, decode_rows, settle
 from medvision.data.rows import FILES
 from medvision.data.samples import Samples
 from medvision.data.series import (
     SeriesForm,
     count_series,
     label_slices,
-    note_sizes,
     refuse_torn,
     series_labels,
     settle_foreign,
@@ -28,10 +31,8 @@ from medvision.data.series import (
 )
 from medvision.data.slices import index_slices
 from medvision.data.splits import SHARES, assign_splits
-from medvision.data.store import Store, open_store
+from medvision.data.store import Store
 from medvision.errors import MedvisionError, did_you_mean
-
-OnUnreadable = Literal["stop", "exclude"]
 
 
 class Wishes(Protocol):
@@ -54,29 +55,10 @@ class Wishes(Protocol):
     on_leak: Literal["error", "drop"]
     on_unreadable: OnUnreadable
     extra: list[str]
+    extra_ratio: Ratio | None
     form: SeriesForm | None
     residency: Literal["auto", "disk", "host", "device"]
     workers: int | None
-
-
-class Decoded(NamedTuple):
-    """Rows that could be read, under their row of `store`, and their manifest's digest."""
-
-    table: pd.DataFrame
-    store: Store
-    manifest: str
-
-    @property
-    def digest(self) -> np.ndarray:
-        """Return the pixel digests; "" where all pixels are one value, which is no copy."""
-        digests, natives = self.store.digests, self.store.natives
-        told = ["" if n and n.low == n.high else d for d, n in zip(digests, natives, strict=True)]
-        return np.asarray(np.array(told, dtype=object)[self.table.index])
-
-    def where(self, number: int) -> np.ndarray:
-        """Return `[N,2]`: the store's number and the row in it."""
-        rows = self.table.index.to_numpy()
-        return np.stack([np.full(len(rows), number), rows], axis=1)
 
 
 def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
@@ -86,11 +68,16 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
         MedvisionError: anything wrong with manifest, images, labels or split.
     """
     own = read_manifest(files.find_input(str(data.manifest)), data.columns)
+    if holds_generated(own):
+        raise MedvisionError(
+            f"{own.path} holds generated images, whose generator may have seen val or test; give "
+            "them as data.extra, which only trains and checks that"
+        )
     if data.form is not None:
         settle_series(own.table, data.form)  # what is wrong is told before hours of decoding
     classes = _settle_classes(own, data)
     read = decode_rows(own, data.reader, data.on_unreadable, data.workers)
-    read, form, told = _settle(read, data.form, own.table)
+    read, form, told = settle(read, data.form, own.table)
     kept, audit = assign_splits(
         _with_strata(read.table, data.stratify), read.digest.tolist(), mode=data.mode,
         shares=data.shares or SHARES, val_share=data.val_share, fold=data.fold, folds=data.folds,
@@ -103,13 +90,14 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
     if form is not None:
         refuse_torn(read.table, kept)
     audit.notes += told
-    parts = [read._replace(table=kept)]
-    for place in data.extra:
-        parts.append(_read_extra(place, parts[0], own.card, data, audit, form))
+    read = read._replace(table=kept)
+    extras = read_extras(Own(read, own.card, classes, form), data, audit)
+    parts = [read, *(extra.read for extra in extras)]
     whole = pd.concat([part.table for part in parts], ignore_index=True)
+    for name in (name for name in FILES if name in whole):
+        whole[name] = whole[name].fillna("")  # of a manifest without such files
     if data.extra:
-        audit.notes.append(f"{len(whole) - len(kept)} rows of data.extra joined train")
-        audit.counts = count_parts(whole)
+        audit.counts = count_parts(whole[whole["origin"] != "generated"])
     _note_oddities(audit, read.store, own)
     if own.card.key is not None:
         whole = hide_files(whole, audit)
@@ -122,6 +110,7 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
     where = np.concatenate([part.where(number) for number, part in enumerate(parts)])
     manifests = [part.manifest for part in parts]
     samples = _serve(whole, classes, form, digest, stores, where, manifests)
+    samples.generated = [extra.generated for extra in extras if extra.generated]
     if samples.slices is not None:
         audit.notes += samples.slices.describe()
         count_series(audit.counts, whole, samples.slices.first)
@@ -154,7 +143,7 @@ def assemble_foreign(
     if form is not None:
         settle_foreign(manifest.table, form)  # what is wrong is told before anything is decoded
     read = decode_rows(manifest, reader, on_unreadable)
-    read, form, _ = _settle(read, form, manifest.table)
+    read, form, _ = settle(read, form, manifest.table)
     table = read.table
     if not (table["split"] != "").any():
         table = table.assign(split=part)
@@ -162,31 +151,6 @@ def assemble_foreign(
     if manifest.card.key is not None:
         rows = hide_files(rows)
     return _serve(rows, classes, form, read.digest.tolist(), [read.store], read.where(0))
-
-
-def decode_rows(
-    manifest: Manifest, reader: Reader, on_unreadable: OnUnreadable, workers: int | None = None
-) -> Decoded:
-    """Open the store of a manifest; paths become absolute."""
-    paths, frames = manifest.files(), manifest.table["frame"].tolist()
-    store = open_store(paths, frames, reader, on_unreadable=on_unreadable, workers=workers)
-    table = manifest.table.assign(path=[str(path) for path in paths])
-    if "mask" in table:
-        folder = manifest.path.parent
-        table["mask"] = [str(folder / mask) if mask else "" for mask in table["mask"]]
-    return Decoded(table.drop(index=list(store.unreadable)), store, manifest.digest)
-
-
-def _settle(
-    read: Decoded, form: SeriesForm | None, whole: pd.DataFrame
-) -> tuple[Decoded, SeriesForm | None, list[str]]:
-    """Leave out rows that make no whole series; of images all stay."""
-    if form is None:
-        return read, None, []
-    table, form, notes = settle_series(read.table, form, whole)
-    natives = [read.store.natives[row] for row in table.index]
-    sizes = [None if each is None else (each.height, each.width) for each in natives]
-    return read._replace(table=table), form, notes + note_sizes(table, sizes)
 
 
 def _with_strata(table: pd.DataFrame, column: str | None) -> pd.DataFrame:
@@ -240,39 +204,6 @@ def _settle_classes(own: Manifest, data: Wishes) -> Classes:
         multilabel=bool(facts.get("multilabel") if several is None else several),
         negative=facts.get("negative") if negative is None else negative,
     )  # fmt: skip
-
-
-def _read_extra(
-    place: str, own: Decoded, card: Card, data: Wishes, audit: Audit, form: SeriesForm | None
-) -> Decoded:
-    """Read rows that only train.
-
-    Raises:
-        MedvisionError: they show a patient or an image of val or test, or have another size.
-    """
-    manifest = read_manifest(files.find_input(place))
-    read = decode_rows(manifest, data.reader, data.on_unreadable, data.workers)
-    read, _, told = _settle(read, form, manifest.table)
-    audit.notes += told
-    table = read.table[read.table["split"].isin(("", "train"))]  # its val and test stay unseen
-    extra = read._replace(table=table.assign(split="train", group=-1))
-    if manifest.card.key is None or manifest.card.key != card.key:
-        audit.notes.append(f"patients of {place} not checked: prepared with another key")
-    held = own._replace(table=own.table[own.table["split"] != "train"])
-    tested, trained = (set(patient_keys(part.table)) for part in (held, extra))
-    patients, images = tested & trained, (set(held.digest) & set(extra.digest)) - {""}
-    if patients or images:
-        example = f", such as patient {min(patients).rpartition(chr(31))[2]}" if patients else ""
-        raise MedvisionError(
-            f"data.extra={place} shares {len(patients)} patients and {len(images)} images with "
-            f"val or test{example}; remove these rows from it"
-        )
-    found, expected = ("x".join(map(str, s.array.shape[1:3])) for s in (read.store, own.store))
-    if found != expected:
-        raise MedvisionError(
-            f"data.extra={place} has images of {found}, not {expected}; set data.reader.size=[H,W]"
-        )
-    return extra
 
 
 def _note_oddities(audit: Audit, store: Store, manifest: Manifest) -> None:

@@ -20,13 +20,15 @@ class Audit:
     Attributes:
         mode: `given`, `patient`, `site` or `fold`.
         counts: a part: `images`, `patients`, `unlabelled` and `per_class` (rows; a row of several
-            labels counts in each).
+            labels counts in each); generated images are no images here.
         overlaps: patients and images in more than one part of the split or folds as given; zeros
             where the split was computed.
         dropped: rows left out under `on_leak=drop`: `patients_rows`, whose own patient lies in a
             more protected part, and `copies_rows`, bound to such a part by a copied image alone.
         remaining: the overlaps measured once more in the result; always zeros.
         notes: sentences a reader of the report should see.
+        generated: of each generator whose images train: its digest, run and gate, how many images,
+            and how often they are drawn.
     """
 
     mode: str
@@ -35,6 +37,7 @@ class Audit:
     dropped: dict[str, int] = field(default_factory=lambda: {"patients_rows": 0, "copies_rows": 0})
     remaining: dict[str, int] = field(default_factory=lambda: {"patients": 0, "images": 0})
     notes: list[str] = field(default_factory=list)
+    generated: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain types in the order of the fields."""

@@ -17,6 +17,7 @@ from medvision.augment.sequence import SequenceAugment
 from medvision.data.assemble import assemble
 from medvision.data.audit import Audit
 from medvision.data.manifest import Card
+from medvision.data.mixing import RULE, Pool, Ratio, is_ratio, mix
 from medvision.data.prepare import prepare_once
 from medvision.data.readers import Reader
 from medvision.data.samples import Samples, as_image
@@ -26,6 +27,7 @@ from medvision.data.sampling import (
     OrderedBatches,
     TrainingBatches,
     count_repeats,
+    count_served,
 )
 from medvision.data.series import OnGap, SeriesForm
 from medvision.data.slices import Strips, join_channels
@@ -60,7 +62,11 @@ class ImageDataModule(LightningDataModule):
         on_unreadable: stop, or leave unreadable files out, counted.
         balance: draw the training rows so that classes come up equally often.
         epoch_size: images shown an epoch, of which a GAN wants thousands; None: as many as train.
-        extra: manifests whose rows join the training part.
+        extra: manifests whose rows join the training part: real ones, and what `medvision generate`
+            made, which counts in nothing but the batches.
+        extra_ratio: generated ÷ real images drawn in an epoch, which has the steps of the real data
+            alone; `balance`: classes equally often, each filled up with generated images to the
+            commonest one; `only`: nothing but generated images; None: there are none.
         unit: what a sample is: a row, or all rows of a series.
         channels, neighbours, difference, max_slices, on_gap: as in `SeriesForm`, for series.
         sequence: random change of the order of training series.
@@ -94,6 +100,7 @@ class ImageDataModule(LightningDataModule):
         balance: bool = False,
         epoch_size: int | None = None,
         extra: Sequence[str] = (),
+        extra_ratio: Ratio | None = None,
         unit: Literal["image", "series"] = "image",
         channels: Sequence[str] | None = None,
         neighbours: int = 0,
@@ -117,6 +124,14 @@ class ImageDataModule(LightningDataModule):
         self.on_leak, self.on_unreadable = on_leak, on_unreadable
         self.batch_size, self.balance, self.extra = batch_size, balance, list(extra)
         self.epoch_size = epoch_size
+        if extra_ratio is not None and not is_ratio(extra_ratio):
+            raise MedvisionError(f"data.extra_ratio={extra_ratio} cannot be; choose {RULE}")
+        if extra_ratio is not None and balance:
+            raise MedvisionError(
+                f"data.balance=true and data.extra_ratio={extra_ratio} both say what an epoch "
+                "draws; keep one of them (data.extra_ratio=balance fills rare classes up)"
+            )
+        self.extra_ratio = extra_ratio
         if unit not in ("image", "series"):
             raise MedvisionError(f"data.unit={unit} cannot be; choose image or series")
         form = SeriesForm(channels, neighbours, difference, max_slices, on_gap)
@@ -157,7 +172,7 @@ class ImageDataModule(LightningDataModule):
         return self.samples
 
     def class_counts(self) -> np.ndarray:
-        """Count the training rows of each class, `[K]`."""
+        """Count the real training rows of each class, `[K]`."""
         label = self.ready.label[self.ready.rows("train")]
         if label.ndim == 2:
             return np.asarray(np.nansum(label, axis=0))
@@ -179,7 +194,7 @@ class ImageDataModule(LightningDataModule):
         return torch.tensor(weights, dtype=torch.float32)
 
     def train_rows(self) -> np.ndarray:
-        """Return the rows that can be learned from."""
+        """Return the real rows that can be learned from."""
         return self._labelled("train")
 
     def train_dataloader(self) -> DataLoader[Indices]:
@@ -188,21 +203,18 @@ class ImageDataModule(LightningDataModule):
         slices, lengths = self.ready.slices, None
         if slices is not None:
             lengths = self.sequence.shorten(slices.lengths(rows))
+        rank, world = self._rank()
         return self._loader(
             TrainingBatches(
-                rows,
-                self.batch_size,
-                self.seed,
-                weights=weights,
-                lengths=lengths,
-                draws=self.epoch_size,
-                **self._ranks(),
+                rows, self.batch_size, self.seed, weights=weights, lengths=lengths,
+                draws=self.epoch_size if slices is None else None, pools=self._pools(rows, world), rank=rank, world=world,
             )
-        )
+        )  # fmt: skip
 
     def val_dataloader(self) -> DataLoader[Indices]:
         rows = self._labelled("val")
-        return self._loader(OrderedBatches(rows, 2 * self.batch_size, **self._ranks()))
+        rank, world = self._rank()
+        return self._loader(OrderedBatches(rows, 2 * self.batch_size, rank=rank, world=world))
 
     def _loader(self, sampler: TrainingBatches | OrderedBatches) -> DataLoader[Indices]:
         # A batch is a list of row numbers, so there is nothing for worker processes to do.
@@ -221,10 +233,19 @@ class ImageDataModule(LightningDataModule):
             return np.asarray(np.where(label > 0, weight, weight.min()).max(axis=1))
         return np.asarray(weight[label])
 
-    def _ranks(self) -> dict[str, int]:
+    def _pools(self, rows: np.ndarray, world: int) -> list[Pool]:
+        """Share an epoch out between real and generated rows; without a ratio there is no pool."""
+        if not self.extra_ratio:
+            return []
+        total = count_served(len(rows), self.batch_size, world)
+        made, classes = self.ready.generated_rows(), self.ready.classes
+        return mix(self.extra_ratio, rows, made, total, self.ready.label, classes.names)
+
+    def _rank(self) -> tuple[int, int]:
+        """Return the number of this process and how many there are."""
         if self.trainer is None:
-            return {}
-        return {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
 
     def keep_features(self, encode: Callable[[Tensor], Tensor]) -> None:
         """Encode every slice once; batches then carry `features` `[N,F]` instead of `image`.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medvision.data.classes import Classes
+from medvision.data.generated import Generated
 from medvision.data.slices import Slices, Strips, add_difference, join_channels, pad_series
 from medvision.data.store import Store
 
@@ -34,6 +35,7 @@ class Samples:
         manifests: digests of the manifests the rows come from.
         slices: which rows show the slices of each series; None = every row is a sample.
         slice_label: of each row for itself, as `label`; None = there are none.
+        generated: where generated rows come from.
     """
 
     table: pd.DataFrame
@@ -45,14 +47,21 @@ class Samples:
     manifests: list[str] = field(default_factory=list)
     slices: Slices | None = None
     slice_label: np.ndarray | None = None
+    generated: list[Generated] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def rows(self, part: str) -> np.ndarray:
-        """Return the indices of the samples of one part, in table order."""
+        """Return the indices of the samples of one part, in table order; of train, real ones."""
         held = self._held(part)
         return np.flatnonzero(held) if self.slices is None else self._first[held[self._first]]
+
+    def generated_rows(self) -> np.ndarray:
+        """Return the indices of the generated images that train."""
+        if not self.generated:
+            return np.empty(0, np.int64)
+        return np.flatnonzero(self._held("train", real=False))
 
     @property
     def channels(self) -> int:
@@ -132,7 +141,7 @@ class Samples:
         return {key: torch.from_numpy(value) for key, value in told.items()}
 
     def seen(self, part: str) -> tuple[list[str], list[str]]:
-        """Return the sorted patients and image digests of one part."""
+        """Return the sorted patients and image digests of one part; of train, real ones."""
         rows = np.flatnonzero(self._held(part))
         patients = self.table["patient"].to_numpy()[rows]
         return sorted(set(patients)), sorted({self.digest[row] for row in rows} - {""})
@@ -169,8 +178,11 @@ class Samples:
         assert self.slices is not None
         return self.slices.first
 
-    def _held(self, part: str) -> np.ndarray:
-        return np.asarray(self.table["split"].to_numpy() == part)
+    def _held(self, part: str, real: bool = True) -> np.ndarray:
+        held = np.asarray(self.table["split"].to_numpy() == part)
+        if part != "train" or not self.generated:
+            return held
+        return np.asarray(held & ((self.table["origin"].to_numpy() != "generated") == real))
 
     def _label_slices(self, strips: Strips) -> np.ndarray:
         """Return int64 `[B,S]`, −1 = none or padding; multi-label float32 `[B,S,K]`, nan."""

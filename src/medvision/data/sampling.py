@@ -1,6 +1,6 @@
 """Which rows make the batches of an epoch: a pure function of (seed, epoch)."""
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from medvision.data.mixing import Pool
 from medvision.errors import MedvisionError
 
 Indices = dict[str, Tensor]
@@ -40,12 +41,15 @@ class TrainingBatches(Sampler[Indices]):
             series is dropped: batches are made a little smaller instead.
         draws: rows drawn an epoch; None: as many as there are. More than that come in shuffled
             rounds, each row once a round.
+        pools: what an epoch takes instead of `rows`, which then only say how many steps it has;
+            together `count_served` rows, of which none is dropped.
         rank, world: rank r takes every world-th batch of one global order.
     """
 
     def __init__(
         self, rows: np.ndarray, size: int, seed: int, *, weights: np.ndarray | None = None,
-        lengths: np.ndarray | None = None, draws: int | None = None, rank: int = 0, world: int = 1,
+        lengths: np.ndarray | None = None, draws: int | None = None, pools: Sequence[Pool] = (),
+        rank: int = 0, world: int = 1,
     ) -> None:  # fmt: skip
         self.draws = draws or len(rows)
         size = size if lengths is None else min(size, max(len(rows) // world, 1))
@@ -56,7 +60,7 @@ class TrainingBatches(Sampler[Indices]):
             )
         self.rows, self.size, self.seed, self.weights = rows, size, seed, weights
         self.lengths, self.rank, self.world = lengths, rank, world
-        self.epoch = 0
+        self.pools, self.epoch = pools, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; Lightning calls this before each one."""
@@ -64,24 +68,33 @@ class TrainingBatches(Sampler[Indices]):
 
     def __len__(self) -> int:
         if self.lengths is None:
-            return max(self.draws // self.size // self.world, 1)
+            return count_steps(self.draws, self.size, self.world)
         needed = -(-len(self.rows) // (self.size * self.world))
         return max(min(needed, len(self.rows) // self.world), 1)
 
     def __iter__(self) -> Iterator[Indices]:
         random = np.random.default_rng([self.seed, self.epoch])
+        rows = self.rows if not self.pools else self._mix()
         if self.weights is None:
-            rounds = -(-self.draws // len(self.rows))
-            order = np.concatenate([random.permutation(len(self.rows)) for _ in range(rounds)])
-            order = order[: self.draws]
+            rounds = range(-(-self.draws // len(rows)))
+            order = np.concatenate([random.permutation(len(rows)) for _ in rounds])[: self.draws]
         else:
             share = self.weights / self.weights.sum()
-            order = random.choice(len(self.rows), size=self.draws, p=share)
-        index = self.rows[order]
-        draw = index + (self.rows.max() + 1) * count_repeats(index)
+            order = random.choice(len(rows), size=self.draws, p=share)
+        index = rows[order]
+        draw = index + (self._highest() + 1) * count_repeats(index)
         batches = self._cut(order, random)[self.rank :: self.world]
         for chosen in batches[: len(self)]:
             yield {"index": torch.from_numpy(index[chosen]), "draw": torch.from_numpy(draw[chosen])}
+
+    def _mix(self) -> np.ndarray:
+        """Return what this epoch takes of each pool."""
+        drawn = [p.draw(self.seed, n, epoch=self.epoch) for n, p in enumerate(self.pools)]
+        return np.concatenate(drawn)
+
+    def _highest(self) -> int:
+        held = (self.rows, *(pool.rows for pool in self.pools))
+        return max(int(rows.max()) for rows in held if len(rows))
 
     def _cut(self, order: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
         """Return the places in `order` of the batches of all ranks."""
@@ -120,6 +133,16 @@ class OrderedBatches(Sampler[Indices]):
         for part in self.parts:
             index = torch.from_numpy(part)
             yield {"index": index, "draw": index}
+
+
+def count_steps(rows: int, size: int, world: int = 1) -> int:
+    """Return how many batches a rank takes of an epoch of images."""
+    return max(rows // size // world, 1)
+
+
+def count_served(rows: int, size: int, world: int = 1) -> int:
+    """Return how many images an epoch takes: the last, smaller batch is dropped."""
+    return min(rows, count_steps(rows, size, world) * size * world)
 
 
 def count_repeats(order: np.ndarray) -> np.ndarray:

@@ -1,0 +1,98 @@
+"""What a manifest of generated images says of them, and how it is believed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import medvision.files as files
+from medvision.data.manifest import Manifest
+from medvision.errors import MedvisionError
+
+SEEN = ("train_patients", "train_images", "val_patients", "val_images")
+FACTS = ("generator", "run", "gate", "ungated", "seen", "size", "channels", "reader", "rows")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Where generated images come from; on the card of their manifest these are its facts.
+
+    Attributes:
+        generator: digest of its `model.pt`.
+        run: title of the run that trained it.
+        gate: `passed`, `score`, `spaces`, `reasons`; None: it was never judged.
+        ungated: the images were made although the gate failed, or is not there.
+        seen: the generator's `SEEN`: pseudonyms and pixel digests.
+        size, channels: of the images.
+        reader: the settings under which the generator saw its images.
+        rows: digest of `manifest.csv`.
+        key: fingerprint of the key behind the pseudonyms of `seen`; None: ids as given.
+    """
+
+    generator: str
+    run: str
+    gate: dict[str, Any] | None
+    ungated: bool
+    seen: dict[str, list[str]]
+    size: list[int]
+    channels: int
+    reader: dict[str, Any]
+    rows: str
+    key: str | None
+
+    def to_facts(self) -> dict[str, Any]:
+        """Return plain types for a card, which says the key itself."""
+        return {name: value for name, value in asdict(self).items() if name != "key"}
+
+
+def describe_gate(gate: Mapping[str, Any] | None) -> str:
+    """Say in a few words how a generator was judged."""
+    if gate is None:
+        return "generated without a gate"
+    if not gate["passed"]:
+        return f"generated while the gate failed: {'; '.join(gate['reasons'])}"
+    return f"its gate passed with score {gate['score']:.3g}"
+
+
+def holds_generated(manifest: Manifest) -> bool:
+    """Tell whether any row is generated."""
+    return bool((manifest.table["origin"] == "generated").any())
+
+
+def read_generated(manifest: Manifest) -> Generated:
+    """Read the card of a generated manifest.
+
+    Raises:
+        MedvisionError: rows that were changed since, real rows among them, or a card that does not
+            say what the generator has seen and how it was judged.
+    """
+    path, facts = manifest.path, manifest.card.facts
+    if (manifest.table["origin"] != "generated").any():
+        raise MedvisionError(
+            f"{path} mixes real and generated rows; give each a manifest of its own in data.extra"
+        )
+    if lacking := [name for name in FACTS if name not in facts]:
+        raise MedvisionError(
+            f"{path} holds generated images and its card does not say {', '.join(lacking)}, so "
+            "nobody can tell whose images they are made of; make them with medvision generate"
+        )
+    _check_seen(facts["seen"], manifest)
+    if files.digest_file(path) != facts["rows"] or (manifest.table["split"] != "train").any():
+        raise MedvisionError(
+            f"{path} was edited after it was generated; remove its folder and generate it again"
+        )
+    told = Generated(**{name: facts[name] for name in FACTS}, key=manifest.card.key)
+    if not told.ungated and not (told.gate or {}).get("passed"):
+        raise MedvisionError(
+            f"{path}: {describe_gate(told.gate)}; train a better generator, or generate with "
+            "allow_ungated=true, which is stamped"
+        )
+    return told
+
+
+def _check_seen(seen: Any, manifest: Manifest) -> None:
+    known = isinstance(seen, Mapping) and set(seen) == set(SEEN)
+    if not known or not seen["train_images"]:
+        raise MedvisionError(
+            f"{manifest.path} does not say which images its generator has seen, so a leak into val "
+            "or test cannot be ruled out; make them with medvision generate"
+        )
