@@ -45,7 +45,11 @@ class Judging(Callback):
         kimg = task.seen / 1000
         image = task.sample(self.noise, self.label)
         scores = self.judge.quick(image, self.label)
-        told = sum_up(scores) | self._ask_critic(task, image)
+        told = sum_up(scores) | {
+            f"critic_{name}": value
+            for name, value in ask_critic(task, self.judge, image, self.label).items()
+            if value is not None
+        }
         # Lightning takes a logged "step" as the x-axis: thousands of images.
         pl_module.log_dict({f"val/{name}": value for name, value in told.items()} | {"step": kimg})
         self._show(trainer, image, kimg)
@@ -56,13 +60,6 @@ class Judging(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.alarms = state_dict["alarms"]
-
-    def _ask_critic(self, task: Any, image: Tensor) -> dict[str, float]:
-        """Ask whether the critic has learned its training images by heart."""
-        sides = [self.judge.train, self.judge.held]
-        said = [task.criticise(side.image, side.label).numpy() for side in sides]
-        told = measure_membership(*said, task.criticise(image, self.label).numpy())
-        return {f"critic_{name}": value for name, value in told.items() if value is not None}
 
     def _show(self, trainer: Trainer, image: Tensor, kimg: float) -> None:
         grid = tile(image, self.label)
@@ -92,12 +89,19 @@ def sum_up(scores: Mapping[str, Any]) -> dict[str, float]:
     return told
 
 
+def ask_critic(task: Any, judge: Judge, image: Tensor, label: Tensor) -> dict[str, float | None]:
+    """Ask whether the critic of an `Adversarial` knows its training images by heart."""
+    sides = ((judge.train.image, judge.train.label), (judge.held.image, judge.held.label))
+    train, held, made = (task.criticise(*side).numpy() for side in (*sides, (image, label)))
+    return measure_membership(train, held, made)
+
+
 def tile(image: Tensor, label: Tensor, columns: int = COLUMNS, rows: int = ROWS) -> Pixels:
     """Lay the first `rows` x `columns` images of each class out: uint8 `[H,W,3]`."""
     pixels = (image.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
     pixels = np.pad(pixels, ((0, 0), (1, 1), (1, 1), (0, 0)))  # a line between neighbours
     pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
     height, width = pixels.shape[1:3]
-    classes = [pixels[label == k][: rows * columns] for k in label.unique().tolist()]
+    classes = [pixels[label == k][: rows * columns] for k in sorted(set(label.tolist()))]
     grid = np.stack(classes).reshape(-1, columns, height, width, 3)
     return grid.transpose(0, 2, 1, 3, 4).reshape(len(grid) * height, columns * width, 3)

@@ -47,4 +47,4 @@ def describe_generator(config: DictConfig, data: ImageDataModule) -> dict[str, A
 def count_epochs(config: DictConfig, data: ImageDataModule) -> int:
     """Return the epochs that the budget takes."""
     loader = data.train_dataloader()
-    return max(round(1000 * config.model.kimg / (len(loader) * data.batch_size)), 1)
+    return max(round(1000 * float(config.model.kimg) / (len(loader) * data.batch_size)), 1)

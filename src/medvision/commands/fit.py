@@ -29,11 +29,14 @@ from medvision.commands.sweep import refusals_noted
 from medvision.data.card import Card
 from medvision.errors import MedvisionError, Stopped
 from medvision.evaluation.figures import draw_learning_curves, save_figure
+from medvision.evaluation.gate_tables import print_fidelity
 from medvision.evaluation.report import write_report
+from medvision.evaluation.samples import draw_progress
 from medvision.evaluation.tables import print_table
 from medvision.model import load_model, save_model
 from medvision.provenance import cost, describe_code, describe_process
 from medvision.runs import Run, claimed, run_key, settle
+from medvision.tasks.supervised import Supervised
 
 
 def train(
@@ -135,7 +138,11 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
     objective = best_score(trainer, job.config.monitor)
     best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
-    model = freeze_generator(run, job, task, judge) if judge else calibrate(task, job)
+    if isinstance(task, Supervised):
+        model = calibrate(task, job)
+    else:
+        assert judge is not None
+        model = freeze_generator(run, job, task, judge)
     digest = save_model(model, run.model)
     run.note(
         objective=objective, best_epoch=best["epoch"], epochs=trainer.current_epoch, model=digest,

@@ -5,23 +5,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from hydra.utils import instantiate
 from torch import Tensor, nn
 
 import medvision.files as files
-from medvision.callbacks.judging import Judging
+from medvision.callbacks.judging import Judging, ask_critic
 from medvision.commands.adversary import describe_generator
 from medvision.commands.job import Job
 from medvision.data.contract import summarise, to_plain
 from medvision.data.native import natives_of
 from medvision.data.samples import Samples, as_image
-from medvision.evaluation.fidelity import measure_membership
 from medvision.evaluation.judge import Images, Judge
 from medvision.evaluation.samples import draw_neighbours, draw_samples
 from medvision.evaluation.style import save_figure
 from medvision.model import Model, Seen, load_model
 from medvision.nets.dcgan import draw_noise
-from medvision.nets.encoder import encoder
-from medvision.nets.untrained import untrained_encoder
+from medvision.nets.encoder import encoder, untrained_encoder
 from medvision.runs import Run
 from medvision.tasks.adversarial import Adversarial
 
@@ -38,13 +37,13 @@ def open_judge(job: Job) -> Judge:
         MedvisionError: too few images of a class.
     """
     samples, settings = job.data.ready, job.config.judge
-    spaces, classify = {"untrained": in_batches(untrained_encoder(samples.channels))}, None
+    spaces, classify = {"untrained": on_device(untrained_encoder(samples.channels))}, None
     if job.judge is not None:
         model = load_model(job.judge.model)
-        spaces["classifier"] = in_batches(encoder(model.net)[0])
-        classify = in_batches(model.net)
-    sides = (take_images(samples, part, job.config.seed) for part in ("train", "val"))
-    return Judge(*sides, spaces, classify, samples.classes.names, seed=job.config.seed,
+        spaces["classifier"] = on_device(encoder(model.net)[0])
+        classify = on_device(model.net)
+    train, held = (take_images(samples, part, job.config.seed) for part in ("train", "val"))
+    return Judge(train, held, spaces, classify, samples.classes.names, seed=job.config.seed,
                  k=settings.k, asked=instantiate(settings.asked))  # fmt: skip
 
 
@@ -61,16 +60,11 @@ def take_images(samples: Samples, part: str, seed: int) -> Images:
     return Images(image, torch.from_numpy(samples.label[index]), patients)
 
 
-def in_batches(net: nn.Module, size: int = 256) -> Callable[[Tensor], Tensor]:
-    """Let a frozen net answer for any number of images, on the best device there is."""
+def on_device(net: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Let a frozen net answer for images of the host on the best device there is."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = net.eval().to(device)
-
-    def answer(image: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return torch.cat([net(some.to(device)).float().cpu() for some in image.split(size)])
-
-    return answer
+    return lambda image: net(image.to(device)).float()
 
 
 def watch(run: Run, job: Job, judge: Judge) -> Judging:
@@ -97,8 +91,7 @@ def freeze_generator(run: Run, job: Job, task: Adversarial, judge: Judge) -> Mod
     noise, label = draw_all(job, job.config.seed + FINAL)
     image = task.sample(noise, label)
     scores = judge.score(image, label)
-    sides = [task.criticise(side.image, side.label).numpy() for side in (judge.train, judge.held)]
-    scores["critic"] = measure_membership(*sides, task.criticise(image, label).numpy())
+    scores["critic"] = ask_critic(task, judge, image, label)
     gate = judge.decide(scores)
     counted = {name: {"images": len(side.label), "patients": len(set(side.patient))}
                for name, side in (("train", judge.train), ("val", judge.held))}  # fmt: skip
@@ -119,7 +112,7 @@ def draw_sheets(run: Run, judge: Judge, image: Tensor, label: Tensor) -> None:
     pixels = show(image)
     figure = draw_samples(pixels, label.numpy(), judge.classes)
     save_figure(figure, run.folder / "figures" / "samples.png")
-    place, apart = judge.nearest(image)
+    place, apart = judge.find_nearest(image)
     closest = np.argsort(apart)[:PAIRS]
     pairs = draw_neighbours(
         pixels[closest], show(judge.train.image[place[closest]]), apart[closest]

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 import medvision.files as files
+from medvision.evaluation.gate_tables import print_fidelity
 from medvision.evaluation.ranking import Ranking
 from medvision.evaluation.report import write_report
 from medvision.evaluation.sweep_report import write_sweep_report

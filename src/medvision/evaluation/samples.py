@@ -25,13 +25,13 @@ def draw_samples(
     return draw_grid(image[chosen], [classes[label[n]] for n in chosen], columns)
 
 
-def draw_neighbours(made: Pixels, nearest: Pixels, apart: Sequence[float]) -> Figure:
+def draw_neighbours(made: Pixels, nearest: Pixels, apart: NDArray[np.float64]) -> Figure:
     """Draw generated images `[N,H,W,C]` over the nearest training image of each.
 
     Args:
         made: generated.
         nearest: training images, in the same order.
-        apart: distance of each pair, as a share of what two real images are apart.
+        apart: distance of each pair, 1 = what unseen real images are apart from training images.
     """
     pairs = np.concatenate([made, nearest])
     captions = [*["generated"] * len(made), *(show_score(value) for value in apart)]

@@ -94,7 +94,7 @@ class Adversarial(LightningModule):
     def sample(self, noise: Tensor, label: Tensor, size: int = 256) -> Tensor:
         """Return images in [0,1] as 8 bits would keep them, made in float32, on the CPU."""
         made = []
-        for some, of_class in zip(noise.split(size), label.split(size), strict=True):
+        for some, of_class in zip(torch.split(noise, size), torch.split(label, size), strict=True):
             image = self(some.to(self.device), of_class.to(self.device)).float()
             made.append(((image * 255).round() / 255).clamp(0, 1).cpu())
         return torch.cat(made)
@@ -103,7 +103,7 @@ class Adversarial(LightningModule):
     def criticise(self, image: Tensor, label: Tensor, size: int = 256) -> Tensor:
         """Return the critic's logits `[N]` of unchanged images in [0,1], on the CPU."""
         said = []
-        for some, of_class in zip(image.split(size), label.split(size), strict=True):
+        for some, of_class in zip(torch.split(image, size), torch.split(label, size), strict=True):
             logit = self.critic(2 * some.to(self.device) - 1, of_class.to(self.device), 1.0)
             said.append(logit.float().cpu())
         return torch.cat(said)
