@@ -249,14 +249,14 @@ class Judge:
     def _worst(self, measured: dict[str, Any], depth: Depth, key: str) -> dict[str, Any]:
         """Divide by the floor and return the least of all spaces and classes, with its place."""
         floor = self.floors[depth]["spaces"]
-        found = []
+        found: list[dict[str, Any]] = []
         for name, space in measured["spaces"].items():
             for title, scores in space["classes"].items():
                 least = floor[name]["classes"][title][key]
                 relative = scores[key] / least if least > 0 else 0.0
                 scores[f"relative_{key}"] = relative
                 found.append({"relative": relative, "space": name, "class": title})
-        return min(found, key=lambda one: float(one["relative"]))
+        return min(found, key=lambda one: one["relative"])
 
     def _agree(self, image: Tensor, label: Ints) -> list[float] | None:
         """Return, for each class, the share of images that the classifier calls so."""
@@ -268,12 +268,12 @@ class Judge:
     def _compare_agreement(self, agreement: list[float] | None) -> dict[str, Any] | None:
         if agreement is None or self.agrees is None:
             return None
-        found = [
+        found: list[dict[str, Any]] = [
             {"relative": fake / max(real, 1 / len(self.classes)), "fake": fake, "real": real,
              "class": title}
             for fake, real, title in zip(agreement, self.agrees, self.classes, strict=True)
         ]  # fmt: skip
-        return min(found, key=lambda one: float(one["relative"]))
+        return min(found, key=lambda one: one["relative"])
 
     def _climb(self) -> dict[str, Any]:
         """Score each rung of the ladder; the rungs are made of training images.

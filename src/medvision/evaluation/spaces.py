@@ -13,6 +13,7 @@ from medvision.evaluation.fidelity import Features
 Encode = Callable[[Tensor], Tensor]
 BATCH = 256
 FAINT = 0.01  # of the typical deviation; a feature that hardly varies must not decide alone
+MOST = 600  # images the directions are found from
 COMPACT = 64  # directions for FD and KID, whose covariances need more images than features
 
 
@@ -49,7 +50,7 @@ class Space:
         typical = float(np.median(deviation[deviation > 0])) if deviation.any() else 1.0
         self.deviation = np.maximum(deviation, FAINT * typical)
         self.train = self._scale(features)
-        self.directions = np.linalg.svd(self.train, full_matrices=False)[2][:COMPACT].T
+        self.directions = _find_directions(self.train)
 
     def describe(self, image: Tensor) -> Features:
         """Return standardised features `[N,D]`."""
@@ -62,3 +63,12 @@ class Space:
     def _scale(self, features: Features) -> NDArray[np.float64]:
         # By the root of D, so that distances of spaces of any width are of the order of 1.
         return np.asarray((features - self.mean) / self.deviation / np.sqrt(features.shape[1]))
+
+
+def _find_directions(features: Features) -> Features:
+    """Return the main directions `[D,<=64]`, by the products of images, which are the fewer."""
+    some = features[:: -(-len(features) // MOST)]
+    values, vectors = np.linalg.eigh(some @ some.T)
+    values, vectors = values[-COMPACT:], vectors[:, -COMPACT:]
+    kept = values > values[-1] * 1e-9
+    return np.asarray(some.T @ vectors[:, kept] / np.sqrt(values[kept]))
