@@ -1,9 +1,13 @@
 """Any classifier without its head: images in, one vector of features an image out."""
 
 import copy
+import math
+from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from medvision.errors import MedvisionError
 
@@ -19,6 +23,51 @@ class Encoder(nn.Module):
         """Map images in [0, 1] to features."""
         features: Tensor = self.headless(image)
         return features.flatten(2).mean(2) if features.ndim > 2 else features
+
+
+class UntrainedEncoder(nn.Module):
+    """A net that no data has shaped: convolutions drawn from a seed, none of them ever trained.
+
+    The features of every octave are averaged over the cells of a grid, not over the whole image:
+    a mean over the image cannot tell left from right. There is no normalisation, which would hide
+    brightness and contrast. D is the sum of the widths times `grid²`, at any size of image.
+
+    Args:
+        in_channels: C.
+        seed: of all weights; the same on every machine.
+        widths: channels of each octave.
+        grid: cells a side.
+    """
+
+    def __init__(
+        self, in_channels: int, seed: int = 0, widths: Sequence[int] = (32, 64), grid: int = 4
+    ) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(seed)
+        self.grid, self.width = grid, sum(widths) * grid**2
+        self.octaves = nn.ModuleList()
+        for width_in, width in zip([in_channels, *widths], widths, strict=False):
+            layer = nn.Conv2d(width_in, width, 3, padding=1, padding_mode="replicate")
+            scale = math.sqrt(2 / (9 * width_in))
+            with torch.no_grad():
+                layer.weight.copy_(torch.randn(layer.weight.shape, generator=draw) * scale)
+                layer.bias.copy_(torch.randn(width, generator=draw) * 0.1)  # type: ignore[union-attr]
+            self.octaves.append(layer)
+        self.requires_grad_(False).eval()
+
+    def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:
+        """Map images in [0, 1] to features."""
+        features, seen = image * 2 - 1, []
+        for octave in self.octaves:
+            features = functional.leaky_relu(octave(features), 0.2)
+            seen.append(functional.adaptive_avg_pool2d(features, self.grid).flatten(1))
+            features = functional.avg_pool2d(features, 2)
+        return torch.cat(seen, dim=1)
+
+
+def untrained_encoder(in_channels: int, seed: int = 0) -> UntrainedEncoder:
+    """Return the untrained net that found the most planted failures (see `evaluation.judge`)."""
+    return UntrainedEncoder(in_channels, seed)
 
 
 def encoder(net: nn.Module) -> tuple[nn.Module, int]:

@@ -1,0 +1,108 @@
+"""The gate: may generated images be used? By coverage, label agreement and copying alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Scores = Mapping[str, Any]
+ALARM = 0.25  # of what real images reach
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a generator is asked for.
+
+    Attributes:
+        coverage: the least share of what real images cover, in every space and class.
+        agreement: the least share of the agreement on real images, in every class.
+        copied: the largest share of copies, in every space.
+    """
+
+    coverage: float = 0.5
+    agreement: float = 0.75
+    copied: float = 0.2
+
+
+def score_gate(scores: Scores, asked: Thresholds) -> float:
+    """Return one number, higher is better: the relative coverage, less where the rest falls short.
+
+    It is the coverage itself as long as labels and copying meet what is asked for, so that their
+    chance variation above the threshold picks no checkpoint.
+    """
+    agreement, copied = scores["label_agreement"], scores["copying"]["copied"]
+    agrees = 1.0 if agreement is None else min(1.0, agreement["relative"] / asked.agreement)
+    own = min(1.0, (1 - copied) / (1 - asked.copied))
+    return float(scores["coverage"]["relative"] * agrees * own)
+
+
+def find_faults(scores: Scores, asked: Thresholds) -> dict[str, str]:
+    """Return a sentence for each criterion that is not met: `coverage`, `agreement`, `copying`."""
+    faults, coverage, copying = {}, scores["coverage"], scores["copying"]
+    if coverage["relative"] < asked.coverage:
+        faults["coverage"] = (
+            f"coverage is {_two(coverage['relative'])} of what real images reach in class "
+            f"{coverage['class']} seen by the {coverage['space']} net; {_two(asked.coverage)} is "
+            "asked for"
+        )
+    agreement = scores["label_agreement"]
+    if agreement is not None and agreement["relative"] < asked.agreement:
+        faults["agreement"] = (
+            f"the classifier agrees with {_two(agreement['fake'])} of the labels in class "
+            f"{agreement['class']}, {_two(agreement['relative'])} of its agreement on real images "
+            f"({_two(agreement['real'])}); {_two(asked.agreement)} is asked for"
+        )
+    if copying["copied"] > asked.copied:
+        faults["copying"] = (
+            f"{_two(copying['copied'])} of the images are copies of training images seen by the "
+            f"{copying['space']} net (nearer to training than to held-out images: "
+            f"{_two(copying['rate'])}, unseen real images {_two(copying['null'])}); at most "
+            f"{_two(asked.copied)} is allowed"
+        )
+    return faults
+
+
+def decide(scores: Scores, asked: Thresholds, notes: list[str]) -> dict[str, Any]:
+    """Pass or fail a generator.
+
+    Args:
+        scores: of `Judge.score` or `Judge.quick`.
+        asked: the thresholds.
+        notes: what the gate could not look at; they stand among the reasons of either verdict.
+    """
+    faults = find_faults(scores, asked)
+    notes = list(notes)
+    if "coverage" in faults and "copying" not in faults:
+        notes.append("with so low a coverage the share of copies means little")
+    return {
+        "passed": not faults,
+        "score": score_gate(scores, asked),
+        "spaces": list(scores["spaces"]),
+        "reasons": [*faults.values(), *notes],
+    }
+
+
+def is_collapsed(scores: Scores) -> str | None:
+    """Return a sentence if the generator makes one image a class, or very few, else None.
+
+    Args:
+        scores: of `Judge.quick` or `Judge.score`.
+    """
+    # Not by coverage: a generator that has just begun covers nothing, yet has not collapsed.
+    diversity, distinct = scores["diversity"], scores["distinct"]
+    if diversity["relative"] < ALARM:
+        return (
+            f"collapsed: images of class {diversity['class']} differ by "
+            f"{_two(diversity['relative'])} of what real ones do; it makes nearly one image a class"
+        )
+    if distinct["relative"] < ALARM:
+        return (
+            f"collapsed: images of class {distinct['class']} repeat: the nearest other one is "
+            f"{_two(distinct['relative'])} as far as with real images; it makes "
+            "few different images"
+        )
+    return None
+
+
+def _two(value: float) -> str:
+    """Two digits without the leading nought."""
+    return f"{value:.2f}".removeprefix("0") if 0 <= value < 1 else f"{value:.2f}"
