@@ -248,6 +248,8 @@ def test_a_card_that_does_not_tell_what_was_seen_is_refused(own, made):
     refused("does not say which images its generator has seen", own, made[1])
     change_card(made[1], seen=None)
     refused("its card does not say seen, so nobody can tell", own, made[1])
+    change_card(made[1], seen=["own0"], size="12")
+    refused("its card does not say seen, size, so nobody can tell", own, made[1])
     made[1].with_name("card.json").unlink()
     refused("its card does not say generator, run, gate", own, made[1])
 

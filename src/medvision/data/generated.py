@@ -9,7 +9,10 @@ from medvision.data.manifest import Manifest
 from medvision.errors import MedvisionError
 
 SEEN = ("train_patients", "train_images", "val_patients", "val_images")
-FACTS = ("generator", "run", "gate", "ungated", "seen", "size", "channels", "reader", "rows")
+FACTS: dict[str, tuple[type, ...]] = {
+    "generator": (str,), "run": (str,), "gate": (dict, type(None)), "ungated": (bool,),
+    "seen": (dict,), "size": (list,), "channels": (int,), "reader": (dict,), "rows": (str,),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def read_generated(manifest: Manifest) -> Generated:
         raise MedvisionError(
             f"{path} mixes real and generated rows; give each a manifest of its own in data.extra"
         )
-    if lacking := [name for name in FACTS if name not in facts]:
+    absent = object()
+    if lacking := [n for n, kinds in FACTS.items() if not isinstance(facts.get(n, absent), kinds)]:
         raise MedvisionError(
             f"{path} holds generated images and its card does not say {', '.join(lacking)}, so "
             "nobody can tell whose images they are made of; make them with medvision generate"
@@ -89,9 +93,8 @@ def read_generated(manifest: Manifest) -> Generated:
     return told
 
 
-def _check_seen(seen: Any, manifest: Manifest) -> None:
-    known = isinstance(seen, Mapping) and set(seen) == set(SEEN)
-    if not known or not seen["train_images"]:
+def _check_seen(seen: Mapping[str, Any], manifest: Manifest) -> None:
+    if set(seen) != set(SEEN) or not seen["train_images"]:
         raise MedvisionError(
             f"{manifest.path} does not say which images its generator has seen, so a leak into val "
             "or test cannot be ruled out; make them with medvision generate"
