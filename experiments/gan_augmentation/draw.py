@@ -1,7 +1,9 @@
-"""Write a manifest with some of the training rows of another: draw.py MANIFEST OUTPUT [CLASS=N …]
+"""Write a manifest with some of the training rows of another.
 
-Of each class named N training rows are drawn, of others all are kept; val and test stay as they are.
-Training rows that are copies of val or test rows are left out.
+    python experiments/gan_augmentation/draw.py MANIFEST OUTPUT [CLASS=N …]
+
+Of each class named N training rows are drawn, of others all are kept; val and test stay as they
+are. Training rows that are copies of val or test rows are left out.
 """
 
 import shlex

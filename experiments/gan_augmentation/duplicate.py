@@ -1,9 +1,11 @@
-"""Copy training images into a manifest of their own: duplicate.py MANIFEST RATIO OUTPUT
+"""Copy training images into a manifest of their own.
+
+    python experiments/gan_augmentation/duplicate.py MANIFEST RATIO OUTPUT
 
 The control that is given as much as the generator gives, and nothing new. RATIO is that of the
 candidate: a number takes so many copies an image, equally many of each class, as generated images
-are drawn; `balance` fills each class up to the commonest one. Images of a class come up equally often.
-Rows of a manifest are unique, so each copy is a file.
+are drawn; `balance` fills each class up to the commonest one. Images of a class are copied equally
+often. Rows of a manifest are unique, so each copy is a file.
 """
 
 import shlex
@@ -43,7 +45,7 @@ def choose_rows(train: pd.DataFrame, ratio: str) -> list[int]:
     held, rng = train["label"].value_counts(), np.random.default_rng(SEED)
     share = 0.0 if ratio == "balance" else float(ratio) * len(train) / len(held)
     chosen: list[int] = []
-    for name, rows in train.groupby("label"):
+    for _, rows in train.groupby("label"):
         n = held.max() - len(rows) if ratio == "balance" else round(share)
         laps = [rng.permutation(rows.index) for _ in range(-(-n // len(rows)))]
         chosen += np.concatenate([np.empty(0, int), *laps])[:n].tolist()

@@ -6,7 +6,7 @@
     python experiments/gan_augmentation/judge.py answer
 
 RUNS is what `medvision compare` takes: runs of one arm over seeds. `choose` prints the ratio of the
-best mean AUROC on val as its last line, and shows the other arms beside it. `tell` writes the paired
+best mean AUROC on val, and writes it with the other arms beside it. `tell` writes the paired
 differences on test and the verdict, of LOOKS that the study gives; the first control is what one
 would train without the candidate. `answer` makes the verdicts of all conditions the study's answer.
 """
@@ -91,7 +91,7 @@ def split_words(words: Sequence[str]) -> tuple[dict[str, str], dict[str, str], l
     others = [word.removeprefix("other:") for word in words if word.startswith("other:")]
     arms = [word for word in words if not word.startswith(("card:", "other:"))]
     pairs = ([word.split("=", 1) for word in some] for some in (arms, others))
-    first, second = ({name: runs for name, runs in some} for some in pairs)
+    first, second = (dict(some) for some in pairs)
     return first, second, cards
 
 

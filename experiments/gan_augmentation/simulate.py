@@ -2,12 +2,12 @@
 
     python experiments/gan_augmentation/simulate.py [STUDIES] [RESAMPLES]
 
-Writes verdicts.json under MEDVISION_RUNS/gan_augmentation/, and from it alone the block in README.md.
+Writes verdicts.json under MEDVISION_RUNS/gan_augmentation/, and from it alone a block of README.md.
 
 A study has a candidate at three ratios and two controls, each trained over five seeds; the ratio is
 chosen on val, and the verdict is given on test. An image's score is its truth, moved by the gain of
-the arm and by the luck of the training, a part all models see (how easy the patient is), a part that
-the trainings of one arm share, and a part of each training.
+the arm and by the luck of the training, a part all models see (how easy the patient is), a part
+that the trainings of one arm share, and a part of each training.
 """
 
 import math
@@ -115,7 +115,10 @@ def count(
     """Return the shares of studies in which this or that is said.
 
     Args:
+        studies: the number of them.
         gains: of each of ARMS, in AUROC.
+        resamples: of the patients of a study.
+        law: what they are drawn from.
         looks: as in `decide`.
 
     Returns:
@@ -176,13 +179,14 @@ def tabulate(place: Path) -> None:
 def write_results(content: dict[str, Any]) -> Iterator[str]:
     """Yield the table, what it says and the origin."""
     studies, looks = content["studies"], content["looks"]
-    said = ["no proven benefit", "proven benefit", "proven harm"]
+    said = ["no proven benefit", "proven benefit", "proven harm", "benefit, of one verdict a study"]
     yield f"| truth, {studies} studies each | {' | '.join(said)} | {' | '.join(OTHERS.values())} |"
     yield "|---" * (len(said) + len(OTHERS) + 1) + "|"
     for one in content["results"]:
         law, shares = one["law"], one["said"]
-        n = f"{sum(law['test'])} test patients, {law['images']} images each"
-        cells = [show(shares[key], studies) for key in ("none", "benefit", "harm")]
+        each = "1 image" if law["images"] == 1 else f"{law['images']} images"
+        n = f"{sum(law['test'])} test patients, {each} each"
+        cells = [show(shares[key], studies) for key in ("none", "benefit", "harm", "alone/benefit")]
         cells += [percent(shares[key]) for key in OTHERS]
         yield f"| {n}: {one['truth']} | {' | '.join(cells)} |"
     null, helped = content["results"][0]["said"], content["results"][3]["said"]
@@ -200,8 +204,9 @@ def write_results(content: dict[str, Any]) -> Iterator[str]:
         f"{content['finished'][:10]}, code {code.get('commit', code['digest'])[:10]}, numpy "
         f"{content['numpy']}, {content['device']}, {content['seconds'] / 60:.1f} minutes, "
         f"{content['resamples']} resamples each; AUROC of the classical arm "
-        f"{content['results'][0]['law']['auroc']}. In brackets: 95 % Wilson intervals over studies. "
-        "The last columns: how often a benefit is said by who leaves out one part of the design."
+        f"{content['results'][0]['law']['auroc']}. In brackets: 95 % Wilson intervals over "
+        "studies. The last columns: how often who leaves out one part of the design, and gives one "
+        "verdict a study, says a benefit."
     )
 
 

@@ -95,7 +95,8 @@ def judge(
         arms: name → its trainings over seeds, of one split.
         candidate: one of `arms`, chosen before their test part was opened.
         controls: of `arms`; the first is what one would train without the addition.
-        classes, kind: as in `align`.
+        classes: as in `align`.
+        kind: as in `align`.
         metric: the score that decides, declared beforehand.
         looks: how many such verdicts the study gives (Bonferroni).
         resamples: of the patients.
@@ -123,7 +124,7 @@ def check_seeds(arms: Mapping[str, Sequence[Repeat]], names: Sequence[str]) -> N
     seeds = {name: sorted((one.seed, one.split_seed) for one in arms[name]) for name in names}
     if any(one.folds != [None] for name in names for one in arms[name]):
         raise MedvisionError(
-            "a verdict is over seeds of one split, not over folds; use `medvision compare` for these"
+            "a verdict is over seeds of one split, not over folds; `medvision compare` takes these"
         )
     first, rest = names[0], names[1:]
     for name in rest:
@@ -228,6 +229,7 @@ def choose(scores: Mapping[str, Sequence[float]], metric: str = "auroc") -> str:
 
     Args:
         scores: arm → its val score under each seed.
+        metric: what they are of.
     """
     better = 1 if direction(metric) == "max" else -1
     return max(scores, key=lambda name: better * float(np.mean(scores[name])))
