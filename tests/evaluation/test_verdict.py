@@ -69,7 +69,7 @@ def test_images_of_a_patient_count_as_one(study):
 
 
 def test_a_planted_benefit_is_found_and_none_is_invented(study):
-    nothing, _, copies, helped, harmed = study["TRUTHS"].values()
+    nothing, _, copies, helped, harmed, _ = study["TRUTHS"].values()
     found = study["count"](25, helped, 150)
     assert found["benefit"] >= 0.8
     assert study["count"](25, harmed, 150)["harm"] >= 0.6
