@@ -1,0 +1,67 @@
+"""Tests of what the scripts of experiments/gan_augmentation draw, copy and say."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+STUDY = Path(__file__).parents[1] / "experiments" / "gan_augmentation"
+
+
+def table(normal=8, pneumonia=2):
+    """Return training rows of two classes, the first a copy of the one val row."""
+    labels = ["normal"] * normal + ["pneumonia"] * pneumonia
+    train = pd.DataFrame({"label": labels, "split": "train", "group": range(len(labels))})
+    held = pd.DataFrame({"label": ["normal", "pneumonia"], "split": ["val", "test"],
+                         "group": [0, 99]})  # fmt: skip
+    return pd.concat([train, held], ignore_index=True)
+
+
+def test_training_rows_are_drawn_by_class_without_copies_of_val():
+    draw = runpy.run_path(str(STUDY / "draw.py"))["draw"]
+    drawn = draw(table(), {"normal": 3})
+    assert drawn["label"].value_counts().to_dict() == {"normal": 3, "pneumonia": 2}
+    assert (drawn["split"] == "train").all()
+    assert draw(table(), {}).index.tolist() == [*range(1, 10)]  # row 0 is a copy
+    with pytest.raises(SystemExit, match="normal=8 cannot be drawn: there are 7 training rows"):
+        draw(table(), {"normal": 8})
+
+
+def test_duplicates_are_as_many_as_the_generated_images_and_of_their_classes():
+    choose_rows = runpy.run_path(str(STUDY / "duplicate.py"))["choose_rows"]
+    train = table()[lambda rows: rows["split"] == "train"]
+    half = pd.Series(choose_rows(train, "0.5"))
+    assert train.loc[half, "label"].value_counts().to_dict() == {"normal": 2, "pneumonia": 2}
+    whole = pd.Series(choose_rows(train, "1"))
+    assert whole.value_counts()[lambda n: n > 1].to_dict() in ({8: 3, 9: 2}, {8: 2, 9: 3})
+    filled = pd.Series(choose_rows(train, "balance"))
+    assert filled.value_counts().to_dict() == {8: 3, 9: 3}
+
+
+def test_an_answer_is_made_of_the_verdicts(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(STUDY.parent), *sys.path])
+    judge = runpy.run_path(str(STUDY / "judge.py"))
+    study = tmp_path / "gan_augmentation"
+    study.mkdir()
+    page = study / "README.md"
+    page.write_text(
+        "**Question.** Does it?\n\n<!-- answer -->\n<!-- /answer -->\n"
+        "**Verdict.** few: No proven benefit in AUROC: a − b +.001 (-.010, +.012); 98.3 % "
+        "intervals over 5 seeds and 9 patients; such a study shows a benefit of .017.\n"
+        "From 3 run folders, 2026-11-26, commit 0123456789, torch 2.\n"
+    )
+    for place in (tmp_path, tmp_path.parent):
+        (place / "README.md").write_text("<!-- ledger -->\n<!-- /ledger -->\n")
+    scope = judge["answer"].__globals__
+    monkeypatch.setitem(scope, "PAGE", page)
+    monkeypatch.setitem(scope, "HERE", tmp_path)
+    monkeypatch.setitem(scope["write_ledger"].__globals__, "HERE", tmp_path)
+    judge["answer"]()
+    ledger = (tmp_path / "README.md").read_text()
+    assert (
+        "Does it? | few: No proven benefit in AUROC: a − b +.001 (-.010, +.012); 98.3 %" in ledger
+    )
+    assert "such a study" not in ledger
+    assert "| 0123456789, 2026-11-26 |" in ledger
