@@ -158,8 +158,10 @@ def conclude(run: Run, job: Job, brief: bool = False) -> None:
     """
     parts = ["val", "test"] if job.config.test else ["val"]
     made = makes_images(job.config)  # and was judged before it was frozen
-    metrics = files.read_json(run.metrics) if made else evaluate_parts(
-        run, load_model(run.model), job.data.ready, parts
+    metrics = (
+        files.read_json(run.metrics)
+        if made
+        else evaluate_parts(run, load_model(run.model), job.data.ready, parts)
     )
     draw_history(run, job.config.monitor)
     show_in_tensorboard(run, job.plain, metrics)

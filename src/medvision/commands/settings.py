@@ -54,6 +54,7 @@ def quieten() -> None:
         r".*does not have many workers",  # batches are gathered, not loaded
         r".*Checkpoint directory .* exists",  # a resumed run
         r".*all_gather is deprecated",  # Lightning's own use of torch
+        r".*will save all extracted features in buffer",  # of a few hundred images
         r".*recommended to use `self.log.*sync_dist=True",  # every rank scored the rows of all
     ):
         warnings.filterwarnings("ignore", message=text)

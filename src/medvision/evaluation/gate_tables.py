@@ -81,7 +81,9 @@ def score_grid(metrics: Metrics) -> Grid:
     heads = [HEADS.get(key, key) for key in SHOWN]
     n = metrics.get("n") or {}
     counts = "; ".join(f"{part} {count_words(n[part])}" for part in n)
-    return Grid(["", *heads], rows, f"Real: training images in the place of generated ones. {counts}.")
+    return Grid(
+        ["", *heads], rows, f"Real: training images in the place of generated ones. {counts}."
+    )
 
 
 def ladder_grid(metrics: Metrics) -> Grid:

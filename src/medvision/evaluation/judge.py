@@ -145,6 +145,18 @@ class Judge:
         """Pass or fail: `passed`, `score`, `spaces` and `reasons`, see `gate.decide`."""
         return gate.decide(scores, self.asked, self.notes)
 
+    def find_nearest(self, image: Tensor) -> tuple[Ints, Features]:
+        """Return for each generated image the nearest training image, and how far away it is.
+
+        Returns:
+            rows of `train` `[N]`, and the distance in the first space, 1 = the median of held-out
+            images.
+        """
+        name, space = next(iter(self.spaces.items()))
+        apart = measure_distances(space.describe(image), space.train)
+        usual = np.median(measure_distances(self.real[name], space.train).min(axis=1))
+        return apart.argmin(axis=1), apart.min(axis=1) / max(float(usual), 1e-12)
+
     @cached_property
     def floor(self) -> dict[str, Any]:
         """What real images reach, and the corruption ladder with what the gate makes of it."""
