@@ -1,4 +1,4 @@
-"""Judges a generator at the end of every epoch: what picks the best one, and what people look at."""
+"""Judges a generator after every epoch: what picks the best one, and what people look at."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -83,16 +83,17 @@ def find_judge(config: DictConfig, data: ImageDataModule) -> Run | None:
     key = data.card.key if data.card else None
     met = model.seen.meet(*samples.seen("val"), key, train=True)
     problems = {
-        f"its classes are {model.classes}, not {samples.classes.names}": model.classes != samples.classes.names,
+        f"its classes are {model.classes}, not {samples.classes.names}":
+            model.classes != samples.classes.names,
         "it reads series": model.series is not None,
-        f"it reads images as {model.contract}, not {data.reader.contract()}":
+        f"it reads images as {model.contract}, which data.reader does not":
             model.contract != data.reader.contract(),
         f"it has learned from {len(met[0])} patients and {len(met[1])} images of the val part":
             bool(met[0] or met[1]),
     }  # fmt: skip
     if found := [problem for problem, there in problems.items() if there]:
-        raise collect(f"judge.run={config.judge.run} cannot judge", found,
-                      "Train a classifier on this manifest, split and size, and name it")  # fmt: skip
+        way_out = "Train a classifier on this manifest, split and size, and name it"
+        raise collect(f"judge.run={config.judge.run} cannot judge", found, way_out)
     return run
 
 

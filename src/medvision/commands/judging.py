@@ -15,6 +15,7 @@ from medvision.commands.job import Job
 from medvision.data.contract import summarise, to_plain
 from medvision.data.native import natives_of
 from medvision.data.samples import Samples, as_image
+from medvision.errors import MedvisionError
 from medvision.evaluation.judge import Images, Judge
 from medvision.evaluation.samples import draw_neighbours, draw_samples
 from medvision.evaluation.style import save_figure
@@ -43,8 +44,23 @@ def open_judge(job: Job) -> Judge:
         spaces["classifier"] = on_device(encoder(model.net)[0])
         classify = on_device(model.net)
     train, held = (take_images(samples, part, job.config.seed) for part in ("train", "val"))
-    return Judge(train, held, spaces, classify, samples.classes.names, seed=job.config.seed,
-                 k=settings.k, asked=instantiate(settings.asked))  # fmt: skip
+    judge = Judge(
+        train, held, spaces, classify, samples.classes.names, seed=job.config.seed, k=settings.k,
+        asked=instantiate(settings.asked),
+    )  # fmt: skip
+    check_eyes(judge)
+    return judge
+
+
+def check_eyes(judge: Judge) -> None:
+    """Refuse a classifier that knows real images no better than chance."""
+    agrees, chance = judge.agrees or [], 1 / len(judge.classes)
+    for name, share in zip(judge.classes, agrees, strict=False):
+        if share <= chance:
+            raise MedvisionError(
+                f"judge.run calls {share:.0%} of the real val images of class {name} so, no better "
+                "than chance; train that classifier longer, or leave judge.run out"
+            )
 
 
 def take_images(samples: Samples, part: str, seed: int) -> Images:
@@ -70,14 +86,14 @@ def on_device(net: nn.Module) -> Callable[[Tensor], Tensor]:
 def watch(run: Run, job: Job, judge: Judge) -> Judging:
     """Return the callback that judges images made from the same noise after every epoch."""
     config = job.config
-    noise, label = draw_all(job, config.seed)
+    noise, label = draw_all(job, judge, config.seed)
     return Judging(judge, noise, label, run.folder / "samples", config.judge.patience,
                    config.judge.grace)  # fmt: skip
 
 
-def draw_all(job: Job, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw the noise `[N,Z]` and label `[N]` of as many images of each class as judge it."""
-    each, classes = job.config.judge.per_class, len(job.data.ready.classes.names)
+def draw_all(job: Job, judge: Judge, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw the noise `[N,Z]` and label `[N]` of as many images of each class as the judge needs."""
+    each, classes = max(judge.sizes.values()), len(judge.classes)
     label = torch.arange(classes).repeat_interleave(each)
     index = torch.arange(each).repeat(classes)
     return draw_noise(seed, label, index, job.config.model.generator.latent), label
@@ -88,7 +104,7 @@ def freeze_generator(run: Run, job: Job, task: Adversarial, judge: Judge) -> Mod
     data, samples, card = job.data, job.data.ready, job.data.card
     assert card is not None
     task = task.eval()
-    noise, label = draw_all(job, job.config.seed + FINAL)
+    noise, label = draw_all(job, judge, job.config.seed + FINAL)
     image = task.sample(noise, label)
     scores = judge.score(image, label)
     scores["critic"] = ask_critic(task, judge, image, label)
@@ -96,8 +112,8 @@ def freeze_generator(run: Run, job: Job, task: Adversarial, judge: Judge) -> Mod
     counted = {name: {"images": len(side.label), "patients": len(set(side.patient))}
                for name, side in (("train", judge.train), ("val", judge.held))}  # fmt: skip
     counted["generated"] = {"images": len(label)}
-    files.write_json(run.metrics,
-                     {"fidelity": scores, "floor": judge.floor, "gate": gate, "n": counted})  # fmt: skip
+    told = {"fidelity": scores, "floor": judge.floor, "gate": gate, "n": counted}
+    files.write_json(run.metrics, told)
     draw_sheets(run, judge, image, label)
     return Model(
         net=task.ema, config=describe_generator(job.config, data), classes=samples.classes.names,

@@ -207,7 +207,8 @@ class ImageDataModule(LightningDataModule):
         return self._loader(
             TrainingBatches(
                 rows, self.batch_size, self.seed, weights=weights, lengths=lengths,
-                draws=self.epoch_size if slices is None else None, pools=self._pools(rows, world), rank=rank, world=world,
+                draws=self.epoch_size if slices is None else None,
+                pools=self._pools(rows, world), rank=rank, world=world,
             )
         )  # fmt: skip
 

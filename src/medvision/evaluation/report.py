@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 import medvision.files as files
 from medvision.evaluation.figures import find_best_epoch
+from medvision.evaluation.gate_tables import describe_gate, fidelity_grids
 from medvision.evaluation.pages import embed_figure, render_page
 from medvision.evaluation.style import show_score
 from medvision.evaluation.tables import (
@@ -41,6 +42,15 @@ CAPTIONS = {
         "A series, slice by slice",
         "Misses first. Below the slices Grad-CAM: what spoke for the decision; bars are the weight "
         "of each slice, its heaviest three framed.",
+    ),
+    "samples": (
+        "Generated images",
+        "Of the chosen epoch, from noise that chose no epoch; none was sorted out.",
+    ),
+    "neighbours": (
+        "The likeliest copies",
+        "Generated images over the nearest training image of each; 1 is the usual distance of unseen "
+        "real images.",
     ),
     "preview": ("Training images as the net sees them", "After random, label-safe changes."),
 }
@@ -103,6 +113,7 @@ def render_report(found: Evidence, remarks: Sequence[str] = ()) -> str:
         remarks=remarks,
         part=found.part,
         scores=score_table(found.metrics),
+        fidelity=list(fidelity_grids(found.metrics)),
         per_class=class_table(found.metrics, found.part),
         confusion=confusion_table(found.metrics, found.part, found.classes),
         figures=list(_embed_figures(found.folder / "figures")),
@@ -141,6 +152,8 @@ def describe_verdict(found: Evidence) -> str:
         words.append(f"On {size}: {', '.join(told[:2])}.")
         if part == "val":
             words.append("No test part was scored; the run was chosen on these very patients.")
+    elif gate := describe_gate(found.metrics):
+        words.append(gate)
     elif not words:
         words.append("This run has no scores yet.")
     return " ".join(words)
@@ -177,7 +190,7 @@ def describe_choices(found: Evidence) -> Iterator[str]:
     if (threshold := point.get("threshold")) is not None:
         each = _each_class(threshold, found.classes)
         yield f"Operating point: {each}; chosen on val by {point.get('rule')}, then frozen."
-    elif found.metrics:
+    elif found.metrics and "gate" not in found.metrics:
         yield "Operating point: none; the class with the highest probability is decided for."
     if (temperature := found.metrics.get("temperature")) is not None:
         how = "fitted on val" if temperature != 1 else "not fitted, since val could not tell"
