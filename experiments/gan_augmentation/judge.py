@@ -68,7 +68,7 @@ def tell(condition: str, looks: str, *words: str) -> None:
     lines = [
         *write_scores("test", scores, candidate), "", *write_contrasts(verdict, beside), "",
         f"**Verdict.** {CONDITIONS.get(condition, condition)}: {phrase(verdict)}", "",
-        *(describe_generator(Path(card)) for card in cards), "", *write_origin(read_records(sides)),
+        *(describe_generator(Path(card)) for card in cards), "", *write_source(sides),
     ]  # fmt: skip
     fill(PAGE, condition, lines)
     print("\n".join(lines))
@@ -147,6 +147,15 @@ def describe_generator(card: Path) -> str:
     told = "passed" if gate.get("passed") else f"failed: {'; '.join(gate.get('reasons', []))}"
     count = seen.get("train_images", "?")
     return f"Generator {facts['generator'][:8]}, trained on {count} images; its gate {told}."
+
+
+def write_source(sides: Mapping[str, Side]) -> Iterator[str]:
+    """Yield where all comes from; the brackets here count more than patients."""
+    for line in write_origin(read_records(sides)):
+        yield line.replace(
+            "95 % bootstrap intervals over patients",
+            "intervals over patients and trainings, at the level of the verdict for controls",
+        )
 
 
 def read_records(sides: Mapping[str, Side]) -> dict[str, list[dict[str, Any]]]:

@@ -262,5 +262,8 @@ def phrase(verdict: Verdict) -> str:
         name, one = next(iter(found.items()))
         return f"Proven harm of {signed(one.value)} {label} against {name}: {facts}."
     least = smallest_benefit(verdict)
-    shown = f"; such a study shows a benefit of {show_score(least)} in 80 of 100" if least else ""
+    possible = 0 < least < 1  # with two seeds it may be more than any score can differ by
+    shown = (
+        f"; such a study shows a benefit of {show_score(least)} in 80 of 100" if possible else ""
+    )
     return f"No proven benefit in {label}: {facts}{shown}."
