@@ -110,7 +110,8 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
             for part in ("train", "val")}  # fmt: skip
     run.note(
         **process, status="running", monitor=job.config.monitor, manifest=job.data.identity(),
-        seen=seen, key=card.key, classes=samples.classes.names, kind=samples.classes.kind,
+        seen=seen, key=card.key, classes=samples.classes.names,
+        kind="generator" if makes_images(job.config) else samples.classes.kind,
         overrides=overrides,
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))

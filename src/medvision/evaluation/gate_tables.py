@@ -24,7 +24,7 @@ def describe_gate(metrics: Metrics) -> str:
     spaces = " and ".join(gate["spaces"])
     passed = "passed" if gate["passed"] else "failed"
     reasons = f": {'; '.join(gate['reasons'])}" if gate["reasons"] else ""
-    return f"The gate is {passed} at {show_score(gate['score'])}, seen by {spaces}{reasons}."
+    return f"Gate {passed} (score {show_score(gate['score'])}, seen by {spaces}){reasons}."
 
 
 def fidelity_grids(metrics: Metrics) -> Iterator[tuple[str, Grid]]:

@@ -43,14 +43,10 @@ CAPTIONS = {
         "Misses first. Below the slices Grad-CAM: what spoke for the decision; bars are the weight "
         "of each slice, its heaviest three framed.",
     ),
-    "samples": (
-        "Generated images",
-        "Of the chosen epoch, from noise that chose no epoch; none was sorted out.",
-    ),
+    "samples": ("Generated images", "Of the chosen epoch, from fresh noise; none sorted out."),
     "neighbours": (
         "The likeliest copies",
-        "Generated images over the nearest training image of each; 1 is the usual distance of unseen "
-        "real images.",
+        "Generated images over the nearest training image of each; unseen real images are 1 apart.",
     ),
     "preview": ("Training images as the net sees them", "After random, label-safe changes."),
 }
