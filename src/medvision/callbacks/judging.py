@@ -27,7 +27,7 @@ class Judging(Callback):
         judge: holds the real images.
         noise: `[N,Z]`, of as many images of each class.
         label: `[N]`, the class of each.
-        folder: gets a grid of images an epoch.
+        folder: gets a grid of images an epoch, named by the images shown until then.
         patience: epochs in a row that look collapsed before training ends; 0 only warns.
         grace: share of the budget that is over before an epoch can look collapsed.
     """
@@ -65,7 +65,7 @@ class Judging(Callback):
         grid = tile(image, self.label)
         written, png = cv2.imencode(".png", grid[..., ::-1])
         assert written
-        files.write_bytes(self.folder / f"{round(kimg):05d}_kimg.png", png.tobytes())
+        files.write_bytes(self.folder / f"{round(1000 * kimg):08d}.png", png.tobytes())
         if trainer.logger is not None:
             board: Any = trainer.logger
             board.experiment.add_image("samples/grid", grid, round(kimg), dataformats="HWC")

@@ -42,7 +42,7 @@ def open_judge(job: Job) -> Judge:
     if job.judge is not None:
         model = load_model(job.judge.model)
         spaces["classifier"] = on_device(encoder(model.net)[0])
-        classify = on_device(model.net)
+        classify = decide_as(model)
     train, held = (take_images(samples, part, job.config.seed) for part in ("train", "val"))
     judge = Judge(
         train, held, spaces, classify, samples.classes.names, seed=job.config.seed, k=settings.k,
@@ -81,6 +81,22 @@ def on_device(net: nn.Module) -> Callable[[Tensor], Tensor]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = net.eval().to(device)
     return lambda image: net(image.to(device)).float()
+
+
+def decide_as(model: Model) -> Callable[[Tensor], Tensor]:
+    """Return image → `[B,K]`, whose largest entry is what a classifier decides for.
+
+    Of two classes that is by its frozen threshold, which its val part chose.
+    """
+    answer, threshold = on_device(model.net), model.threshold
+    if threshold is None or isinstance(threshold, list):
+        return answer
+
+    def decide(image: Tensor) -> Tensor:
+        positive = (answer(image) / model.temperature).softmax(1)[:, 1]
+        return torch.stack([torch.full_like(positive, threshold), positive], dim=1)
+
+    return decide
 
 
 def watch(run: Run, job: Job, judge: Judge) -> Judging:
