@@ -53,13 +53,17 @@ class Images:
 
 
 class Depth(NamedTuple):
-    """How thoroughly is judged: images of a class at most, and draws that are averaged."""
+    """How thoroughly is judged: images of a class at most, and draws that are averaged.
+
+    Only a `reported` depth measures what the gate does not look at: FD, KID, precision, recall.
+    """
 
     images: int
     draws: int
+    reported: bool = False
 
 
-FULL, QUICK = Depth(250, 3), Depth(100, 2)
+FULL, GATE, QUICK = Depth(250, 3, True), Depth(250, 3), Depth(100, 2)
 ASKED = Thresholds()
 
 
@@ -104,12 +108,14 @@ class Judge:
         self.labels = train.label.cpu().numpy(), held.label.cpu().numpy()
         self.copies = Copies(self.spaces, self.real, held.patient, seed)
         self.draws = {depth: self._draw(depth) for depth in (FULL, QUICK)}
+        self.draws[GATE] = self.draws[FULL]
         self.agrees = self._agree(held.image, self.labels[1])
         train_features = {name: space.train for name, space in self.spaces.items()}
         self.floors = {
             depth: self._measure(train_features, self.labels[0], depth, floor=True)
             for depth in (FULL, QUICK)
         }
+        self.floors[GATE] = self.floors[FULL]
 
     @property
     def notes(self) -> list[str]:
@@ -236,11 +242,10 @@ class Judge:
     ) -> dict[str, float]:
         real, fake = self.real[name][draw.held], features[rows]
         apart = measure_distances(real, fake)
-        quick = depth is QUICK
-        own = None if quick else measure_radii(fake, range(len(fake)), self.k)
+        own = measure_radii(fake, range(len(fake)), self.k) if depth.reported else None
         scores = cover(apart, draw.radii[name], own, self.k)
         scores["diversity"], scores["distinct"] = measure_spread(fake), measure_distinctness(fake)
-        if not quick:
+        if depth.reported:
             compact = self.spaces[name].compact
             scores["fd"] = measure_frechet(compact(real), compact(fake))
             scores["kid"] = measure_kernel(compact(real), compact(fake))
@@ -286,15 +291,15 @@ class Judge:
         ladder = {}
         for name, spoilt in corrupt(self.train.image.cpu(), self.train.label.cpu(), self.seed):
             features = {n: space.describe(spoilt) for n, space in self.spaces.items()}
-            scores = self._complete(features, label, self._agree(spoilt, label), FULL)
+            scores = self._complete(features, label, self._agree(spoilt, label), GATE)
             ladder[name] = self._sum_up(scores, ("coverage", "agreement"))
         if self.classify is not None:
             wrong = (label + 1) % len(self.classes)
             agreement = self._agree(self.train.image, wrong)
             ladder["wrong labels"] = self._sum_up(
-                self._complete(own, wrong, agreement, FULL), ("coverage", "agreement")
+                self._complete(own, wrong, agreement, GATE), ("coverage", "agreement")
             )
-        scores = self._complete(own, label, agrees, FULL) | {"copying": self.copies.plant_half()}
+        scores = self._complete(own, label, agrees, GATE) | {"copying": self.copies.plant_half()}
         ladder["half copies"] = self._sum_up(scores, ("copying",))
         return ladder
 
