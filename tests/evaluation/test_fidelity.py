@@ -14,9 +14,9 @@ from medvision.evaluation.fidelity import (
     measure_distinctness,
     measure_frechet,
     measure_kernel,
-    membership,
     measure_radii,
     measure_spread,
+    membership,
 )
 
 

@@ -8,7 +8,7 @@ from torchvision import models
 from medvision.errors import MedvisionError
 from medvision.nets.build import build_net
 from medvision.nets.convnet import ConvNet
-from medvision.nets.encoder import encoder, find_head, replace_head
+from medvision.nets.encoder import encoder, find_head, replace_head, untrained_encoder
 from medvision.nets.keras_cnn import KerasCNN
 
 NETS = {

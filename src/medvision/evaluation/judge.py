@@ -53,17 +53,22 @@ class Images:
 
 
 class Depth(NamedTuple):
-    """How thoroughly is judged: images of a class at most, and draws that are averaged.
+    """How thoroughly is judged.
 
-    Only a `reported` depth measures what the gate does not look at: FD, KID, precision, recall.
+    Attributes:
+        taken: generated images of a class that are looked at, at most.
+        images: of them and of real ones, in a draw.
+        draws: that are averaged.
+        reported: measure what the gate does not look at too: FD, KID, precision, recall.
     """
 
+    taken: int
     images: int
     draws: int
     reported: bool = False
 
 
-FULL, GATE, QUICK = Depth(250, 3, True), Depth(250, 3), Depth(100, 2)
+FULL, GATE, QUICK = Depth(500, 250, 3, True), Depth(500, 250, 3), Depth(100, 100, 2)
 ASKED = Thresholds()
 
 
@@ -110,6 +115,9 @@ class Judge:
         self.draws = {depth: self._draw(depth) for depth in (FULL, QUICK)}
         self.draws[GATE] = self.draws[FULL]
         self.agrees = self._agree(held.image, self.labels[1])
+        self.poor = self._find_poor_class()
+        if self.poor is not None:
+            self.classify = None
         train_features = {name: space.train for name, space in self.spaces.items()}
         self.floors = {
             depth: self._measure(train_features, self.labels[0], depth, floor=True)
@@ -125,6 +133,12 @@ class Judge:
             notes.append(f"judged in one feature space alone, the {next(iter(self.spaces))} net")
         if len(self.classes) == 1:
             notes.append("label agreement is not defined for one class")
+        elif self.poor is not None:
+            c, agrees = self.poor
+            notes.append(
+                f"label agreement was not judged: the classifier calls {agrees:.0%} of the real "
+                f"images of class {self.classes[c]} so, no more than chance; train a better one"
+            )
         elif self.classify is None:
             notes.append("label agreement was not judged: there is no classifier (judge.run)")
         return notes
@@ -194,6 +208,9 @@ class Judge:
         self, image: Tensor, label: Tensor, depth: Depth
     ) -> tuple[dict[str, Any], dict[str, Features]]:
         numbers = self._check_generated(image, label, depth)
+        rows = [np.flatnonzero(numbers == c)[: depth.taken] for c in range(len(self.classes))]
+        taken = np.sort(np.concatenate(rows))
+        image, numbers = image[torch.from_numpy(taken).to(image.device)], numbers[taken]
         features = {name: space.describe(image) for name, space in self.spaces.items()}
         agreement = self._agree(image, numbers)
         return self._complete(features, numbers, agreement, depth), features
@@ -209,7 +226,7 @@ class Judge:
             "diversity": self._worst(measured, depth, "diversity"),
             "distinct": self._worst(measured, depth, "distinct"),
             "label_agreement": self._compare_agreement(agreement),
-            "copying": self.copies.find(features, depth.images * len(self.classes)),
+            "copying": self.copies.find(features),
             "spaces": measured["spaces"],
         }
         return scores | {"gate_score": gate.score_gate(scores, self.asked)}
@@ -270,11 +287,16 @@ class Judge:
         called = encode_images(self.classify, image, "classifier").argmax(axis=1)
         return [float((called[label == c] == c).mean()) for c in range(len(self.classes))]
 
+    def _find_poor_class(self) -> tuple[int, float] | None:
+        """Return the class, if any, of which the classifier knows no more than chance."""
+        worst = min(((a, c) for c, a in enumerate(self.agrees or [])), default=None)
+        return None if worst is None or worst[0] > 1 / len(self.classes) else (worst[1], worst[0])
+
     def _compare_agreement(self, agreement: list[float] | None) -> dict[str, Any] | None:
         if agreement is None or self.agrees is None:
             return None
         found: list[dict[str, Any]] = [
-            {"relative": fake / max(real, 1 / len(self.classes)), "fake": fake, "real": real,
+            {"relative": fake / real, "fake": fake, "real": real,
              "class": title}
             for fake, real, title in zip(agreement, self.agrees, self.classes, strict=True)
         ]  # fmt: skip
