@@ -10,7 +10,8 @@ import torch
 from medvision.errors import MedvisionError
 from medvision.evaluation.copies import Copies
 from medvision.evaluation.gate import is_collapsed
-from medvision.evaluation.judge import ASKED, FEWEST, Images, Judge
+from medvision.evaluation.images import FEWEST, Images
+from medvision.evaluation.judge import ASKED, Judge
 from medvision.evaluation.spaces import Space
 from medvision.nets.encoder import untrained_encoder
 

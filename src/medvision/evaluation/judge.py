@@ -6,7 +6,7 @@ relative to its floor, with the same number of images, drawn alike.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -30,26 +30,10 @@ from medvision.evaluation.fidelity import (
     measure_spread,
 )
 from medvision.evaluation.gate import Thresholds
+from medvision.evaluation.images import Images, check_images, find_problems, shape_of
 from medvision.evaluation.spaces import Encode, Space, encode_images
 
-FEWEST = 50  # training images of a class: below, a generator learns them by heart
-FEWEST_HELD = 20  # held-out images of a class
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Images:
-    """Real images.
-
-    Attributes:
-        image: float32 `[N,C,H,W]` in [0,1].
-        label: int64 `[N]`.
-        patient: of each image.
-    """
-
-    image: Tensor
-    label: Tensor
-    patient: Sequence[str]
 
 
 class Depth(NamedTuple):
@@ -104,7 +88,7 @@ class Judge:
         classify: Callable[[Tensor], Tensor] | None, classes: Sequence[str], seed: int = 0,
         k: int = 5, asked: Thresholds = ASKED, mirror_matters: bool = True,
     ) -> None:  # fmt: skip
-        _check(train, held, spaces, classes)
+        check_images(train, held, spaces, classes)
         self.train, self.held, self.classes = train, held, list(classes)
         self.classify = classify if len(classes) > 1 else None
         self.seed, self.k, self.asked, self.mirror_matters = seed, k, asked, mirror_matters
@@ -338,9 +322,9 @@ class Judge:
         }
 
     def _check_generated(self, image: Tensor, label: Tensor, depth: Depth) -> Ints:
-        problems = _find_problems("generated images", image, label, self.classes)
+        problems = find_problems("generated images", image, label, self.classes)
         if not problems and image.shape[1:] != self.train.image.shape[1:]:
-            problems = [f"they are {_shape(image)}, the real ones {_shape(self.train.image)}"]
+            problems = [f"they are {shape_of(image)}, the real ones {shape_of(self.train.image)}"]
         if not problems:
             counts = [int((label == c).sum()) for c in range(len(self.classes))]
             problems = [
@@ -351,47 +335,3 @@ class Judge:
         if problems:
             raise collect("the generated images cannot be judged", problems, "Generate them anew")
         return np.asarray(label.cpu().numpy(), dtype=np.int64)
-
-
-def _check(
-    train: Images, held: Images, spaces: Mapping[str, Encode], classes: Sequence[str]
-) -> None:
-    problems = [] if spaces else ["there is no feature space"]
-    for what, part, least in (("train", train, FEWEST), ("held-out part", held, FEWEST_HELD)):
-        wrong = _find_problems(what, part.image, part.label, classes)
-        problems += wrong or _find_rare(what, part, least, classes)
-    if not problems and train.image.shape[1:] != held.image.shape[1:]:
-        problems.append(f"train is {_shape(train.image)}, the held-out part {_shape(held.image)}")
-    if not problems and (both := {*map(str, train.patient)} & {*map(str, held.patient)}):
-        problems.append(f"{len(both)} patients are in train and in the held-out part")
-    if problems:
-        raise collect("a generator cannot be judged on these images", problems, "Mend the split")
-
-
-def _find_rare(what: str, part: Images, least: int, classes: Sequence[str]) -> list[str]:
-    way_out = "oversample instead" if what == "train" else "hold out more"
-    if len(part.patient) != len(part.image):
-        return [f"{what} has {len(part.image)} images and {len(part.patient)} patients"]
-    counts = [int((part.label == c).sum()) for c in range(len(classes))]
-    return [
-        f"{what} has {count} images of class {name}, fewer than {least}: {way_out}"
-        for count, name in zip(counts, classes, strict=True)
-        if count < least
-    ]
-
-
-def _find_problems(what: str, image: Tensor, label: Tensor, classes: Sequence[str]) -> list[str]:
-    if image.ndim != 4 or len(image) != len(label) or not len(image):
-        return [f"{what}: {list(image.shape)} and {len(label)} labels are not [N,C,H,W] and N"]
-    if not bool(torch.isfinite(image).all()) or float(image.min()) < 0 or float(image.max()) > 1:
-        return [f"{what}: intensities are not all between 0 and 1"]
-    if int(label.min()) < 0 or int(label.max()) >= len(classes):
-        return [
-            f"{what}: labels from {int(label.min())} to {int(label.max())}, "
-            f"there are {len(classes)} classes"
-        ]
-    return []
-
-
-def _shape(image: Tensor) -> str:
-    return "×".join(str(n) for n in image.shape[1:])
