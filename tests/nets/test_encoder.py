@@ -8,7 +8,7 @@ from torchvision import models
 from medvision.errors import MedvisionError
 from medvision.nets.build import build_net
 from medvision.nets.convnet import ConvNet
-from medvision.nets.encoder import encoder, find_head, replace_head
+from medvision.nets.encoder import encoder, find_head, replace_head, untrained_encoder
 from medvision.nets.keras_cnn import KerasCNN
 
 NETS = {
@@ -70,3 +70,24 @@ def test_a_replaced_head_has_the_new_classes(name):
     replace_head(net, 7)
     assert find_head(net)[1].weight.shape[0] == 7
     assert net.eval()(torch.rand(1, 3, 32, 32)).shape == (1, 7)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 65, 32), (1, 256, 256)])
+def test_the_untrained_net_gives_the_same_features_at_any_size_and_whatever_was_drawn_before(shape):
+    image = torch.rand(2, *shape)
+    one = untrained_encoder(shape[0], seed=4)
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    two = untrained_encoder(shape[0], seed=4)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert one(image).shape == (2, one.width)
+    assert torch.equal(one(image), two(image))
+    assert not torch.equal(one(image), untrained_encoder(shape[0], seed=5)(image))
+    assert not any(p.requires_grad for p in one.parameters())
+
+
+def test_the_untrained_net_tells_left_from_right():
+    image = torch.zeros(1, 1, 32, 32)
+    image[..., :16] = 1
+    features = untrained_encoder(1)(torch.cat([image, image.flip(3)]))
+    assert (features[0] - features[1]).norm() > 0.3 * features[0].norm()

@@ -40,17 +40,9 @@ class Copies:
         self.held = {name: tuple(own[half] for half in self.halves) for name, own in real.items()}
         self.nulls = {name: self._measure_null(name) for name in spaces}
 
-    def find(self, features: Mapping[str, Features], most: int) -> dict[str, Any]:
-        """Return rate, null, excess and share of copies in the space that finds most of them.
-
-        Args:
-            features: name → of generated images `[N,D]`.
-            most: images looked at.
-        """
-        found = [
-            self._find_in(name, own[:: -(-len(own) // most)]) | {"space": name}
-            for name, own in features.items()
-        ]
+    def find(self, features: Mapping[str, Features]) -> dict[str, Any]:
+        """Return rate, null, excess and share of copies in the space that finds most of them."""
+        found = [self._find_in(name, own) | {"space": name} for name, own in features.items()]
         return max(found, key=lambda one: (one["copied"], one["excess"]))
 
     def find_duplicates(self, features: Mapping[str, Features]) -> float:

@@ -6,7 +6,7 @@ relative to its floor, with the same number of images, drawn alike.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -30,36 +30,29 @@ from medvision.evaluation.fidelity import (
     measure_spread,
 )
 from medvision.evaluation.gate import Thresholds
+from medvision.evaluation.images import Images, check_images, find_problems, shape_of
 from medvision.evaluation.spaces import Encode, Space, encode_images
 
-FEWEST = 50  # training images of a class: below, a generator learns them by heart
-FEWEST_HELD = 20  # held-out images of a class
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Images:
-    """Real images.
+class Depth(NamedTuple):
+    """How thoroughly is judged.
 
     Attributes:
-        image: float32 `[N,C,H,W]` in [0,1].
-        label: int64 `[N]`.
-        patient: of each image.
+        taken: generated images of a class that are looked at, at most.
+        images: of them and of real ones, in a draw.
+        draws: that are averaged.
+        reported: measure what the gate does not look at too: FD, KID, precision, recall.
     """
 
-    image: Tensor
-    label: Tensor
-    patient: Sequence[str]
-
-
-class Depth(NamedTuple):
-    """How thoroughly is judged: images of a class at most, and draws that are averaged."""
-
+    taken: int
     images: int
     draws: int
+    reported: bool = False
 
 
-FULL, QUICK = Depth(250, 3), Depth(100, 2)
+FULL, GATE, QUICK = Depth(500, 250, 3, True), Depth(500, 250, 3), Depth(100, 100, 2)
 ASKED = Thresholds()
 
 
@@ -95,7 +88,7 @@ class Judge:
         classify: Callable[[Tensor], Tensor] | None, classes: Sequence[str], seed: int = 0,
         k: int = 5, asked: Thresholds = ASKED, mirror_matters: bool = True,
     ) -> None:  # fmt: skip
-        _check(train, held, spaces, classes)
+        check_images(train, held, spaces, classes)
         self.train, self.held, self.classes = train, held, list(classes)
         self.classify = classify if len(classes) > 1 else None
         self.seed, self.k, self.asked, self.mirror_matters = seed, k, asked, mirror_matters
@@ -104,12 +97,17 @@ class Judge:
         self.labels = train.label.cpu().numpy(), held.label.cpu().numpy()
         self.copies = Copies(self.spaces, self.real, held.patient, seed)
         self.draws = {depth: self._draw(depth) for depth in (FULL, QUICK)}
+        self.draws[GATE] = self.draws[FULL]
         self.agrees = self._agree(held.image, self.labels[1])
+        self.poor = self._find_poor_class()
+        if self.poor is not None:
+            self.classify = None
         train_features = {name: space.train for name, space in self.spaces.items()}
         self.floors = {
             depth: self._measure(train_features, self.labels[0], depth, floor=True)
             for depth in (FULL, QUICK)
         }
+        self.floors[GATE] = self.floors[FULL]
 
     @property
     def notes(self) -> list[str]:
@@ -119,6 +117,12 @@ class Judge:
             notes.append(f"judged in one feature space alone, the {next(iter(self.spaces))} net")
         if len(self.classes) == 1:
             notes.append("label agreement is not defined for one class")
+        elif self.poor is not None:
+            c, agrees = self.poor
+            notes.append(
+                f"label agreement was not judged: the classifier calls {agrees:.0%} of the real "
+                f"images of class {self.classes[c]} so, no more than chance; train a better one"
+            )
         elif self.classify is None:
             notes.append("label agreement was not judged: there is no classifier (judge.run)")
         return notes
@@ -200,6 +204,9 @@ class Judge:
         self, image: Tensor, label: Tensor, depth: Depth
     ) -> tuple[dict[str, Any], dict[str, Features]]:
         numbers = self._check_generated(image, label, depth)
+        rows = [np.flatnonzero(numbers == c)[: depth.taken] for c in range(len(self.classes))]
+        taken = np.sort(np.concatenate(rows))
+        image, numbers = image[torch.from_numpy(taken).to(image.device)], numbers[taken]
         features = {name: space.describe(image) for name, space in self.spaces.items()}
         agreement = self._agree(image, numbers)
         return self._complete(features, numbers, agreement, depth), features
@@ -215,7 +222,7 @@ class Judge:
             "diversity": self._worst(measured, depth, "diversity"),
             "distinct": self._worst(measured, depth, "distinct"),
             "label_agreement": self._compare_agreement(agreement),
-            "copying": self.copies.find(features, depth.images * len(self.classes)),
+            "copying": self.copies.find(features),
             "spaces": measured["spaces"],
         }
         return scores | {"gate_score": gate.score_gate(scores, self.asked)}
@@ -248,11 +255,10 @@ class Judge:
     ) -> dict[str, float]:
         real, fake = self.real[name][draw.held], features[rows]
         apart = measure_distances(real, fake)
-        quick = depth is QUICK
-        own = None if quick else measure_radii(fake, range(len(fake)), self.k)
+        own = measure_radii(fake, range(len(fake)), self.k) if depth.reported else None
         scores = cover(apart, draw.radii[name], own, self.k)
         scores["diversity"], scores["distinct"] = measure_spread(fake), measure_distinctness(fake)
-        if not quick:
+        if depth.reported:
             compact = self.spaces[name].compact
             scores["fd"] = measure_frechet(compact(real), compact(fake))
             scores["kid"] = measure_kernel(compact(real), compact(fake))
@@ -277,11 +283,16 @@ class Judge:
         called = encode_images(self.classify, image, "classifier").argmax(axis=1)
         return [float((called[label == c] == c).mean()) for c in range(len(self.classes))]
 
+    def _find_poor_class(self) -> tuple[int, float] | None:
+        """Return the class, if any, of which the classifier knows no more than chance."""
+        worst = min(((a, c) for c, a in enumerate(self.agrees or [])), default=None)
+        return None if worst is None or worst[0] > 1 / len(self.classes) else (worst[1], worst[0])
+
     def _compare_agreement(self, agreement: list[float] | None) -> dict[str, Any] | None:
         if agreement is None or self.agrees is None:
             return None
         found: list[dict[str, Any]] = [
-            {"relative": fake / max(real, 1 / len(self.classes)), "fake": fake, "real": real,
+            {"relative": fake / real, "fake": fake, "real": real,
              "class": title}
             for fake, real, title in zip(agreement, self.agrees, self.classes, strict=True)
         ]  # fmt: skip
@@ -298,15 +309,15 @@ class Judge:
         ladder = {}
         for name, spoilt in corrupt(self.train.image.cpu(), self.train.label.cpu(), self.seed):
             features = {n: space.describe(spoilt) for n, space in self.spaces.items()}
-            scores = self._complete(features, label, self._agree(spoilt, label), FULL)
+            scores = self._complete(features, label, self._agree(spoilt, label), GATE)
             ladder[name] = self._sum_up(scores, ("coverage", "agreement"))
         if self.classify is not None:
             wrong = (label + 1) % len(self.classes)
             agreement = self._agree(self.train.image, wrong)
             ladder["wrong labels"] = self._sum_up(
-                self._complete(own, wrong, agreement, FULL), ("coverage", "agreement")
+                self._complete(own, wrong, agreement, GATE), ("coverage", "agreement")
             )
-        scores = self._complete(own, label, agrees, FULL) | {"copying": self.copies.plant_half()}
+        scores = self._complete(own, label, agrees, GATE) | {"copying": self.copies.plant_half()}
         ladder["half copies"] = self._sum_up(scores, ("copying",))
         return ladder
 
@@ -323,9 +334,9 @@ class Judge:
         }
 
     def _check_generated(self, image: Tensor, label: Tensor, depth: Depth) -> Ints:
-        problems = _find_problems("generated images", image, label, self.classes)
+        problems = find_problems("generated images", image, label, self.classes)
         if not problems and image.shape[1:] != self.train.image.shape[1:]:
-            problems = [f"they are {_shape(image)}, the real ones {_shape(self.train.image)}"]
+            problems = [f"they are {shape_of(image)}, the real ones {shape_of(self.train.image)}"]
         if not problems:
             counts = [int((label == c).sum()) for c in range(len(self.classes))]
             problems = [
@@ -336,47 +347,3 @@ class Judge:
         if problems:
             raise collect("the generated images cannot be judged", problems, "Generate them anew")
         return np.asarray(label.cpu().numpy(), dtype=np.int64)
-
-
-def _check(
-    train: Images, held: Images, spaces: Mapping[str, Encode], classes: Sequence[str]
-) -> None:
-    problems = [] if spaces else ["there is no feature space"]
-    for what, part, least in (("train", train, FEWEST), ("held-out part", held, FEWEST_HELD)):
-        wrong = _find_problems(what, part.image, part.label, classes)
-        problems += wrong or _find_rare(what, part, least, classes)
-    if not problems and train.image.shape[1:] != held.image.shape[1:]:
-        problems.append(f"train is {_shape(train.image)}, the held-out part {_shape(held.image)}")
-    if not problems and (both := {*map(str, train.patient)} & {*map(str, held.patient)}):
-        problems.append(f"{len(both)} patients are in train and in the held-out part")
-    if problems:
-        raise collect("a generator cannot be judged on these images", problems, "Mend the split")
-
-
-def _find_rare(what: str, part: Images, least: int, classes: Sequence[str]) -> list[str]:
-    way_out = "oversample instead" if what == "train" else "hold out more"
-    if len(part.patient) != len(part.image):
-        return [f"{what} has {len(part.image)} images and {len(part.patient)} patients"]
-    counts = [int((part.label == c).sum()) for c in range(len(classes))]
-    return [
-        f"{what} has {count} images of class {name}, fewer than {least}: {way_out}"
-        for count, name in zip(counts, classes, strict=True)
-        if count < least
-    ]
-
-
-def _find_problems(what: str, image: Tensor, label: Tensor, classes: Sequence[str]) -> list[str]:
-    if image.ndim != 4 or len(image) != len(label) or not len(image):
-        return [f"{what}: {list(image.shape)} and {len(label)} labels are not [N,C,H,W] and N"]
-    if not bool(torch.isfinite(image).all()) or float(image.min()) < 0 or float(image.max()) > 1:
-        return [f"{what}: intensities are not all between 0 and 1"]
-    if int(label.min()) < 0 or int(label.max()) >= len(classes):
-        return [
-            f"{what}: labels from {int(label.min())} to {int(label.max())}, "
-            f"there are {len(classes)} classes"
-        ]
-    return []
-
-
-def _shape(image: Tensor) -> str:
-    return "×".join(str(n) for n in image.shape[1:])

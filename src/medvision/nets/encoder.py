@@ -47,11 +47,14 @@ class UntrainedEncoder(nn.Module):
         self.grid, self.width = grid, sum(widths) * grid**2
         self.octaves = nn.ModuleList()
         for width_in, width in zip([in_channels, *widths], widths, strict=False):
-            layer = nn.Conv2d(width_in, width, 3, padding=1, padding_mode="replicate")
+            # Without its own start, which would draw from torch's global generator.
+            layer = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+                nn.Conv2d, width_in, width, 3, padding=1, padding_mode="replicate"
+            )
             scale = math.sqrt(2 / (9 * width_in))
             with torch.no_grad():
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=draw) * scale)
-                layer.bias.copy_(torch.randn(width, generator=draw) * 0.1)  # type: ignore[union-attr]
+                layer.bias.copy_(torch.randn(width, generator=draw) * 0.1)
             self.octaves.append(layer)
         self.requires_grad_(False).eval()
 
@@ -66,7 +69,12 @@ class UntrainedEncoder(nn.Module):
 
 
 def untrained_encoder(in_channels: int, seed: int = 0) -> UntrainedEncoder:
-    """Return the untrained net that found the most planted failures (see `evaluation.judge`)."""
+    """Return the untrained net that judges generators.
+
+    Of 60 combinations of depth, width, grid and scaling, tried on spoilt PneumoniaMNIST images, two
+    octaves on a grid of 4 see noise and mirrored chests best without calling slight noise a
+    failure; blur is seen by the encoder of a classifier.
+    """
     return UntrainedEncoder(in_channels, seed)
 
 
