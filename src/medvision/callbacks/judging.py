@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 import medvision.files as files
-from medvision.evaluation.fidelity import measure_membership
+from medvision.evaluation.fidelity import membership
 from medvision.evaluation.gate import is_collapsed
 from medvision.evaluation.judge import Judge
 
@@ -93,7 +93,7 @@ def ask_critic(task: Any, judge: Judge, image: Tensor, label: Tensor) -> dict[st
     """Ask whether the critic of an `Adversarial` knows its training images by heart."""
     sides = ((judge.train.image, judge.train.label), (judge.held.image, judge.held.label))
     train, held, made = (task.criticise(*side).numpy() for side in (*sides, (image, label)))
-    return measure_membership(train, held, made)
+    return membership(train, held, made)
 
 
 def tile(image: Tensor, label: Tensor, columns: int = COLUMNS, rows: int = ROWS) -> Pixels:

@@ -71,7 +71,7 @@ class UntrainedEncoder(nn.Module):
 def untrained_encoder(in_channels: int, seed: int = 0) -> UntrainedEncoder:
     """Return the untrained net that judges generators.
 
-    Of 60 combinations of depth, width, grid and scaling, tried on spoilt PneumoniaMNIST images, two
+    Of 40 combinations of depth, width, grid and scaling, tried on spoilt PneumoniaMNIST images, two
     octaves on a grid of 4 see noise and mirrored chests best without calling slight noise a
     failure; blur is seen by the encoder of a classifier.
     """
