@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 import medvision.files as files
-from medvision.commands.synthesis import Made, make_images, mark
+from medvision.commands.sieve import mark, open_eyes
+from medvision.commands.synthesis import Made, make_images
 from medvision.data.card import Card, read_card
 from medvision.data.generated import SEEN, Generated, describe_gate
 from medvision.data.manifest import CARD, MANIFEST
@@ -170,7 +171,8 @@ def write(order: Order, made: Made, folder: Path) -> None:
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)  # what a killed command left
     try:
-        table = pd.concat([write_images(order, made, aside), mark(made)], axis=1)
+        told = mark(made, open_eyes(order.run))
+        table = pd.concat([write_images(order, made, aside), told], axis=1)
         write_generated(aside, table, describe(order, made))
         aside.replace(folder)
     except BaseException:

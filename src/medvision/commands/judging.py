@@ -17,6 +17,7 @@ from medvision.data.native import natives_of
 from medvision.data.samples import Samples, as_image
 from medvision.evaluation.images import Images
 from medvision.evaluation.judge import Judge
+from medvision.evaluation.reference import remember, save_reference
 from medvision.evaluation.samples import draw_neighbours, draw_samples
 from medvision.evaluation.style import save_figure
 from medvision.model import Model, Seen, load_model
@@ -117,6 +118,7 @@ def freeze_generator(run: Run, job: Job, task: Adversarial, judge: Judge) -> Mod
     counted["generated"] = {"images": len(label)}
     told = {"fidelity": scores, "floor": judge.floor, "gate": gate, "n": counted}
     files.write_json(run.metrics, told)
+    save_reference(remember(judge), run.folder / "fidelity" / "reference.pt")
     draw_sheets(run, judge, image, label)
     return Model(
         net=task.ema, config=describe_generator(job.config, data), classes=samples.classes.names,

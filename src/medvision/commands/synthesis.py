@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -59,10 +58,3 @@ def as_levels(image: Tensor) -> np.ndarray:
         raise MedvisionError("the generator gives NaN or infinity; its training failed: repeat it")
     levels = ((image.float() + 1) / 2).clamp(0, 1).mul(255).round().to(torch.uint8)
     return levels.permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def mark(made: Made) -> pd.DataFrame:
-    """Return `near`, `agreed`, `keep` and `reason` of each image; all are kept."""
-    silent = [""] * len(made.images)
-    kept = ["true"] * len(made.images)
-    return pd.DataFrame({"near": silent, "agreed": silent, "keep": kept, "reason": silent})

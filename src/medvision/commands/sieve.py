@@ -1,0 +1,81 @@
+"""Which generated images are kept: no near copies, and none that shows another class for sure."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+
+from medvision.commands.infer import run_net
+from medvision.commands.synthesis import Made
+from medvision.data.samples import as_image
+from medvision.errors import MedvisionError
+from medvision.evaluation.calibration import apply_temperature
+from medvision.evaluation.reference import Reference, load_reference
+from medvision.evaluation.spaces import encode_images
+from medvision.model import Model, load_model
+from medvision.nets.encoder import untrained_encoder
+from medvision.runs import Run, find_run
+
+AGREED = 0.1
+"""A classifier that gives the label less has seen another class; no more than that is asked, since
+the images it is sure of teach least."""
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """What looks at generated images before they are written; None = it is not at hand.
+
+    Attributes:
+        reference: of the generator's training images.
+        classifier: the one that judged the generator.
+    """
+
+    reference: Reference | None = None
+    classifier: Model | None = None
+
+
+def open_eyes(run: Run) -> Eyes:
+    """Find what a generator's run has left for this, and its judge if that is still there."""
+    path = run.folder / "fidelity" / "reference.pt"
+    reference = load_reference(path) if path.exists() else None
+    config = run.folder / "config.yaml"
+    name = OmegaConf.select(OmegaConf.load(config), "judge.run") if config.exists() else None
+    classifier = None
+    if name is not None:
+        with suppress(MedvisionError):  # a run that was moved or removed since
+            classifier = load_model(find_run(name).model)
+    return Eyes(reference, classifier)
+
+
+def mark(made: Made, eyes: Eyes) -> pd.DataFrame:
+    """Return `near`, `agreed`, `keep` and `reason` of each image.
+
+    `near` is the distance to the nearest training image, 1 = usual for unseen real images; `agreed`
+    the probability that the classifier gives the label. Both are "" where nobody looked.
+    """
+    count = len(made.images)
+    table = pd.DataFrame({"near": [""] * count, "agreed": "", "keep": "true", "reason": ""})
+    image = as_image(torch.from_numpy(made.images))
+    if eyes.reference is not None:
+        seen = encode_images(untrained_encoder(image.shape[1]), image, "the untrained net")
+        near = eyes.reference.measure(seen)
+        told = "nearer to a training image than 1 % of unseen real images"
+        table["near"] = [f"{value:.4f}" for value in near]
+        table.loc[near < eyes.reference.near, ["keep", "reason"]] = ["false", told]
+    if eyes.classifier is not None:
+        agreed = ask(eyes.classifier, image, made.label)
+        table["agreed"] = [f"{value:.4f}" for value in agreed]
+        told = f"the classifier gives its label less than {AGREED:.0%}"
+        table.loc[agreed < AGREED, ["keep", "reason"]] = ["false", told]
+    return table
+
+
+def ask(classifier: Model, image: torch.Tensor, label: np.ndarray) -> np.ndarray:
+    """Return the calibrated probability `[N]` of each image's label."""
+    batches = ({"image": some} for some in torch.split(image, 256))
+    said = run_net(classifier, batches, np.arange(len(image)), "asking the classifier")
+    probs = apply_temperature(said.logits.numpy(), classifier.temperature, classifier.question)
+    return np.asarray(probs[np.arange(len(label)), label])
