@@ -22,7 +22,7 @@ from medvision.provenance import command_line
 PLACES = (
     "name", "rerun", "test", "allocator", "model.weights", "data.manifest", "data.source",
     "data.extra", "data.workers", "data.residency", "trainer.enable_progress_bar",
-    "judge.run",
+    "judge.run", "judge.inception",
 )  # fmt: skip
 
 Status = Literal["running", "done", "failed", "interrupted"]

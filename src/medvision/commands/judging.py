@@ -16,6 +16,7 @@ from medvision.data.contract import summarise, to_plain
 from medvision.data.native import natives_of
 from medvision.data.samples import Samples, as_image
 from medvision.evaluation.images import Images
+from medvision.evaluation.inception import measure_inception
 from medvision.evaluation.judge import Judge
 from medvision.evaluation.reference import remember, save_reference
 from medvision.evaluation.samples import draw_neighbours, draw_samples
@@ -112,6 +113,10 @@ def freeze_generator(run: Run, job: Job, task: Adversarial, judge: Judge) -> Mod
     image = task.sample(noise, label)
     scores = judge.score(image, label)
     scores["critic"] = ask_critic(task, judge, image, label)
+    if job.config.judge.inception is not None:
+        weights = files.find_input(job.config.judge.inception)
+        sides = (judge.train.image, judge.held.image, image)
+        scores["inception"] = measure_inception(weights, *sides)
     gate = judge.decide(scores)
     counted = {name: {"images": len(side.label), "patients": len(set(side.patient))}
                for name, side in (("train", judge.train), ("val", judge.held))}  # fmt: skip

@@ -66,6 +66,9 @@ def _describe_rest(scores: Metrics) -> str:
                     f"{show_score(critic['auc'])}")  # fmt: skip
     if critic.get("overfit_ratio") is not None:
         told.append(f"overfit ratio {show_score(critic['overfit_ratio'])}")
+    if inception := scores.get("inception"):
+        told.append(f"FID {inception['fid']:.1f} in the features of Inception, floor "
+                    f"{inception['floor_fid']:.1f} (n {inception['n']})")  # fmt: skip
     return "; ".join(told) + "."
 
 
