@@ -115,7 +115,9 @@ def build_trainer(
     precision = choose_precision(config.trainer.precision)
     settings = dict(config.trainer) | {"precision": precision, "enable_progress_bar": bar}
     if makes_images(config):
-        settings["max_epochs"] = count_epochs(config, data)
+        # Lightning counts the steps of both sides.
+        steps = config.trainer.max_steps
+        settings |= {"max_epochs": count_epochs(config, data), "max_steps": max(2 * steps, -1)}
     purged = read_progress(run.last_checkpoint) if resume else 0
     trainer: lightning.Trainer = instantiate(
         settings,

@@ -213,7 +213,7 @@ def check_points(flags: list[str], fixed: list[str], space: Space) -> list[str]:
         config = compose(flags, [*fixed, *write_words(point)])
         check_settings(config)
     job = prepare_job(config)
-    return job.data.identity() + ([files.digest_file(job.weights)] if job.weights else [])
+    return job.identity()
 
 
 def conclude(search: Search, study: optuna.Study) -> None:
@@ -247,11 +247,16 @@ def conclude(search: Search, study: optuna.Study) -> None:
 
 def print_best(search: Search, best: optuna.trial.FrozenTrial) -> None:
     """Print the best trial and the command that opens its test part."""
+    from medvision.commands.checks import JUDGED
+
     values = write_words(best.params)
     print(f"best: trial {best.number}, {search.monitor} {best.value:.4f}, {' '.join(values)}")
     words = [word for word in search.words if key_of(word) != "test"]
-    command = ["medvision", "train", *search.flags, *words, *values, "test=true"]
-    print(f"open its test part, once: {shlex.join(command)}")
+    command = ["medvision", "train", *search.flags, *words, *values]
+    if search.monitor.removeprefix("val/") in JUDGED:  # a generator, which has no test part
+        print(f"train it on its own: {shlex.join(command)}")
+    else:
+        print(f"open its test part, once: {shlex.join([*command, 'test=true'])}")
     fold = next((word for word in words if key_of(word) == "data.fold"), "=null")
     if not fold.endswith("=null"):
         print(f"note: this search saw {fold} alone; search each fold under a name= of its own and "
