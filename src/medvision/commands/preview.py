@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from medvision.augment import host as augment_on_host
+from medvision.augment.draw import Augment
 from medvision.data.datamodule import ImageDataModule
 from medvision.evaluation.figures import draw_grid
 from medvision.evaluation.style import save_figure
 
 
 def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int = 3) -> Path:
-    """Draw a row of training images over rows of augmented views of the same images.
+    """Draw a row of training images over rows of augmented views of the same images, if any.
 
     Of series the images are slices of one, evenly spread: they change alike.
     """
@@ -30,6 +31,7 @@ def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int 
         captions = [label, *(str(at) for at in own["position"].to_numpy()[some[1:]])]
     plain = samples.gather(chosen)
     size = (plain.shape[1], plain.shape[2])
+    views = 0 if data.augment == Augment() else views
     augmented = [
         augment_on_host.augment(plain, data.augment.draw(data.seed, view, keys, size))
         for view in range(views)

@@ -13,7 +13,7 @@ from medvision.evaluation.tables import UNDEFINED, Grid, count_words
 
 Metrics = Mapping[str, Any]
 SHOWN = ("coverage", "density", "precision", "recall", "diversity", "fd", "kid")
-HEADS = {"fd": "FD", "kid": "KID"}
+HEADS = {"fd": "FD", "kid": "KID × 1000"}
 
 
 def describe_gate(metrics: Metrics) -> str:
@@ -79,7 +79,7 @@ def score_grid(metrics: Metrics) -> Grid:
         floors = metrics["floor"]["spaces"][space]["classes"]
         for name, scores in found["classes"].items():
             for side, held in (("generated", scores), ("real", floors[name])):
-                cells = [show_score(held[key]) if key in held else UNDEFINED for key in SHOWN]
+                cells = [_show(key, held.get(key)) for key in SHOWN]
                 rows.append([f"{name}, {space}, {side}", *cells])
     heads = [HEADS.get(key, key) for key in SHOWN]
     n = metrics.get("n") or {}
@@ -87,6 +87,12 @@ def score_grid(metrics: Metrics) -> Grid:
     return Grid(
         ["", *heads], rows, f"Real: training images in the place of generated ones. {counts}."
     )
+
+
+def _show(key: str, value: float | None) -> str:
+    if value is None:
+        return UNDEFINED
+    return f"{1000 * value:.2f}" if key == "kid" else show_score(value)
 
 
 def ladder_grid(metrics: Metrics) -> Grid:
