@@ -36,13 +36,14 @@ ENDING = " In brackets: 95 % bootstrap intervals over patients."  # there are no
 
 
 def read_runs(preset: str) -> list[dict[str, Any]]:
-    folders = sorted(runs_folder().glob(f"dcgan_presets/*model={preset},*"))
+    folders = sorted(f.parent for f in runs_folder().glob("dcgan_presets/*/metrics.json"))
     runs = [
         {name: json.loads((f / f"{name}.json").read_text()) for name in ("record", "metrics")}
         | {"kimg": read_kimg(f)}
-        for f in folders if (f / "metrics.json").exists() and "~" not in f.name
+        for f in folders if "~" not in f.name
     ]  # fmt: skip
-    return sorted(runs, key=lambda run: run["record"]["seed"])
+    own = [run for run in runs if f"model={preset}" in run["record"]["overrides"]]
+    return sorted(own, key=lambda run: run["record"]["seed"])
 
 
 def read_kimg(folder: Path) -> float:
