@@ -61,10 +61,11 @@ def write_table(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
         for run in runs:
             told, gate = run["metrics"]["fidelity"], run["metrics"]["gate"]
             coverage, agreement = told["coverage"], told["label_agreement"]
+            agrees = show_score(agreement["relative"]) if agreement else "–"
             yield (
                 f"| {preset}, seed {run['record']['seed']} | {run['kimg']:.0f} "
                 f"| {show_score(coverage['relative'])} | {coverage['class']}, {coverage['space']} "
-                f"| {show_score(agreement['relative'])} | {show_score(told['copying']['copied'])} "
+                f"| {agrees} | {show_score(told['copying']['copied'])} "
                 f"| {'passed' if gate['passed'] else 'failed'} |"
             )
         values = read_coverage(runs)

@@ -18,7 +18,7 @@ manifest="$work/600/manifest.csv" # in the proportions of the whole
 medvision train experiment=cnn_gan_augmentation name=dcgan_judge seed=100 test=false \
   data.manifest="$manifest" trainer.max_epochs=40
 pace="$work/pace.txt"             # preset and kimg a line; measured once, while nothing else runs
-[ -f "$pace" ] || python $here/pace.py "$manifest" "$SECONDS_EACH" $PRESETS > "$pace"
+[ -s "$pace" ] || { python $here/pace.py "$manifest" "$SECONDS_EACH" $PRESETS > "$pace.part" && mv "$pace.part" "$pace"; }
 
 train() { # PRESET KIMG SEED
   medvision train experiment=dcgan_pneumoniamnist name=dcgan_presets model="$1" model.kimg="$2" seed="$3" \

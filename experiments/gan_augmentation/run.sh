@@ -74,6 +74,7 @@ for condition in $CONDITIONS; do
   [ -f "$copies/manifest.csv" ] || python $here/duplicate.py "$manifest" "$chosen" "$copies"
   arm "duplicated$chosen" "data.extra=[$copies/manifest.csv]" trainer.limit_train_batches=$steps
   for run in "$runs/gan_${condition}_ratio$chosen"/*/; do
+    case "$run" in *~*) continue ;; esac # moved aside
     [ -f "$run/predictions/test.csv" ] || medvision evaluate run="$run" split=test
   done
   python $here/judge.py tell $condition $LOOKS card:"$made/card.json" \

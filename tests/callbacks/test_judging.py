@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from medvision.callbacks.judging import Judging, sum_up, tile
+from medvision.callbacks.judging import Judging, pick_curves, tile
 
 SCORES = {
     "gate_score": 0.4, "coverage": {"relative": 0.5}, "diversity": {"relative": 0.9},
@@ -14,8 +14,8 @@ SCORES = {
 
 def test_what_was_not_judged_is_no_curve():
     told = {"gate_score": 0.4, "coverage": 0.5, "diversity": 0.9, "copied": 0.1}
-    assert sum_up(SCORES) == told
-    assert sum_up(SCORES | {"label_agreement": {"relative": 0.8}})["label_agreement"] == 0.8
+    assert pick_curves(SCORES) == told
+    assert pick_curves(SCORES | {"label_agreement": {"relative": 0.8}})["label_agreement"] == 0.8
 
 
 def test_tile_lays_each_class_out_in_its_rows():

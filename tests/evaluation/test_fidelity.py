@@ -14,9 +14,9 @@ from medvision.evaluation.fidelity import (
     measure_distinctness,
     measure_frechet,
     measure_kernel,
+    measure_membership,
     measure_radii,
     measure_spread,
-    membership,
 )
 
 
@@ -118,12 +118,12 @@ def test_copies_are_counted_beside_what_unseen_images_do():
 
 
 def test_membership_by_the_critics_scores():
-    assert membership([3, 3], [1, 1], [-1, -1]) == {"auc": 1.0, "overfit_ratio": 0.5}
-    assert membership([0, 1], [0, 1], [-3, -2]) == {"auc": 0.5, "overfit_ratio": 0.0}
-    assert membership([1], [0], [1])["overfit_ratio"] is None
+    assert measure_membership([3, 3], [1, 1], [-1, -1]) == {"auc": 1.0, "overfit_ratio": 0.5}
+    assert measure_membership([0, 1], [0, 1], [-3, -2]) == {"auc": 0.5, "overfit_ratio": 0.0}
+    assert measure_membership([1], [0], [1])["overfit_ratio"] is None
 
 
 @pytest.mark.parametrize("held", [[], [np.nan]])
 def test_membership_needs_finite_scores(held):
     with pytest.raises(MedvisionError, match="finite critic scores"):
-        membership([1.0], held, [0.0])
+        measure_membership([1.0], held, [0.0])

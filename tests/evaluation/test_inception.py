@@ -10,12 +10,6 @@ IMAGES = torch.rand(3, 8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
 HERE = importlib.util.find_spec("torch_fidelity") is not None
 
 
-@pytest.mark.skipif(HERE, reason="torch-fidelity is installed")
-def test_without_its_package_it_says_what_to_install(tmp_path):
-    with pytest.raises(MedvisionError, match=r"pip install 'medvision\[gan\]'"):
-        measure_inception(tmp_path / "weights.pth", *IMAGES)
-
-
 @pytest.mark.skipif(not HERE, reason="torch-fidelity is not installed")
 def test_a_file_of_something_else_is_refused(tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "weights.pth")

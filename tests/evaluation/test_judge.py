@@ -166,8 +166,8 @@ def test_healthy_sets_are_called_copies_in_less_than_one_of_twenty_splits():
         rows = np.random.default_rng(seed).permutation(len(images))
         train, held, fresh = images[rows[:160]], images[rows[160:260]], images[rows[260:]]
         space = Space("pooled", pool, train)
-        patients = [str(row) for row in rows[160:260]]
-        copies = Copies({"pooled": space}, {"pooled": space.describe(held)}, patients, seed)
+        patients, label = [str(row) for row in rows[160:260]], rows[160:260] % 2
+        copies = Copies({"pooled": space}, {"pooled": space.describe(held)}, patients, label, seed)
         called += copies.find({"pooled": space.describe(fresh)})["copied"] > ASKED.copied
         assert copies.find({"pooled": space.train})["copied"] > 0.9
     assert called <= 2

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from medvision.augment.device import augment
 from medvision.augment.draw import Augment
+from medvision.errors import MedvisionError
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class Policy:
     Args:
         change: what may happen to an image; its `probability` is reached at full strength.
 
+    Raises:
+        MedvisionError: it changes gamma.
+
     Reference:
         Zhao, Liu, Lin, Zhu, Han: Differentiable Augmentation for Data-Efficient GAN Training,
         NeurIPS 2020, arXiv:2006.10738. Probability instead of policy words as in Karras et al.,
@@ -26,6 +30,13 @@ class Policy:
     """
 
     change: Augment
+
+    def __post_init__(self) -> None:
+        if self.change.gamma:
+            raise MedvisionError(
+                "model.policy.change.gamma has no finite slope at black, through which gradients "
+                "must pass; set it to 0 and use contrast or brightness"
+            )
 
     def __call__(self, image: Tensor, strength: float, seed: int, step: int, side: int) -> Tensor:
         """Return `image` `[B,C,H,W]` in [-1,1], changed.

@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 import medvision.files as files
-from medvision.evaluation.fidelity import membership
+from medvision.evaluation.fidelity import measure_membership
 from medvision.evaluation.gate import is_collapsed
 from medvision.evaluation.judge import Judge
 
@@ -45,7 +45,7 @@ class Judging(Callback):
         kimg = task.seen / 1000
         image = task.sample(self.noise, self.label)
         scores = self.judge.quick(image, self.label)
-        told = sum_up(scores) | {
+        told = pick_curves(scores) | {
             f"critic_{name}": value
             for name, value in ask_critic(task, self.judge, image, self.label).items()
             if value is not None
@@ -54,6 +54,11 @@ class Judging(Callback):
         pl_module.log_dict({f"val/{name}": value for name, value in told.items()} | {"step": kimg})
         self._show(trainer, image, kimg)
         self._watch(trainer, is_collapsed(scores), kimg, kimg / task.kimg)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stay stopped, where a run was killed after the alarm had ended its training."""
+        if self.patience and self.alarms >= self.patience:
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         return {"alarms": self.alarms}
@@ -68,7 +73,7 @@ class Judging(Callback):
         files.write_bytes(self.folder / f"{round(1000 * kimg):08d}.png", png.tobytes())
         if trainer.logger is not None:
             board: Any = trainer.logger
-            board.experiment.add_image("samples/grid", grid, round(kimg), dataformats="HWC")
+            board.experiment.add_image("samples/grid", grid, int(kimg), dataformats="HWC")
 
     def _watch(self, trainer: Trainer, reason: str | None, kimg: float, progress: float) -> None:
         """Raise the alarm, and end a training that has kept looking collapsed."""
@@ -80,7 +85,7 @@ class Judging(Callback):
             print(f"stopped: {self.alarms} epochs in a row; the best epoch is kept", flush=True)
 
 
-def sum_up(scores: Mapping[str, Any]) -> dict[str, float]:
+def pick_curves(scores: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of `Judge.quick` that make a curve; what was not judged is left out."""
     told = {"gate_score": scores["gate_score"], "copied": scores["copying"]["copied"]}
     for name in ("coverage", "diversity", "label_agreement"):
@@ -93,7 +98,7 @@ def ask_critic(task: Any, judge: Judge, image: Tensor, label: Tensor) -> dict[st
     """Ask whether the critic of an `Adversarial` knows its training images by heart."""
     sides = ((judge.train.image, judge.train.label), (judge.held.image, judge.held.label))
     train, held, made = (task.criticise(*side).numpy() for side in (*sides, (image, label)))
-    return membership(train, held, made)
+    return measure_membership(train, held, made)
 
 
 def tile(image: Tensor, label: Tensor, columns: int = COLUMNS, rows: int = ROWS) -> Pixels:

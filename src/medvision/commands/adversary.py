@@ -10,10 +10,15 @@ from medvision.data.datamodule import ImageDataModule
 from medvision.errors import MedvisionError
 from medvision.tasks.adversarial import Adversarial
 
+TUNED = 32  # pixels a side at which the presets' penalties were chosen
+
 
 def build_adversary(config: DictConfig, data: ImageDataModule) -> Adversarial:
     """Build both nets for the data's size, channels and classes, and the task around them."""
     facts = describe_data(data)
+    if facts["size"] > TUNED and (config.model.r1 or config.model.r2):
+        print(f"note: model.r1 and model.r2 were chosen at {TUNED} pixels a side and grow with its "
+              f"square: try {(facts['size'] / TUNED) ** 2:g} times as much")  # fmt: skip
     sides = {side: {**config.model[side], **facts} for side in ("generator", "critic")}
     node = {k: v for k, v in config.model.items() if k not in sides}
     nets = {side: instantiate(OmegaConf.create(leave_partial(net))) for side, net in sides.items()}

@@ -19,26 +19,28 @@ def open_board(run: Run, first_epoch: int = 0) -> TensorBoardLogger:
     )
 
 
-def show_in_tensorboard(run: Run, plain: dict[str, Any], metrics: dict[str, Any]) -> None:
-    """Put configuration, figures and final scores beside the curves."""
+def show_in_tensorboard(
+    run: Run, plain: dict[str, Any], metrics: dict[str, Any], step: int
+) -> None:
+    """Put configuration, figures and final scores beside the curves, which end before `step`."""
     record = run.record
-    logger = open_board(run, record["epochs"])
+    logger = open_board(run, step)
     board = logger.experiment
     text = OmegaConf.to_yaml(OmegaConf.create(plain))
     board.add_text("config", "    " + text.replace("\n", "\n    "))
     for path in sorted((run.folder / "figures").glob("*.png")):
         picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-        board.add_image(f"figures/{path.stem}", picture, record["epochs"], dataformats="HWC")
-    add_curves(run, board)
+        board.add_image(f"figures/{path.stem}", picture, step, dataformats="HWC")
+    add_curves(run, board, step)
     scores = metrics.get("test", {})
     final = {f"test/{name}": score["value"] for name, score in scores.items()
              if score["value"] is not None}  # fmt: skip
     best = {f"best/{record['monitor']}": record["objective"]}
-    logger.log_hyperparams(choose_settings(record, plain), best | final, step=record["epochs"])
+    logger.log_hyperparams(choose_settings(record, plain), best | final, step=step)
     logger.finalize("success")
 
 
-def add_curves(run: Run, board: SummaryWriter) -> None:
+def add_curves(run: Run, board: SummaryWriter, step: int) -> None:
     """Add a precision-recall curve a class and part to the PR CURVES tab, so that runs overlay."""
     record = run.record
     for part in ("val", "test"):
@@ -49,7 +51,7 @@ def add_curves(run: Run, board: SummaryWriter) -> None:
         for name in names:
             truth = table["label"].str.split("|").map(lambda labels, name=name: name in labels)
             board.add_pr_curve(f"{part}/{name}", truth.to_numpy(), table[f"prob_{name}"].to_numpy(),
-                               record["epochs"])  # fmt: skip
+                               step)  # fmt: skip
 
 
 def choose_settings(record: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What is refused before the first batch."""
 
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -81,20 +82,43 @@ def find_judge(config: DictConfig, data: ImageDataModule) -> Run | None:
     run = find_run(config.judge.run)
     model, samples = load_model(run.model), data.ready
     key = data.card.key if data.card else None
-    met = model.seen.meet(*samples.seen("val"), key, train=True)
+    met = [len(set().union(*model.seen.meet(*samples.seen(part), key, train=part == "val")))
+           for part in ("val", "test")]  # fmt: skip
     problems = {
         f"its classes are {model.classes}, not {samples.classes.names}":
             model.classes != samples.classes.names,
         "it reads series": model.series is not None,
         f"it reads images as {model.contract}, which data.reader does not":
             model.contract != data.reader.contract(),
-        f"it has learned from {len(met[0])} patients and {len(met[1])} images of the val part":
-            bool(met[0] or met[1]),
+        f"it has met patients or images of val ({met[0]}) or test ({met[1]})": any(met),
     }  # fmt: skip
     if found := [problem for problem, there in problems.items() if there]:
         way_out = "Train a classifier on this manifest, split and size, and name it"
         raise collect(f"judge.run={config.judge.run} cannot judge", found, way_out)
     return run
+
+
+def find_inception(place: str) -> Path:
+    """Find Inception's weights before an hour of training.
+
+    Raises:
+        MedvisionError: no such file, or no package to read it with.
+    """
+    path = files.find_input(place)
+    if find_spec("torch_fidelity") is None:
+        raise MedvisionError(
+            "judge.inception needs torch-fidelity; add it with: pip install 'medvision[gan]'"
+        )
+    return path
+
+
+def check_labels(data: ImageDataModule) -> None:
+    """Refuse labels that no generator can be told."""
+    if data.ready.classes.kind == "multilabel":
+        raise MedvisionError(
+            "images with several labels each cannot be asked of a generator, which is told one "
+            "class; give data.columns.label=… with one class an image"
+        )
 
 
 def check_generators(data: ImageDataModule) -> list[Seen]:
@@ -164,6 +188,8 @@ def check_adversary(config: DictConfig) -> None:
             str(trainer.precision).startswith("16"),
         "a GAN trains on one device (trainer.devices=1)": takes_several(config),
         "data.unit=series (image)": config.data.get("unit") == "series",
+        "generated images teach no generator (data.extra_ratio=null)":
+            config.data.get("extra_ratio") is not None,
         "callbacks.ema beside the average it has already (callbacks=default)":
             config.callbacks.get("ema") is not None,
     }  # fmt: skip

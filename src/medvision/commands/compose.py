@@ -39,7 +39,7 @@ def build_supervised(config: DictConfig, data: ImageDataModule, weights: str | N
     """Build the net, and the task that compares what it says with labels."""
     classes = data.ready.classes
     # Drawing classes equally often and weighting them too would correct the same thing twice.
-    drawn = config.data.balance or config.data.get("extra_ratio") == "balance"
+    drawn = config.data.balance or config.data.get("extra_ratio") in ("balance", "only")
     balanced = config.model.class_weights == "balanced" and not drawn
     node = OmegaConf.create(
         {k: v for k, v in config.model.items() if k not in ("net", "init", "normalise")}

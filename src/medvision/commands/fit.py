@@ -18,7 +18,7 @@ import medvision.files as files
 from medvision.commands.board import show_in_tensorboard
 from medvision.commands.calibrate import calibrate
 from medvision.commands.checks import makes_images
-from medvision.commands.compose import Task, build_task, build_trainer
+from medvision.commands.compose import Task, build_task, build_trainer, read_progress
 from medvision.commands.configuration import explain
 from medvision.commands.evaluate import evaluate_parts
 from medvision.commands.job import Job, prepare_job
@@ -112,7 +112,7 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
         **process, status="running", monitor=job.config.monitor, manifest=job.data.identity(),
         seen=seen, key=card.key, classes=samples.classes.names,
         kind="generator" if makes_images(job.config) else samples.classes.kind,
-        overrides=overrides,
+        overrides=overrides, judge=describe_judge(job),
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
     files.write_text(run.manifest, samples.table.to_csv(index=False))
@@ -121,6 +121,13 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
     draw_preview(job.data, run.folder / "figures" / "preview.png")
     for note in audit.notes:
         print(f"note: {note}")
+
+
+def describe_judge(job: Job) -> dict[str, str] | None:
+    """Name the classifier that judges a generator, and the digest of its model."""
+    if job.judge is None:
+        return None
+    return {"run": job.judge.title, "model": files.digest_file(job.judge.model)}
 
 
 def sum_up(card: Card) -> dict[str, Any]:
@@ -165,7 +172,8 @@ def conclude(run: Run, job: Job, brief: bool = False) -> None:
         else evaluate_parts(run, load_model(run.model), job.data.ready, parts)
     )
     draw_history(run, job.config.monitor)
-    show_in_tensorboard(run, job.plain, metrics)
+    step = read_progress(run.last_checkpoint) if made else run.record["epochs"]
+    show_in_tensorboard(run, job.plain, metrics, step)
     if brief:
         print(f"best {job.config.monitor} {run.record['objective']:.4f}", flush=True)
     else:

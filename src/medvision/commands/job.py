@@ -11,10 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 import medvision.files as files
 from medvision.commands.checks import (
     check_generators,
+    check_labels,
     check_monitor,
     check_parts,
     check_pretraining,
     check_settings,
+    find_inception,
     find_judge,
     find_weights,
     makes_images,
@@ -34,6 +36,7 @@ class Job:
         weights: the file to start from.
         earlier: what the model behind that file has seen, and the generators of images that train.
         judge: the classifier in whose eyes a generator is judged as well.
+        inception: the file of Inception's weights, for scores as papers report them.
     """
 
     config: DictConfig
@@ -42,11 +45,13 @@ class Job:
     weights: str | None
     earlier: list[Seen]
     judge: Run | None = None
+    inception: Path | None = None
 
     def identity(self) -> list[str]:
         """Return digests of all that is read: what the run's name depends on."""
         models = [Path(self.weights)] if self.weights else []
         models += [self.judge.model] if self.judge else []
+        models += [self.inception] if self.inception else []
         return self.data.identity() + [files.digest_file(path) for path in models]
 
 
@@ -63,6 +68,9 @@ def prepare_job(config: DictConfig) -> Job:
     check_monitor(config.monitor, data)
     check_parts(config, data)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    judge = find_judge(config, data) if makes_images(config) else None
     earlier = [check_pretraining(weights, data), *check_generators(data)]
-    return Job(config, plain, data, weights, earlier, judge)
+    if not makes_images(config):
+        return Job(config, plain, data, weights, earlier)
+    check_labels(data)
+    inception = config.judge.inception and find_inception(config.judge.inception)
+    return Job(config, plain, data, weights, earlier, find_judge(config, data), inception)

@@ -12,6 +12,7 @@ import medvision.files as files
 from medvision.callbacks.judging import Judging, ask_critic
 from medvision.commands.adversary import describe_generator
 from medvision.commands.job import Job
+from medvision.data.audit import patient_keys
 from medvision.data.contract import summarise, to_plain
 from medvision.data.native import natives_of
 from medvision.data.samples import Samples, as_image
@@ -29,7 +30,7 @@ from medvision.tasks.adversarial import Adversarial
 
 FINAL = 1_000_003
 """Added to the seed of the images of the last judgement, which chose no epoch."""
-MOST = 1000  # real images of a class that judge
+MOST_BYTES = 2**30  # of the real images of a part that judge, as float32
 PAIRS = 8  # shown beside their nearest training image
 
 
@@ -46,22 +47,25 @@ def open_judge(job: Job) -> Judge:
         spaces["classifier"] = on_device(encoder(model.net)[0])
         classify = decide_as(model)
     train, held = (take_images(samples, part, job.config.seed) for part in ("train", "val"))
-    return Judge(
+    judge = Judge(
         train, held, spaces, classify, samples.classes.names, seed=job.config.seed, k=settings.k,
         asked=instantiate(settings.asked),
     )  # fmt: skip
+    for sentence in judge.floor["blind"]:  # before an hour is spent on what cannot be judged
+        print(f"note: {sentence}")
+    return judge
 
 
 def take_images(samples: Samples, part: str, seed: int) -> Images:
-    """Take the labelled images of a part, of each class at most `MOST`, chosen at random."""
-    rows, random = samples.rows(part), np.random.default_rng(seed)
-    chosen = [
-        np.sort(random.permutation(rows[samples.label[rows] == k])[:MOST])
-        for k in range(len(samples.classes.names))
-    ]
-    index = np.concatenate(chosen)
+    """Take the labelled images of a part, or as many as memory may hold, chosen at random."""
+    rows = samples.rows(part)
+    rows = rows[samples.label[rows] >= 0]
+    most = MOST_BYTES // (4 * samples.stores[0].array[0].size)
+    index = np.sort(np.random.default_rng(seed).permutation(rows)[:most])
+    if len(rows) > most:
+        print(f"note: {most} of {len(rows)} {part} images judge, and are searched for copies")
     image = as_image(torch.from_numpy(samples.gather(index))).contiguous()
-    patients = samples.table["patient"].to_numpy()[index].tolist()
+    patients = patient_keys(samples.table.iloc[index]).tolist()
     return Images(image, torch.from_numpy(samples.label[index]), patients)
 
 
@@ -106,17 +110,15 @@ def draw_all(job: Job, judge: Judge, seed: int) -> tuple[Tensor, Tensor]:
 
 def freeze_generator(run: Run, job: Job, task: Adversarial, judge: Judge) -> Model:
     """Judge the chosen generator on images of its own, write that down, and freeze it."""
-    data, samples, card = job.data, job.data.ready, job.data.card
-    assert card is not None
+    data, samples = job.data, job.data.ready
     task = task.eval()
     noise, label = draw_all(job, judge, job.config.seed + FINAL)
     image = task.sample(noise, label)
     scores = judge.score(image, label)
     scores["critic"] = ask_critic(task, judge, image, label)
-    if job.config.judge.inception is not None:
-        weights = files.find_input(job.config.judge.inception)
+    if job.inception is not None:
         sides = (judge.train.image, judge.held.image, image)
-        scores["inception"] = measure_inception(weights, *sides)
+        scores["inception"] = measure_inception(job.inception, *sides)
     gate = judge.decide(scores)
     counted = {name: {"images": len(side.label), "patients": len(set(side.patient))}
                for name, side in (("train", judge.train), ("val", judge.held))}  # fmt: skip
@@ -128,9 +130,19 @@ def freeze_generator(run: Run, job: Job, task: Adversarial, judge: Judge) -> Mod
     return Model(
         net=task.ema, config=describe_generator(job.config, data), classes=samples.classes.names,
         kind="generator", contract=data.reader.contract(), rename=dict(samples.classes.rename),
-        seed=job.config.seed, seen=Seen(*samples.seen("train"), *samples.seen("val"), key=card.key),
+        seed=job.config.seed, seen=inherit(job),
         trained_on=to_plain(summarise(natives_of(samples, samples.rows("train")))), gate=gate,
     )  # fmt: skip
+
+
+def inherit(job: Job) -> Seen:
+    """Return what the generator has seen, and what those have on which it or its judge builds."""
+    samples, card = job.data.ready, job.data.card
+    seen = Seen(*samples.seen("train"), *samples.seen("val"), key=card.key if card else None)
+    judge = [] if job.judge is None else [load_model(job.judge.model).seen]
+    for earlier in (*job.earlier, *judge):
+        seen = seen.join(earlier)
+    return seen
 
 
 def draw_sheets(run: Run, judge: Judge, image: Tensor, label: Tensor) -> None:

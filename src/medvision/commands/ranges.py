@@ -18,7 +18,7 @@ WHOLE = {
     "data.split_seed": 0, "data.workers": 1, "model.frozen_epochs": -1, "trainer.max_epochs": 1,
     "trainer.accumulate_grad_batches": 1, "callbacks.early_stopping.patience": 0,
     "data.epoch_size": 1, "model.generator.latent": 1, "model.generator.embedding": 0,
-    "model.penalty_every": 1, "judge.patience": 0,
+    "model.penalty_every": 1, "judge.patience": 0, "judge.k": 1,
 }  # fmt: skip
 """Key → the lowest whole number it may be."""
 REAL = {

@@ -1,13 +1,12 @@
 """Which generated images are kept: no near copies, and none that shows another class for sure."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from omegaconf import OmegaConf
 
+import medvision.files as files
 from medvision.commands.infer import run_net
 from medvision.commands.synthesis import Made
 from medvision.data.samples import as_image
@@ -38,16 +37,27 @@ class Eyes:
 
 
 def open_eyes(run: Run) -> Eyes:
-    """Find what a generator's run has left for this, and its judge if that is still there."""
+    """Find what a generator's run has left for this, and the classifier that judged it.
+
+    Raises:
+        MedvisionError: that classifier is not there any more, or was trained anew.
+    """
     path = run.folder / "fidelity" / "reference.pt"
     reference = load_reference(path) if path.exists() else None
-    config = run.folder / "config.yaml"
-    name = OmegaConf.select(OmegaConf.load(config), "judge.run") if config.exists() else None
-    classifier = None
-    if name is not None:
-        with suppress(MedvisionError):  # a run that was moved or removed since
-            classifier = load_model(find_run(name).model)
-    return Eyes(reference, classifier)
+    judge = run.record.get("judge")
+    if judge is None:
+        return Eyes(reference)
+    try:
+        model = find_run(judge["run"]).model
+        same = files.digest_file(model) == judge["model"]
+    except (MedvisionError, OSError):
+        same = False
+    if not same:
+        raise MedvisionError(
+            f"the classifier that judged {run.title} ({judge['run']}) is gone or was trained anew, "
+            "so nobody can look at the labels of its images; bring it back, or train both again"
+        )
+    return Eyes(reference, load_model(model))
 
 
 def mark(made: Made, eyes: Eyes) -> pd.DataFrame:

@@ -53,7 +53,8 @@ def describe_gate(gate: Mapping[str, Any] | None) -> str:
         return "generated without a gate"
     if not gate["passed"]:
         return f"generated while the gate failed: {'; '.join(gate['reasons'])}"
-    return f"its gate passed with score {gate['score']:.3g}"
+    notes = f" ({'; '.join(gate['reasons'])})" if gate["reasons"] else ""
+    return f"its gate passed with score {gate['score']:.3g}{notes}"
 
 
 def holds_generated(manifest: Manifest) -> bool:

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medvision.evaluation.fidelity import Features, measure_copying, measure_distances
+from medvision.evaluation.fidelity import Features, find_nearest, measure_copying
 from medvision.evaluation.spaces import Space
 
 LIKELY = 0.01  # of unseen real images lie as near to a training image as a near-duplicate does
-MOST = 2000  # training images searched
 Ints = NDArray[np.int64]
 
 
@@ -27,16 +26,19 @@ class Copies:
         spaces: by name, fitted to the training part.
         real: name → features of the held-out part `[N,D]`.
         patient: of each held-out image.
-        seed: of the halves, and of the choice among more training images than are searched.
+        label: of each held-out image; each class counts alike in the null, as it does among
+            generated images.
+        seed: of the halves, and of the training images that are planted as copies.
     """
 
     def __init__(
         self, spaces: Mapping[str, Space], real: Mapping[str, Features],
-        patient: Sequence[str], seed: int,
+        patient: Sequence[str], label: Ints, seed: int,
     ) -> None:  # fmt: skip
         self.halves = _halve(patient, seed)
-        rows = np.random.default_rng([seed, 4]).permutation(len(next(iter(spaces.values())).train))
-        self.train = {name: space.train[rows[:MOST]] for name, space in spaces.items()}
+        self.balanced = [_balance(label[half]) for half in self.halves]
+        self.planted = np.random.default_rng([seed, 4])
+        self.train = {name: space.train for name, space in spaces.items()}
         self.held = {name: tuple(own[half] for half in self.halves) for name, own in real.items()}
         self.nulls = {name: self._measure_null(name) for name in spaces}
 
@@ -50,17 +52,18 @@ class Copies:
         shares = []
         for name, own in features.items():
             unseen = np.concatenate([near for near, _ in self.nulls[name]])
-            near = measure_distances(own, self.train[name]).min(axis=1)
+            near = find_nearest(own, self.train[name])[1]
             shares.append(float((near < np.quantile(unseen, LIKELY)).mean()))
         return max(shares)
 
     def plant_half(self) -> dict[str, Any]:
         """Score a set of which half are training images and half unseen real ones."""
         found = []
+        order = self.planted.permutation(len(next(iter(self.train.values()))))
         for name in self.train:
             both = []
             for number, null in enumerate(self.nulls[name]):
-                copied = self.train[name][: len(null[0])]
+                copied = self.train[name][order[: len(null[0])]]
                 fake = self._to_both(name, copied, number)
                 few = len(copied)
                 half = tuple(np.concatenate([x, y[:few]]) for x, y in zip(fake, null, strict=True))
@@ -79,17 +82,29 @@ class Copies:
     def _to_both(self, name: str, images: Features, number: int) -> tuple[Features, Features]:
         """Return the distances to the nearest training image and the nearest of a held-out half."""
         refs = self.train[name], self.held[name][number]
-        near, far = (measure_distances(images, ref).min(axis=1) for ref in refs)
+        near, far = (find_nearest(images, ref)[1] for ref in refs)
         return near, far
 
     def _measure_null(self, name: str) -> list[tuple[Features, Features]]:
         """Put each half in the place of generated images, beside the other one."""
-        return [self._to_both(name, self.held[name][1 - number], number) for number in (0, 1)]
+        nulls = []
+        for number in (0, 1):
+            near, far = self._to_both(name, self.held[name][1 - number], number)
+            rows = self.balanced[1 - number]
+            nulls.append((near[rows], far[rows]))
+        return nulls
 
 
 def _average(both: list[dict[str, float]]) -> dict[str, Any]:
     mean: dict[str, Any] = {key: float(np.mean([one[key] for one in both])) for key in both[0]}
     return mean | {"excess": mean["rate"] - mean["null"]}
+
+
+def _balance(label: Ints) -> Ints:
+    """Return rows in which each class comes up as often as the commonest."""
+    classes, counts = np.unique(label, return_counts=True)
+    most = int(counts.max())
+    return np.concatenate([np.resize(np.flatnonzero(label == k), most) for k in classes])
 
 
 def _halve(patient: Sequence[str], seed: int) -> tuple[Ints, Ints]:

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
@@ -16,6 +17,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from medvision.errors import MedvisionError
 
 Features = NDArray[np.float64]
+CHUNK = 256  # rows whose distances to all others are held at once
 RARE = 0.05  # of unseen real images, called a copy by chance
 TINY = 1e-6  # equal features differ by rounding alone
 
@@ -35,6 +37,17 @@ def measure_distances(one: Features, other: Features) -> Features:
     """Return Euclidean distances `[N,M]`; equal rows are 0 apart but for rounding."""
     squares = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
     return np.asarray(np.sqrt(np.clip(squares, 0, None)))
+
+
+def find_nearest(one: Features, other: Features) -> tuple[NDArray[np.int64], Features]:
+    """Return for each row of `one` the nearest row of `other` and its distance, piece by piece."""
+    pieces = [one[start : start + CHUNK] for start in range(0, len(one), CHUNK)]
+    rows, apart = [], []
+    for piece in pieces:
+        distances = measure_distances(piece, other)
+        rows.append(distances.argmin(axis=1))
+        apart.append(distances.min(axis=1))
+    return np.concatenate(rows), np.concatenate(apart)
 
 
 def measure_radii(real: Features, owners: Sequence[Hashable], k: int) -> Features:
@@ -147,7 +160,7 @@ def measure_copying(
     return {"rate": rate, "null": by_chance, "copied": float(max(0.0, by_ratio, by_rate))}
 
 
-def membership(
+def measure_membership(
     critic_train: Sequence[float], critic_held: Sequence[float], critic_fake: Sequence[float]
 ) -> dict[str, float | None]:
     """Ask whether the critic tells images it was trained on from others by its score.
@@ -166,7 +179,7 @@ def membership(
             "the membership test needs finite critic scores of training, held-out and generated "
             "images; one set is empty or holds nan: the critic has diverged, train it again"
         )
-    above = (train[:, None] > held).mean() + (train[:, None] == held).mean() / 2
+    above = mannwhitneyu(train, held).statistic / (len(train) * len(held))
     gap = train.mean() - fake.mean()
     ratio = (train.mean() - held.mean()) / gap if abs(gap) > 1e-12 else None
     return {"auc": float(above), "overfit_ratio": None if ratio is None else float(ratio)}

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medvision.errors import MedvisionError
+
 Scores = Mapping[str, Any]
 ALARM = 0.25  # of what real images reach
 
@@ -14,13 +16,26 @@ class Thresholds:
 
     Attributes:
         coverage: the least share of what real images cover, in every space and class.
-        agreement: the least share of the agreement on real images, in every class.
+        agreement: the least share of the agreement on real images, both above chance, in every
+            class.
         copied: the largest share of copies, in every space.
+
+    Raises:
+        MedvisionError: one of them is out of its range.
     """
 
     coverage: float = 0.5
     agreement: float = 0.75
     copied: float = 0.2
+
+    def __post_init__(self) -> None:
+        wrong = {
+            f"coverage={self.coverage} (above 0, at most 1)": not 0 < self.coverage <= 1,
+            f"agreement={self.agreement} (above 0, at most 1)": not 0 < self.agreement <= 1,
+            f"copied={self.copied} (from 0 to below 1)": not 0 <= self.copied < 1,
+        }
+        if problems := [problem for problem, is_wrong in wrong.items() if is_wrong]:
+            raise MedvisionError(f"judge.asked cannot be {'; '.join(problems)}; change these keys")
 
 
 def score_gate(scores: Scores, asked: Thresholds) -> float:
@@ -30,7 +45,9 @@ def score_gate(scores: Scores, asked: Thresholds) -> float:
     chance variation above the threshold picks no checkpoint.
     """
     agreement, copied = scores["label_agreement"], scores["copying"]["copied"]
-    agrees = 1.0 if agreement is None else min(1.0, agreement["relative"] / asked.agreement)
+    agrees = 1.0
+    if agreement is not None:
+        agrees = min(1.0, max(0.0, agreement["relative"]) / asked.agreement)
     own = min(1.0, (1 - copied) / (1 - asked.copied))
     return float(scores["coverage"]["relative"] * agrees * own)
 
@@ -51,8 +68,8 @@ def find_faults(scores: Scores, asked: Thresholds) -> dict[str, str]:
     if agreement is not None and agreement["relative"] < asked.agreement:
         faults["agreement"] = (
             f"the classifier agrees with {_two(agreement['fake'])} of the labels in class "
-            f"{agreement['class']}, {_two(agreement['relative'])} of its agreement on real images "
-            f"({_two(agreement['real'])}); {_two(asked.agreement)} is asked for"
+            f"{agreement['class']}, of real images {_two(agreement['real'])}: above chance that is "
+            f"{_two(agreement['relative'])} of it; {_two(asked.agreement)} is asked for"
         )
     # A set that covers nothing lies nearer to one side by chance, as one.
     if copying["copied"] > asked.copied and coverage["relative"] >= ALARM:
@@ -74,7 +91,7 @@ def decide(scores: Scores, asked: Thresholds, notes: list[str]) -> dict[str, Any
         notes: what the gate could not look at; they stand among the reasons of either verdict.
     """
     faults = find_faults(scores, asked)
-    notes = list(notes)
+    notes = [*notes, *_tell_lowered(asked)]
     if scores["coverage"]["relative"] < asked.coverage and "copying" not in faults:
         notes.append("with so low a coverage the share of copies means little")
     return {
@@ -83,6 +100,21 @@ def decide(scores: Scores, asked: Thresholds, notes: list[str]) -> dict[str, Any
         "spaces": list(scores["spaces"]),
         "reasons": [*faults.values(), *notes],
     }
+
+
+def _tell_lowered(asked: Thresholds) -> list[str]:
+    """Say which thresholds ask for less than the usual ones."""
+    usual = Thresholds()
+    told = [
+        f"{name} {_two(own)} instead of {_two(normal)}"
+        for name, own, normal, weaker in (
+            ("coverage", asked.coverage, usual.coverage, asked.coverage < usual.coverage),
+            ("agreement", asked.agreement, usual.agreement, asked.agreement < usual.agreement),
+            ("copied", asked.copied, usual.copied, asked.copied > usual.copied),
+        )
+        if weaker
+    ]
+    return [f"less than usual was asked for: {', '.join(told)}"] if told else []
 
 
 def is_collapsed(scores: Scores) -> str | None:

@@ -58,10 +58,6 @@ def _encode(net: nn.Module, image: Tensor) -> Features:
 def _open(weights: Path) -> nn.Module:
     try:
         return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights))
-    except ModuleNotFoundError as error:
-        raise MedvisionError(
-            "judge.inception needs torch-fidelity; add it with: pip install 'medvision[gan]'"
-        ) from error
     except Exception as error:  # whatever torch makes of a file that is something else
         raise MedvisionError(
             f"judge.inception={weights} holds no Inception weights ({type(error).__name__}); give "

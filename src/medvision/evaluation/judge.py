@@ -22,6 +22,7 @@ from medvision.evaluation.corruptions import corrupt
 from medvision.evaluation.fidelity import (
     Features,
     cover,
+    find_nearest,
     measure_distances,
     measure_distinctness,
     measure_frechet,
@@ -34,6 +35,9 @@ from medvision.evaluation.images import Images, check_images, find_problems, sha
 from medvision.evaluation.spaces import Encode, Space, encode_images
 
 Ints = NDArray[np.int64]
+
+
+CLEARLY = 0.1  # above chance: what a classifier must know of a class to be asked for its labels
 
 
 class Depth(NamedTuple):
@@ -95,7 +99,7 @@ class Judge:
         self.spaces = {name: Space(name, encode, train.image) for name, encode in spaces.items()}
         self.real = {name: space.describe(held.image) for name, space in self.spaces.items()}
         self.labels = train.label.cpu().numpy(), held.label.cpu().numpy()
-        self.copies = Copies(self.spaces, self.real, held.patient, seed)
+        self.copies = Copies(self.spaces, self.real, held.patient, self.labels[1], seed)
         self.draws = {depth: self._draw(depth) for depth in (FULL, QUICK)}
         self.draws[GATE] = self.draws[FULL]
         self.agrees = self._agree(held.image, self.labels[1])
@@ -121,7 +125,7 @@ class Judge:
             c, agrees = self.poor
             notes.append(
                 f"label agreement was not judged: the classifier calls {agrees:.0%} of the real "
-                f"images of class {self.classes[c]} so, no more than chance; train a better one"
+                f"images of class {self.classes[c]} so, hardly more than chance; train a better one"
             )
         elif self.classify is None:
             notes.append("label agreement was not judged: there is no classifier (judge.run)")
@@ -157,9 +161,9 @@ class Judge:
             images.
         """
         name, space = next(iter(self.spaces.items()))
-        apart = measure_distances(space.describe(image), space.train)
-        usual = np.median(measure_distances(self.real[name], space.train).min(axis=1))
-        return apart.argmin(axis=1), apart.min(axis=1) / max(float(usual), 1e-12)
+        row, apart = find_nearest(space.describe(image), space.train)
+        usual = float(np.median(find_nearest(self.real[name], space.train)[1]))
+        return row, apart / max(usual, 1e-12)
 
     @cached_property
     def floor(self) -> dict[str, Any]:
@@ -284,15 +288,17 @@ class Judge:
         return [float((called[label == c] == c).mean()) for c in range(len(self.classes))]
 
     def _find_poor_class(self) -> tuple[int, float] | None:
-        """Return the class, if any, of which the classifier knows no more than chance."""
+        """Return the class, if any, of which the classifier knows hardly more than chance."""
         worst = min(((a, c) for c, a in enumerate(self.agrees or [])), default=None)
-        return None if worst is None or worst[0] > 1 / len(self.classes) else (worst[1], worst[0])
+        least = 1 / len(self.classes) + CLEARLY
+        return None if worst is None or worst[0] > least else (worst[1], worst[0])
 
     def _compare_agreement(self, agreement: list[float] | None) -> dict[str, Any] | None:
         if agreement is None or self.agrees is None:
             return None
+        chance = 1 / len(self.classes)  # labels that say nothing agree as often
         found: list[dict[str, Any]] = [
-            {"relative": fake / real, "fake": fake, "real": real,
+            {"relative": (fake - chance) / (real - chance), "fake": fake, "real": real,
              "class": title}
             for fake, real, title in zip(agreement, self.agrees, self.classes, strict=True)
         ]  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 
 import medvision.files as files
 from medvision.evaluation.copies import LIKELY
-from medvision.evaluation.fidelity import Features, measure_distances
+from medvision.evaluation.fidelity import Features, find_nearest
 from medvision.evaluation.judge import Judge
 
 
@@ -32,13 +32,13 @@ class Reference:
     def measure(self, features: Features) -> Features:
         """Return for features `[M,D]` the distance to the nearest training image, 1 = usual."""
         scaled = (features - self.mean) / self.deviation / np.sqrt(features.shape[1])
-        return np.asarray(measure_distances(scaled, self.features).min(axis=1) / self.usual)
+        return np.asarray(find_nearest(scaled, self.features)[1] / self.usual)
 
 
 def remember(judge: Judge) -> Reference:
     """Take from a judge what finds copies without it."""
     name, space = next(iter(judge.spaces.items()))
-    apart = measure_distances(judge.real[name], space.train).min(axis=1)
+    apart = find_nearest(judge.real[name], space.train)[1]
     usual = max(float(np.median(apart)), 1e-12)
     near = float(np.quantile(apart, LIKELY)) / usual
     return Reference(space.train, space.mean, space.deviation, usual, near)

@@ -11,8 +11,8 @@ from medvision.errors import MedvisionError
 from medvision.evaluation.fidelity import Features
 
 Encode = Callable[[Tensor], Tensor]
-BATCH = 256
-FAINT = 0.01  # of the typical deviation; a feature that hardly varies must not decide alone
+BATCH_PIXELS = 2**18  # of the images encoded at once, whose maps take a hundred times as much
+FAINT = 0.1  # of the typical deviation; a feature that hardly varies must not decide alone
 MOST = 600  # images the directions are found from
 COMPACT = 64  # directions for FD and KID, whose covariances need more images than features
 
@@ -24,7 +24,8 @@ def encode_images(encode: Encode, image: Tensor, name: str) -> Features:
         MedvisionError: a feature is not finite.
     """
     with torch.no_grad():
-        parts = [encode(part).flatten(1).double().cpu() for part in torch.split(image, BATCH)]
+        size = max(1, BATCH_PIXELS // image[0, 0].numel())
+        parts = [encode(part).flatten(1).double().cpu() for part in torch.split(image, size)]
     features: Features = torch.cat(parts).numpy()
     if not np.isfinite(features).all():
         raise MedvisionError(

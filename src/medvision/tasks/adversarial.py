@@ -84,6 +84,7 @@ class Adversarial(LightningModule):
         self.steps, self.seen = 0, 0  # batches and images, of this run as a whole
         self._said: list[dict[str, Tensor]] = []
         self._val: list[Tensor] = []
+        self._scores: dict[str, float] = {}
 
     def forward(self, noise: Tensor, label: Tensor) -> Tensor:
         """Return images `[B,C,H,W]` in [0,1] of the averaged generator."""
@@ -101,12 +102,18 @@ class Adversarial(LightningModule):
 
     @torch.no_grad()
     def criticise(self, image: Tensor, label: Tensor, size: int = 256) -> Tensor:
-        """Return the critic's logits `[N]` of unchanged images in [0,1], on the CPU."""
-        said = []
-        for some, of_class in zip(torch.split(image, size), torch.split(label, size), strict=True):
-            logit = self.critic(2 * some.to(self.device) - 1, of_class.to(self.device), 1.0)
-            said.append(logit.float().cpu())
-        return torch.cat(said)
+        """Return the critic's logits `[N]` of unchanged images in [0,1], on the CPU.
+
+        They pass in mixed order, and batch norm takes their own statistics, as in training: real
+        and generated images there pass apart, and the running statistics are of both.
+        """
+        order = torch.randperm(len(image), generator=torch.Generator().manual_seed(0))
+        logits = torch.empty(len(image))
+        with as_trained(self.critic):
+            for some in torch.split(order, size):
+                shown, of_class = image[some].to(self.device), label[some].to(self.device)
+                logits[some] = self.critic(2 * shown - 1, of_class, 1.0).float().cpu()
+        return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         generator_steps, critic_steps = cast(list[LightningOptimizer], self.optimizers())
@@ -129,22 +136,29 @@ class Adversarial(LightningModule):
         logit = self.critic(2 * batch["image"] - 1, batch["label"], self.condition)
         self._val.append(logit.detach().float())
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the epoch's means over thousands of images.
+    def on_validation_epoch_start(self) -> None:
+        """Sum the epoch up before anyone judges what came of it.
 
         Raises:
-            MedvisionError: one of them is not a number.
+            MedvisionError: a loss or a weight is not a number.
         """
         said, self._said = self._said, []
-        scores = {f"train/{name}": float(torch.stack([s[name] for s in said]).mean())
-                  for name in (said[0] if said else ())}  # fmt: skip
-        scores["val/critic_real"], self._val = float(torch.cat(self._val).mean()), []
-        if wrong := [name for name, value in scores.items() if not math.isfinite(value)]:
+        names = said[0] if said else ()
+        self._scores = {
+            f"train/{k}": float(torch.stack([s[k] for s in said]).mean()) for k in names
+        }
+        told = self._scores | {"a weight": float(sum(w.sum() for w in self.ema.parameters()))}
+        if wrong := [name for name, value in told.items() if not math.isfinite(value)]:
             raise MedvisionError(
                 f"training diverged: {wrong[0]} was not a number after {self.seen} images; lower "
                 "model.optimizer.lr and model.critic_optimizer.lr, or set trainer.precision=32-true"
             )
-        self.log_dict(scores | {"train/kimg": self.seen / 1000, "step": self.seen / 1000})
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's means over thousands of images."""
+        scores, self._val = {"val/critic_real": float(torch.cat(self._val).mean())}, []
+        counted = {"train/kimg": self.seen / 1000, "step": self.seen / 1000}
+        self.log_dict(self._scores | scores | counted)
 
     def configure_optimizers(self) -> Any:
         optimizers = [
@@ -234,6 +248,23 @@ class Adversarial(LightningModule):
                 mean.lerp_(state[name], share)
             else:
                 mean.copy_(state[name])
+
+
+@contextmanager
+def as_trained(critic: nn.Module) -> Iterator[None]:
+    """Let batch norm use the statistics of each batch, and keep its running ones as they are."""
+    norms = [m for m in critic.modules() if isinstance(m, nn.BatchNorm2d)]
+    kept = [(m.training, m.momentum) for m in norms]
+    counts = [m.num_batches_tracked.clone() for m in norms if m.num_batches_tracked is not None]
+    for module in norms:
+        module.training, module.momentum = True, 0.0
+    try:
+        yield
+    finally:
+        for module, (training, momentum) in zip(norms, kept, strict=True):
+            module.training, module.momentum = training, momentum
+        for module, count in zip(norms, counts, strict=False):
+            module.num_batches_tracked = count
 
 
 @contextmanager
