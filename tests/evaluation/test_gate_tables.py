@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from medvision.evaluation.gate_tables import describe_gate, fidelity_grids, print_fidelity
+from medvision.evaluation.gate_tables import phrase_gate, fidelity_grids, print_fidelity
 
 SCORES = {"coverage": 0.6, "density": 0.9, "precision": 0.8, "recall": 0.7, "diversity": 1.1}
 METRICS = {
@@ -31,10 +31,10 @@ METRICS = {
 
 
 def test_verdict_is_one_sentence():
-    assert describe_gate(METRICS) == "Gate passed (score .650, seen by untrained): one space."
+    assert phrase_gate(METRICS) == "Gate passed (score .650, seen by untrained): one space."
     failed = METRICS | {"gate": METRICS["gate"] | {"passed": False, "reasons": []}}
-    assert describe_gate(failed) == "Gate failed (score .650, seen by untrained)."
-    assert describe_gate({"test": {}}) == ""
+    assert phrase_gate(failed) == "Gate failed (score .650, seen by untrained)."
+    assert phrase_gate({"test": {}}) == ""
 
 
 def test_grids_say_found_asked_and_real():

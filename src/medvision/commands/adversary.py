@@ -51,5 +51,6 @@ def describe_generator(config: DictConfig, data: ImageDataModule) -> dict[str, A
 
 def count_epochs(config: DictConfig, data: ImageDataModule) -> int:
     """Return the epochs that the budget takes."""
-    loader = data.train_dataloader()
-    return max(round(1000 * float(config.model.kimg) / (len(loader) * data.batch_size)), 1)
+    steps, limit = len(data.train_dataloader()), config.trainer.limit_train_batches
+    steps = min(steps, limit) if isinstance(limit, int) else int(steps * limit)
+    return max(round(1000 * float(config.model.kimg) / (max(steps, 1) * data.batch_size)), 1)

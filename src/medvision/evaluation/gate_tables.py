@@ -16,7 +16,7 @@ SHOWN = ("coverage", "density", "precision", "recall", "diversity", "fd", "kid")
 HEADS = {"fd": "FD", "kid": "KID × 1000"}
 
 
-def describe_gate(metrics: Metrics) -> str:
+def phrase_gate(metrics: Metrics) -> str:
     """Say the verdict of `metrics.json` in one sentence; "" where nobody judged."""
     gate = metrics.get("gate")
     if not gate:
@@ -124,5 +124,5 @@ def print_fidelity(metrics: Metrics, console: Console | None = None) -> None:
     for row in grid.rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     console.print(table)
-    for sentence in (grid.note, describe_gate(metrics)):
+    for sentence in (grid.note, phrase_gate(metrics)):
         console.print(Text(sentence), soft_wrap=True)

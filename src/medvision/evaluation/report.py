@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 import medvision.files as files
 from medvision.evaluation.figures import find_best_epoch
-from medvision.evaluation.gate_tables import describe_gate, fidelity_grids
+from medvision.evaluation.gate_tables import phrase_gate, fidelity_grids
 from medvision.evaluation.pages import embed_figure, render_page
 from medvision.evaluation.style import show_score
 from medvision.evaluation.tables import (
@@ -148,7 +148,7 @@ def describe_verdict(found: Evidence) -> str:
         words.append(f"On {size}: {', '.join(told[:2])}.")
         if part == "val":
             words.append("No test part was scored; the run was chosen on these very patients.")
-    elif gate := describe_gate(found.metrics):
+    elif gate := phrase_gate(found.metrics):
         words.append(gate)
     elif not words:
         words.append("This run has no scores yet.")

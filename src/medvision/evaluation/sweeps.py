@@ -208,7 +208,7 @@ def suggest_commands(rankings: Sequence[Ranking]) -> Iterator[tuple[str, str]]:
         which = f"the best ({best.arm.name})" if best.arm.name else "it"
         opened = all(cell.record.get("test_openings") for cell in cells)
         what = " (its test part is open already)" if opened else " and open its test part"
-        if makes_images(cells):
+        if are_generators(cells):
             what = ""
         if words := repeat_words(cells):
             yield f"To repeat {which}{what}", shlex.join(words)
@@ -230,10 +230,10 @@ def repeat_words(cells: Sequence[Cell]) -> list[str]:
     said = [list(dict.fromkeys(row[key] for row in told if key in row)) for key in keys]
     words = [",".join([some[0], *(w.partition("=")[2] for w in some[1:])]) for some in said]
     many = ["-m"] if any(len(some) > 1 for some in said) else []
-    tested = [] if makes_images(cells) else ["test=true"]
+    tested = [] if are_generators(cells) else ["test=true"]
     return ["medvision", "train", *many, *words, *tested]
 
 
-def makes_images(cells: Sequence[Cell]) -> bool:
+def are_generators(cells: Sequence[Cell]) -> bool:
     """Tell an arm of generators, which never open a test part."""
     return cells[0].record.get("kind") == "generator"
