@@ -16,6 +16,10 @@ GAN = (
     "data.epoch_size=64", "model.kimg=0.128", "model.generator.width=4", "model.critic.width=4",
     "model.generator.latent=8", "threads=1", *SHARES,
 )  # fmt: skip
+CLASSIFIER = (
+    "data.reader.size=[32,32]", "data.reader.window=[-100,200]", "data.workers=1", "threads=1",
+    "model.net.widths=[8,16]", "trainer.max_epochs=25", "augment=none", "test=false", *SHARES,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +34,8 @@ def crowd(places, medvision):
 @pytest.fixture(scope="module")
 def gan(crowd, medvision):
     """Train a generator for two epochs in the eyes of a classifier; return its run."""
-    classifier = (f"data.manifest={crowd}", "data.reader.size=[32,32]", "threads=1",
-                  "data.reader.window=[-100,200]", "data.workers=1", "model.net.widths=[8,16]",
-                  "trainer.max_epochs=25", "augment=none", "test=false", *SHARES)  # fmt: skip
-    done = medvision("train", "data=manifest", *classifier, "name=eyes")
+    words = ("train", "data=manifest", *CLASSIFIER, f"data.manifest={crowd}")
+    done = medvision(*words, "name=eyes")
     assert done.status == 0, done.err
     done = medvision(*GAN, f"data.manifest={crowd}", "judge.run=eyes", "name=gan")
     assert done.status == 0, done.err
@@ -98,6 +100,23 @@ def test_generate_asks_for_the_gate(gan, tmp_path, medvision):
     assert "failed its gate (coverage is" in refused.err
     assert medvision(*words, "allow_ungated=true").status == 0
     assert len([*(tmp_path / "made" / "images").rglob("*.png")]) == 6
+
+
+def test_classifier_trains_on_them_too_and_says_so(gan, crowd, tmp_path, medvision):
+    made = tmp_path / "made"
+    done = medvision("generate", f"run={gan.folder}", "per_class=40", f"output={made}",
+                     "allow_ungated=true")  # fmt: skip
+    assert done.status == 0, done.err
+    words = ["train", "data=manifest", *CLASSIFIER, f"data.manifest={crowd}"]
+    extra = [f"data.extra=[{made / 'manifest.csv'}]", "data.extra_ratio=0.25"]
+    assert medvision(*words, *extra, "name=augmented").status == 0
+    (folder,) = (p for p in (gan.folder.parents[1] / "augmented").iterdir() if p.is_dir())
+    audit = (folder / "audit.json").read_text()
+    assert "gate failed" in audit
+    assert "0.25" in audit
+    assert "gate failed" in (folder / "report.html").read_text()
+    done = medvision("compare", "runs=[eyes,augmented]", "split=val")
+    assert done.status == 0, done.err
 
 
 def test_killed_and_resumed_is_uninterrupted(gan, crowd, apart, medvision, monkeypatch):

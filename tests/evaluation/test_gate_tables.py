@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from medvision.evaluation.gate_tables import phrase_gate, fidelity_grids, print_fidelity
+from medvision.evaluation.gate_tables import fidelity_grids, phrase_gate, print_fidelity
 
 SCORES = {"coverage": 0.6, "density": 0.9, "precision": 0.8, "recall": 0.7, "diversity": 1.1}
 METRICS = {

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 import medvision.files as files
 from medvision.evaluation.figures import find_best_epoch
-from medvision.evaluation.gate_tables import phrase_gate, fidelity_grids
+from medvision.evaluation.gate_tables import fidelity_grids, phrase_gate
 from medvision.evaluation.pages import embed_figure, render_page
 from medvision.evaluation.style import show_score
 from medvision.evaluation.tables import (
