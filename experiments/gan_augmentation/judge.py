@@ -145,7 +145,7 @@ def describe_generator(card: Path) -> str:
     facts = files.read_json(card)["facts"]
     gate, seen = facts.get("gate") or {}, facts.get("seen") or {}
     told = "passed" if gate.get("passed") else f"failed: {'; '.join(gate.get('reasons', []))}"
-    count = seen.get("train_images", "?")
+    count = len(seen.get("train_images", []))
     return f"Generator {facts['generator'][:8]}, trained on {count} images; its gate {told}."
 
 

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 SEEDS=${SEEDS:-0,1,2,3,4}
-KIMG=${KIMG:-200}                 # thousands of images the GAN is shown
+KIMG=${KIMG:-120}                 # thousands of images the GAN is shown
 PER_CLASS=${PER_CLASS:-2000}      # generated images
 BATCH=32
 declare -A EPOCHS=([all]=${EPOCHS_ALL:-6} [few]=${EPOCHS_FEW:-40} [rare]=${EPOCHS_RARE:-20})
