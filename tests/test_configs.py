@@ -167,8 +167,8 @@ def test_every_experiment_takes_a_step(experiment, composed, phantom, tmp_path):
     assert bool(body) == (config.model.frozen_epochs == 0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.slow  # generators need more images to be judged by: tests/commands/test_judging.py
+@pytest.mark.parametrize("experiment", sorted({*EXPERIMENTS} - {*GANS}))
 def test_every_experiment_runs_from_end_to_end(experiment, phantom, apart, medvision):
     words = [word.replace("'", "") for word in tiny_data(phantom, experiment)]
     done = medvision("train", *words, "data.reader.size=[64,64]")

@@ -35,12 +35,12 @@ def crowd(places, medvision):
 def gan(crowd, medvision):
     """Train a generator for two epochs in the eyes of a classifier; return its run."""
     words = ("train", "data=manifest", *CLASSIFIER, f"data.manifest={crowd}")
-    done = medvision(*words, "name=eyes")
+    done = medvision(*words, "name=judging_eyes")
     assert done.status == 0, done.err
-    done = medvision(*GAN, f"data.manifest={crowd}", "judge.run=eyes", "name=gan")
+    done = medvision(*GAN, f"data.manifest={crowd}", "judge.run=judging_eyes", "name=judged")
     assert done.status == 0, done.err
     assert "Gate failed" in done.out  # of 128 images nobody learns to draw
-    (folder,) = (p for p in (crowd.parent.parent / "runs" / "gan").iterdir() if p.is_dir())
+    (folder,) = (p for p in (crowd.parent.parent / "runs" / "judged").iterdir() if p.is_dir())
     return Run(folder)
 
 
@@ -85,7 +85,7 @@ def test_frozen_model_is_the_average_of_the_best_epoch(gan):
 
 
 def test_same_command_answers_and_report_repeats(gan, crowd, medvision):
-    done = medvision(*GAN, f"data.manifest={crowd}", "judge.run=eyes", "name=gan")
+    done = medvision(*GAN, f"data.manifest={crowd}", "judge.run=judging_eyes", "name=judged")
     assert done.status == 0
     assert "finished already" in done.out
     done = medvision("report", f"run={gan.folder}")
@@ -109,22 +109,21 @@ def test_classifier_trains_on_them_too_and_says_so(gan, crowd, tmp_path, medvisi
     assert done.status == 0, done.err
     words = ["train", "data=manifest", *CLASSIFIER, f"data.manifest={crowd}"]
     extra = [f"data.extra=[{made / 'manifest.csv'}]", "data.extra_ratio=0.25"]
-    assert medvision(*words, *extra, "name=augmented").status == 0
-    (folder,) = (p for p in (gan.folder.parents[1] / "augmented").iterdir() if p.is_dir())
+    assert medvision(*words, *extra, "name=judging_too").status == 0
+    (folder,) = (p for p in (gan.folder.parents[1] / "judging_too").iterdir() if p.is_dir())
     audit = (folder / "audit.json").read_text()
     assert "gate failed" in audit
     assert "0.25" in audit
     assert "gate failed" in (folder / "report.html").read_text()
-    done = medvision("compare", "runs=[eyes,augmented]", "split=val")
+    done = medvision("compare", "runs=[judging_eyes,judging_too]", "split=val")
     assert done.status == 0, done.err
 
 
 def test_killed_and_resumed_is_uninterrupted(gan, crowd, apart, medvision, monkeypatch):
     from medvision.callbacks.judging import Judging
 
-    words = (*GAN, f"data.manifest={crowd}", f"judge.run={gan.folder.parents[1] / 'eyes'}")
-    eyes = next(p for p in (gan.folder.parents[1] / "eyes").iterdir() if p.is_dir())
-    words = (*words[:-1], f"judge.run={eyes}", "name=gan")
+    eyes = next(p for p in (gan.folder.parents[1] / "judging_eyes").iterdir() if p.is_dir())
+    words = (*GAN, f"data.manifest={crowd}", f"judge.run={eyes}", "name=judged")
     plain = Judging.on_validation_epoch_end
 
     def stop(self, trainer, task):
@@ -136,7 +135,7 @@ def test_killed_and_resumed_is_uninterrupted(gan, crowd, apart, medvision, monke
     assert medvision(*words).status == 130
     monkeypatch.setattr(Judging, "on_validation_epoch_end", plain)
     assert medvision(*words).status == 0
-    (folder,) = (p for p in (apart / "gan").iterdir() if p.is_dir())
+    (folder,) = (p for p in (apart / "judged").iterdir() if p.is_dir())
     assert folder.name == gan.folder.name
     ours, theirs = load_generator(folder / "model.pt"), load_generator(gan.model)
     for name, value in ours.net.state_dict().items():
@@ -170,7 +169,7 @@ def test_killed_and_resumed_is_uninterrupted(gan, crowd, apart, medvision, monke
     ],
 )
 def test_what_cannot_be_is_one_sentence(words, told, crowd, gan, apart, medvision):
-    eyes = next(p for p in (gan.folder.parents[1] / "eyes").iterdir() if p.is_dir())
+    eyes = next(p for p in (gan.folder.parents[1] / "judging_eyes").iterdir() if p.is_dir())
     judged = [] if words == ["~judge"] else [f"judge.run={eyes}"]
     done = medvision(*GAN, f"data.manifest={crowd}", *judged, *words)
     assert done.status == 2
