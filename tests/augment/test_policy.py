@@ -1,7 +1,9 @@
+import pytest
 import torch
 
 from medvision.augment.draw import Augment
 from medvision.augment.policy import Policy
+from medvision.errors import MedvisionError
 
 POLICY = Policy(Augment(shift_x=0.25, shift_y=0.25, brightness=0.2, erase=0.2))
 
@@ -41,3 +43,8 @@ def test_background_enters_from_outside():
     moved = Policy(Augment(shift_x=0.4))(image, 1.0, 0, 0, 0)
     assert moved.min() == -1
     assert moved.max() == 1
+
+
+def test_gamma_is_refused_because_black_has_no_slope():
+    with pytest.raises(MedvisionError, match="gamma has no finite slope at black"):
+        Policy(Augment(gamma=0.3))

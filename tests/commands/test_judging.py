@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medvision.model import load_generator
 from medvision.runs import Run
@@ -62,6 +63,14 @@ def test_run_folder_holds_what_the_design_says(gan):
     page = (gan.folder / "report.html").read_text()
     assert "Gate failed" in page
     assert "What the gate can see" in page
+
+
+def test_every_epoch_stays_in_tensorboard(gan):
+    board = EventAccumulator(str(gan.folder / "tensorboard"), {"images": 0, "scalars": 0})
+    board.Reload()
+    assert len(board.Scalars("val/gate_score")) == 2
+    assert len(board.Images("samples/grid")) == 2
+    assert "figures/neighbours" in board.Tags()["images"]
 
 
 def test_history_counts_thousands_of_images(gan):
@@ -164,6 +173,9 @@ def test_killed_and_resumed_is_uninterrupted(gan, crowd, apart, medvision, monke
         (["~judge"], "judge=default is missing"),
         (["trainer.precision=16-mixed"], "float16 cannot hold the penalties"),
         (["callbacks=ema"], "beside the average it has already"),
+        (["data.balance=false", "data.extra_ratio=0.25"], "generated images teach no generator"),
+        (["judge.asked.coverage=-3"], "judge.asked cannot be coverage=-3 (above 0, at most 1)"),
+        (["judge.inception=none.pth"], "none.pth"),
         (["model.kimg=0"], "model.kimg=0 must be a number from 0.001"),
         (["data.classes=[lesion,healthy]"], "cannot judge: its classes are"),
     ],
@@ -175,6 +187,14 @@ def test_what_cannot_be_is_one_sentence(words, told, crowd, gan, apart, medvisio
     assert done.status == 2
     assert told in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_judge_that_learned_from_held_out_patients_is_refused(crowd, gan, apart, medvision):
+    eyes = next(p for p in (gan.folder.parents[1] / "judging_eyes").iterdir() if p.is_dir())
+    words = (*GAN, f"data.manifest={crowd}", f"judge.run={eyes}", "data.split_seed=5")
+    done = medvision(*words)
+    assert done.status == 2
+    assert "cannot judge: it has met patients or images of val (" in done.err
 
 
 def test_few_images_or_one_class_are_refused(phantom, crowd, apart, tmp_path, medvision):

@@ -173,6 +173,19 @@ def test_healthy_sets_are_called_copies_in_less_than_one_of_twenty_splits():
     assert called <= 2
 
 
+def test_rare_classes_count_in_the_null_of_copies_as_among_generated_images():
+    patients, label = [str(n) for n in range(60)], np.repeat([0, 1], [50, 10])
+    features = np.random.default_rng(0).normal(size=(60, 4)) / 10
+    train = np.random.default_rng(1).normal(size=(90, 4)) / 10
+    space = Space("pooled", lambda x: x.flatten(1), torch.from_numpy(train)[:, :, None, None])
+    copies = Copies({"pooled": space}, {"pooled": features}, patients, label, 0)
+    for half, rows in zip(copies.halves, copies.balanced, strict=True):
+        drawn = label[half][rows]
+        assert (drawn == 0).sum() == (drawn == 1).sum() > 0
+    near, far = copies.nulls["pooled"][0]
+    assert len(near) == len(far) == len(copies.balanced[1])
+
+
 def test_slices_of_a_patient_neither_shrink_the_floor_nor_share_a_half():
     train, held = make(400, 5, slices=4), make(400, 6, slices=4)
     judge = Judge(train, held, {"pooled": pool}, None, CLASSES)
