@@ -160,10 +160,15 @@ class Judge:
             rows of `train` `[N]`, and the distance in the first space, 1 = the median of held-out
             images.
         """
-        name, space = next(iter(self.spaces.items()))
+        space = next(iter(self.spaces.values()))
         row, apart = find_nearest(space.describe(image), space.train)
-        usual = float(np.median(find_nearest(self.real[name], space.train)[1]))
-        return row, apart / max(usual, 1e-12)
+        return row, apart / max(float(np.median(self.unseen)), 1e-12)
+
+    @cached_property
+    def unseen(self) -> Features:
+        """The distance of each held-out image to the nearest training image, in the first space."""
+        name, space = next(iter(self.spaces.items()))
+        return find_nearest(self.real[name], space.train)[1]
 
     @cached_property
     def floor(self) -> dict[str, Any]:

@@ -37,10 +37,9 @@ class Reference:
 
 def remember(judge: Judge) -> Reference:
     """Take from a judge what finds copies without it."""
-    name, space = next(iter(judge.spaces.items()))
-    apart = find_nearest(judge.real[name], space.train)[1]
-    usual = max(float(np.median(apart)), 1e-12)
-    near = float(np.quantile(apart, LIKELY)) / usual
+    space = next(iter(judge.spaces.values()))
+    usual = max(float(np.median(judge.unseen)), 1e-12)
+    near = float(np.quantile(judge.unseen, LIKELY)) / usual
     return Reference(space.train, space.mean, space.deviation, usual, near)
 
 
