@@ -15,28 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
-from medvision.commands.board import show_in_tensorboard
-from medvision.commands.calibrate import calibrate
 from medvision.commands.checks import makes_images
-from medvision.commands.compose import Task, build_task, build_trainer, read_progress
+from medvision.commands.compose import Task, build_task, build_trainer
 from medvision.commands.configuration import explain
-from medvision.commands.evaluate import evaluate_parts
 from medvision.commands.job import Job, prepare_job
-from medvision.commands.judging import freeze_generator, open_judge, watch
-from medvision.commands.preview import draw_preview
+from medvision.commands.preview import Preview
 from medvision.commands.ranks import State, announce, await_decision, is_leader, takes_several
 from medvision.commands.sweep import refusals_noted
 from medvision.data.card import Card
 from medvision.errors import MedvisionError, Stopped
-from medvision.evaluation.figures import draw_learning_curves, save_figure
-from medvision.evaluation.gate_tables import print_fidelity
-from medvision.evaluation.report import write_report
-from medvision.evaluation.samples import draw_progress
-from medvision.evaluation.tables import print_table
-from medvision.model import load_model, save_model
 from medvision.provenance import cost, describe_code, describe_process
 from medvision.runs import Run, claimed, run_key, settle
-from medvision.tasks.supervised import Supervised
 
 
 def train(
@@ -78,12 +67,14 @@ def train(
         begin(run, job, state, overrides)
         try:
             objective = learn(run, job, state, callbacks)
+            from medvision.commands.conclude import conclude, report
+
             conclude(run, job, brief=cell)
         except BaseException as error:
             note_end(run, error, cost(start, earlier))
             raise
         run.note(status="done", finished=files.today(), **cost(start, earlier))
-        print(f"report: {write_report(run.folder)}")
+        report(run)
     return objective
 
 
@@ -118,7 +109,6 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
     files.write_text(run.manifest, samples.table.to_csv(index=False))
     files.write_json(run.folder / "card.json", card.to_json() | {"facts": sum_up(card)})
     files.write_json(run.folder / "audit.json", audit.to_json())
-    draw_preview(job.data, run.folder / "figures" / "preview.png")
     for note in audit.notes:
         print(f"note: {note}")
 
@@ -140,44 +130,25 @@ def sum_up(card: Card) -> dict[str, Any]:
 def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
     """Fit, pick the best epoch, calibrate, and freeze it all into `model.pt`."""
     print(f"{'resuming' if state == 'resume' else 'training'} in {run.folder}", flush=True)
-    judge = open_judge(job) if makes_images(job.config) else None
-    more = [watch(run, job, judge)] if judge else []
-    trainer, task = fit(run, job, state, [*more, *callbacks])
+    judge = None
+    watching: list[Callback] = [Preview(job.data, run.folder / "figures" / "preview.png")]
+    if makes_images(job.config):
+        from medvision.commands.judging import open_judge, watch
+
+        judge = open_judge(job)
+        watching.append(watch(run, job, judge))
+    trainer, task = fit(run, job, state, [*watching, *callbacks])
     objective = best_score(trainer, job.config.monitor)
     best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
-    if isinstance(task, Supervised):
-        model = calibrate(task, job)
-    else:
-        assert judge is not None
-        model = freeze_generator(run, job, task, judge)
-    digest = save_model(model, run.model)
+    from medvision.commands.conclude import freeze
+
     run.note(
-        objective=objective, best_epoch=best["epoch"], epochs=trainer.current_epoch, model=digest,
+        objective=objective, best_epoch=best["epoch"], epochs=trainer.current_epoch,
+        model=freeze(run, job, task, judge),
         checkpoints={p.stem: files.digest_file(p) for p in run.checkpoints},
     )  # fmt: skip
     return objective
-
-
-def conclude(run: Run, job: Job, brief: bool = False) -> None:
-    """Evaluate the finished model, and show what came out in TensorBoard and in the terminal.
-
-    A job among many prints its one score; their table comes when all are done.
-    """
-    parts = ["val", "test"] if job.config.test else ["val"]
-    made = makes_images(job.config)  # and was judged before it was frozen
-    metrics = (
-        files.read_json(run.metrics)
-        if made
-        else evaluate_parts(run, load_model(run.model), job.data.ready, parts)
-    )
-    draw_history(run, job.config.monitor)
-    step = read_progress(run.last_checkpoint) if made else run.record["epochs"]
-    show_in_tensorboard(run, job.plain, metrics, step)
-    if brief:
-        print(f"best {job.config.monitor} {run.record['objective']:.4f}", flush=True)
-    else:
-        (print_fidelity if made else print_table)(metrics)
 
 
 def follow(run: Run, job: Job, callbacks: Sequence[Callback]) -> float:
@@ -230,23 +201,17 @@ def count_seconds(run: Run) -> float:
     return float(pd.read_csv(history)["seconds"].sum()) if history.exists() else 0.0
 
 
-def draw_history(run: Run, monitor: str) -> None:
-    """Draw the learning curves of `history.csv`."""
-    history = pd.read_csv(run.folder / "history.csv")
-    draw = draw_progress if "train/kimg" in history else draw_learning_curves
-    figure = draw(history, monitor)
-    save_figure(figure, run.folder / "figures" / "learning_curves.png")
-
-
 def answer(run: Run, job: Job) -> float:
     """Answer for a finished run; open its test part if that is asked for and was not done."""
     record = run.record
     changed = record["code"]["digest"] != describe_code()["digest"]
     print(f"finished already: {run.folder}" + (
         " (the code has changed since; rerun=true does it again)" if changed else ""))  # fmt: skip
-    if job.config.test and not run.predictions("test").exists():
-        conclude(run, job)
-        print(f"report: {write_report(run.folder)}")
-    elif not (run.folder / "report.html").exists():  # a full disk refused this last file
-        print(f"report: {write_report(run.folder)}")
+    unopened = job.config.test and not run.predictions("test").exists()
+    if unopened or not (run.folder / "report.html").exists():  # a full disk refused this last file
+        from medvision.commands.conclude import conclude, report
+
+        if unopened:
+            conclude(run, job)
+        report(run)
     return float(record["objective"])

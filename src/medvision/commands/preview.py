@@ -1,14 +1,24 @@
-"""What the net will see: training images, plain and augmented, before a step is taken."""
+"""What the net sees: training images, plain and augmented."""
 
 from pathlib import Path
 
 import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from medvision.augment import host as augment_on_host
 from medvision.augment.draw import Augment
 from medvision.data.datamodule import ImageDataModule
-from medvision.evaluation.figures import draw_grid
-from medvision.evaluation.style import save_figure
+
+
+class Preview(Callback):
+    """Draws them once the first epoch is over: loading what draws would delay its first step."""
+
+    def __init__(self, data: ImageDataModule, path: Path) -> None:
+        self.data, self.path = data, path
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.path.exists():
+            draw_preview(self.data, self.path)
 
 
 def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int = 3) -> Path:
@@ -16,6 +26,9 @@ def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int 
 
     Of series the images are slices of one, evenly spread: they change alike.
     """
+    from medvision.evaluation.figures import draw_grid
+    from medvision.evaluation.style import save_figure
+
     samples = data.ready
     rows = samples.rows("train")
     if samples.slices is None:
