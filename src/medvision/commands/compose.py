@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import nn
 
+from medvision.callbacks.checkpoints import write_in_background
 from medvision.callbacks.history import History
 from medvision.callbacks.progress import choose_progress
 from medvision.callbacks.replay import Replay
@@ -122,6 +123,7 @@ def build_trainer(
     trainer: lightning.Trainer = instantiate(
         settings,
         callbacks=callbacks,
+        plugins=[write_in_background()],
         logger=open_board(run, purged),
         default_root_dir=str(run.folder),
         enable_model_summary=False,

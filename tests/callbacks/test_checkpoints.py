@@ -1,0 +1,100 @@
+import errno
+
+import pytest
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
+from torch.utils.data import DataLoader
+
+from medvision.callbacks.checkpoints import write_in_background
+from medvision.errors import MedvisionError
+
+
+class Learner(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch, batch_idx):
+        return self.net(batch).square().mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/auroc", float(self.current_epoch))
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.1)
+
+
+def fit(folder, epochs=2, more=(), resume=None):
+    data = DataLoader(torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), 4)
+    best = ModelCheckpoint(folder, "best", "val/auroc", mode="max", enable_version_counter=False)
+    last = ModelCheckpoint(
+        folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    torch.manual_seed(0)
+    task = Learner()
+    Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[*more, best, last], plugins=[write_in_background()],
+    ).fit(task, data, data, ckpt_path=resume, weights_only=True)  # fmt: skip
+    return task
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def test_the_best_keeps_weights_alone_and_the_last_resumes(tmp_path):
+    whole = fit(tmp_path / "whole", 3)
+    fit(tmp_path / "torn", 2)
+    best, last = (load(tmp_path / "torn" / f"{name}.ckpt") for name in ("best", "last"))
+    assert set(best) == {"epoch", "global_step", "pytorch-lightning_version", "state_dict"}
+    assert best["epoch"] == last["epoch"] == 1
+    torch.testing.assert_close(best["state_dict"], last["state_dict"], atol=0, rtol=0)
+    assert last["optimizer_states"]
+    resumed = fit(tmp_path / "torn", 3, resume=str(tmp_path / "torn" / "last.ckpt"))
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), atol=0, rtol=0)
+    assert {path.name for path in (tmp_path / "torn").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_the_best_is_the_average_where_weights_are_averaged(tmp_path):
+    task = fit(tmp_path, 1, [EMAWeightAveraging(decay=0.5)])
+    best, last = (load(tmp_path / f"{name}.ckpt") for name in ("best", "last"))
+    assert "current_model_state" not in best
+    torch.testing.assert_close(best["state_dict"], last["state_dict"], atol=0, rtol=0)
+    assert not torch.equal(
+        best["state_dict"]["net.weight"], last["current_model_state"]["net.weight"]
+    )
+    torch.testing.assert_close(task.state_dict(), best["state_dict"])  # as Lightning leaves it
+
+
+def test_a_file_shows_the_weights_of_its_moment(tmp_path, monkeypatch):
+    """The copy is taken before training goes on, however late the file is written."""
+    late, written = torch.save, []
+
+    def save(content, stream):
+        written.append(content["state_dict"]["net.weight"].clone())
+        late(content, stream)
+
+    monkeypatch.setattr(torch, "save", save)
+    plugin = write_in_background()
+    weight = torch.zeros(1, 2)
+    plugin.save_checkpoint({"state_dict": {"net.weight": weight}}, tmp_path / "last.ckpt")
+    weight += 1
+    plugin.teardown()
+    assert torch.equal(load(tmp_path / "last.ckpt")["state_dict"]["net.weight"], torch.zeros(1, 2))
+    assert len(written) == 1
+
+
+def test_a_full_disk_is_told_and_keeps_the_file_before(tmp_path, monkeypatch):
+    fit(tmp_path, 1)
+    before = (tmp_path / "last.ckpt").read_bytes()
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", refuse)
+    with pytest.raises(MedvisionError, match=r"cannot write .*\.ckpt: the disk is full; free some"):
+        fit(tmp_path, 3)
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
