@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-all check lock tensorboard clean
+.PHONY: help demo test test-all check bench lock tensorboard clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -33,6 +33,9 @@ check: $(READY)  ## style, types, import contract
 	$(BIN)/ruff format --check src tests experiments
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(READY)  ## speed beside what a user would pick instead, an hour; writes experiments/speed/README.md
+	PYTHON=$(BIN)/python bash experiments/speed/run.sh
 
 lock: $(READY)   ## pin every dependency with hashes, naming no index
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -21,16 +21,17 @@ from measure import Ran, run
 HERE = Path(__file__).parent
 ROUNDS = int(os.environ.get("MEDVISION_ROUNDS", "3"))
 STEPS, WARM = 16, 3  # of a peer: timed, and before that
+IMAGES = 800  # in an epoch of the large nets
 TRAIN = [sys.executable, "-m", "medvision", "train"]
 FOLDER = ["data=folder", "data.source.columns.patient=(p\\d+)",
           "data.shares={train: 0.8, val: 0.1, test: 0.1}"]  # fmt: skip
 ALWAYS = ["test=false", "callbacks.early_stopping=null"]
-ARTICLE = [*FOLDER, "model=keras_cnn", "augment=article", "data.reader.size=[224,224]"]
+LARGE = [*FOLDER, f"data.epoch_size={IMAGES}", "data.reader.size=[224,224]"]
+ARTICLE = [*LARGE, "model=keras_cnn", "augment=article"]
 NETS = {
     "article, 1 channel": ("images", [*ARTICLE, "data.reader.channels=1"]),
     "article, 3 channels": ("images", [*ARTICLE, "data.reader.channels=3"]),
-    "default": ("images", [*FOLDER, "model=convnet", "model.net.stem_stride=4", "augment=xray",
-                           "data.reader.size=[224,224]"]),
+    "default": ("images", [*LARGE, "model=convnet", "model.net.stem_stride=4", "augment=xray"]),
     "slice RNN": ("series", ["data=table", "data.unit=series", "model=rnn", "augment=ct",
                              "data.reader.size=[128,128]", "data.batch_size=8"]),
     "DCGAN": ("images", [*FOLDER, "model=dcgan_classic", "augment=none", "judge=default",
@@ -124,7 +125,7 @@ def bench_nets(bench: Bench) -> Iterator[Record]:
     for _ in range(ROUNDS):
         for name, (kind, words) in NETS.items():
             words = [*words, bench.source(kind)]
-            _, ours = bench.train(words, 3, fresh=True)
+            _, ours = bench.train(words, 2, fresh=True)
             yield {"net": name, "ours": ours, "ceiling": bench.ceiling(words)}
 
 
@@ -134,7 +135,8 @@ def bench_peers(bench: Bench) -> Iterator[Record]:
         for channels in (1, 3):
             kind, words = NETS[f"article, {channels} channel{'s' * (channels > 1)}"]
             words = [*words, bench.source(kind)]
-            yield {"who": "medvision", "channels": channels, **bench.train(words, 2)[1]}
+            ours = bench.train(words, 2)[1]
+            yield {"who": "medvision", "channels": channels, "images": IMAGES, **ours}
             for name in PEERS:
                 if told := bench.peer(name, channels):
                     yield {"who": name, "channels": channels, **told}
