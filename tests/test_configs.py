@@ -179,3 +179,13 @@ def test_every_experiment_runs_from_end_to_end(experiment, phantom, apart, medvi
 def test_debug_takes_two_batches_through_every_step(composed):
     trainer = composed("trainer=debug").trainer
     assert (trainer.max_steps, trainer.limit_train_batches, trainer.limit_val_batches) == (2, 2, 2)
+
+
+def test_a_profile_takes_the_steps_it_needs_and_opens_no_test_part(composed):
+    config = composed("trainer=profile", "experiment=cnn_phantom")
+    profile, trainer = config.callbacks.profile, config.trainer
+    needed = profile.warmup + profile.timed + 1 + profile.traced  # one in which tracing starts
+    assert (trainer.max_steps, trainer.limit_train_batches) == (needed, needed)
+    assert trainer.precision == "auto"  # all else is as in any run
+    assert config.callbacks.early_stopping is not None
+    assert config.test is False
