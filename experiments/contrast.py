@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
-from tabulate import HERE, fill, write_ledger, write_origin
+from ledger import HERE, fill, fill_ledgers
+from tabulate import write_origin
 
 from medvision.commands.compare import Side, check_pairing, compare, gather_side
 from medvision.evaluation.comparison import ALWAYS
@@ -29,8 +30,7 @@ def main(study: str, block: str, *words: str) -> None:
         origins = re.findall(r"From .+ commit .+", page.read_text())
         told = [shorten(finding) for finding in findings]
         fill(page, "answer", [f"**Answer.** {'. '.join(told)}.", "", origins[-1]])
-        fill(HERE / "README.md", "ledger", list(write_ledger("")))
-        fill(HERE.parent / "README.md", "ledger", list(write_ledger("experiments/")))
+        fill_ledgers()
         return
     metric, *rest = words
     goals = [word.removeprefix("goal:") for word in rest if word.startswith("goal:")]

@@ -1,4 +1,4 @@
-"""Write a study's results from its run folders into its README, and the ledger from all studies.
+"""Write a study's results from its run folders into its README, and the ledgers from all studies.
 
     python experiments/tabulate.py STUDY PART [goal:METRIC>=VALUE …] ARM=RUNS_GLOB …
     python experiments/tabulate.py STUDY PART block:NAME ARM=RUNS_GLOB …
@@ -16,7 +16,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from medvision.files import cache_folder, runs_folder, write_text
+from ledger import fill, fill_ledgers
+
+from medvision.files import cache_folder, runs_folder
 
 HERE = Path(__file__).parent
 SHOWN = {"auroc": "AUROC", "accuracy": "accuracy", "recall": "sensitivity",
@@ -39,17 +41,8 @@ def main(study: str, part: str, *words: str) -> None:
     answer = [*write_goals(found, part, goals), ""]
     lines = [*write_table(found, part), "", *answer, *write_origin(found)]
     fill(HERE / study / "README.md", "results", lines)
-    fill(HERE / "README.md", "ledger", list(write_ledger("")))
-    fill(HERE.parent / "README.md", "ledger", list(write_ledger("experiments/")))
+    fill_ledgers()
     print("\n".join(lines))
-
-
-def fill(page: Path, block: str, lines: list[str]) -> None:
-    """Replace what stands between two markers of a page."""
-    start, end = f"<!-- {block} -->", f"<!-- /{block} -->"
-    before, _, rest = page.read_text().partition(start)
-    after = rest.partition(end)[2]
-    write_text(page, f"{before}{start}\n\n" + "\n".join(lines) + f"\n\n{end}{after}")
 
 
 def read_runs(pattern: str) -> Iterator[dict[str, Any]]:
@@ -115,25 +108,6 @@ def write_origin(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
     place = str(cache_folder())
     commands = dict.fromkeys(r["command"].replace(place, "$MEDVISION_CACHE") for r in records)
     yield "\n".join(f"- `{command}`" for command in commands)
-
-
-def write_ledger(folder: str) -> Iterator[str]:
-    """Yield the ledger: a row a study, read from the studies' own pages."""
-    yield "| study | question | answer | commit, date |"
-    yield "|---|---|---|---|"
-    for readme in sorted(HERE.glob("*/README.md")):
-        text = readme.read_text()
-        question = re.search(r"\*\*Question\.\*\* (.+?)\n\n", text, re.S)
-        answer = re.search(r"\*\*Answer\.\*\* (.+)", text)
-        origin = re.search(r"folders, ([\d-]+), commit ([^,]+)", text)
-        name = readme.parent.name
-        cells = [
-            f"[{name}]({folder}{name}/README.md)",
-            " ".join(question[1].split()) if question else "",
-            answer[1] if answer else "not run yet",
-            f"{origin[2]}, {origin[1]}" if origin else "",
-        ]
-        yield "| " + " | ".join(cells) + " |"
 
 
 def show(score: dict[str, float] | None) -> str:

@@ -148,12 +148,11 @@ def main(sets: int = 500, resamples: int = 500) -> None:
 def tabulate(place: Path) -> None:
     """Write a coverage.json into the study's page and the ledgers."""
     sys.path.insert(0, str(HERE.parent))
-    import tabulate as pages
+    import ledger
 
     lines = list(write_results(files.read_json(place)))
-    pages.fill(HERE / "README.md", "results", lines)
-    pages.fill(HERE.parent / "README.md", "ledger", list(pages.write_ledger("")))
-    pages.fill(HERE.parent.parent / "README.md", "ledger", list(pages.write_ledger("experiments/")))
+    ledger.fill(HERE / "README.md", "results", lines)
+    ledger.fill_ledgers()
     print("\n".join(lines))
 
 

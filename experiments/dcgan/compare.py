@@ -13,7 +13,8 @@ from statistics import mean, stdev
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tabulate import HERE, fill, write_ledger, write_origin
+from ledger import HERE, fill, fill_ledgers
+from tabulate import write_origin
 
 from medvision.evaluation.style import show_score
 from medvision.files import runs_folder
@@ -27,8 +28,7 @@ def main(*presets: str) -> None:
         sys.exit(f"no finished run of {', '.join(missing)}; run experiments/dcgan/run.sh first")
     lines = [*write_table(found), "", *write_answer(found), "", *write_origin(found)]
     fill(PAGE, "results", [line.replace(ENDING, "") for line in lines])
-    fill(HERE / "README.md", "ledger", list(write_ledger("")))
-    fill(HERE.parent / "README.md", "ledger", list(write_ledger("experiments/")))
+    fill_ledgers()
     print("\n".join(lines))
 
 

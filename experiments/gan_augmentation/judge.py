@@ -20,7 +20,8 @@ from statistics import mean, stdev
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tabulate import HERE, fill, write_ledger, write_origin
+from ledger import HERE, fill, fill_ledgers
+from tabulate import write_origin
 
 import medvision.files as files
 from medvision.commands.compare import Side, check_pairing, gather_side, read_problem
@@ -81,8 +82,7 @@ def answer() -> None:
     origins = re.findall(r"From .+ folders, .+ commit .+", page)
     kept = [re.sub(r"; such a study shows .+", "", one) for one in told]
     fill(PAGE, "answer", [f"**Answer.** {'. '.join(kept)}.", "", origins[-1]])
-    fill(HERE / "README.md", "ledger", list(write_ledger("")))
-    fill(HERE.parent / "README.md", "ledger", list(write_ledger("experiments/")))
+    fill_ledgers()
 
 
 def split_words(words: Sequence[str]) -> tuple[dict[str, str], dict[str, str], list[str]]:

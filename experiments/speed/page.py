@@ -36,8 +36,7 @@ def main(folder: str) -> None:
     print("\n".join(lines))
     pages = load_pages()
     pages.fill(HERE / "README.md", "results", lines)
-    pages.fill(HERE.parent / "README.md", "ledger", list(pages.write_ledger("")))
-    pages.fill(HERE.parents[1] / "README.md", "ledger", list(pages.write_ledger("experiments/")))
+    pages.fill_ledgers()
 
 
 def write_answer(results: dict[str, Records]) -> str:
@@ -201,8 +200,8 @@ def describe_machine(results: dict[str, Records]) -> str:
 
 
 def load_pages() -> ModuleType:
-    # By its path: torch looks for another module that is called tabulate.
-    spec = spec_from_file_location("study_pages", HERE.parent / "tabulate.py")
+    # By its path: beside it lies a tabulate.py, and torch looks for another module of that name.
+    spec = spec_from_file_location("ledger", HERE.parent / "ledger.py")
     assert spec is not None
     assert spec.loader is not None
     pages = module_from_spec(spec)
