@@ -32,6 +32,7 @@ SHOWN = "^(train|val)/(loss|auroc|balanced_accuracy)$"
 
 
 def main(run: str) -> None:
+    """Write the table into both READMEs and take both pictures."""
     folder = Path(run).absolute()
     fill = runpy.run_path(str(HERE.parent / "experiments" / "ledger.py"))["fill"]
     for page in PAGES:
@@ -58,7 +59,7 @@ def take(address: str, picture: Path, size: tuple[int, int]) -> None:
         sys.exit(f"no browser was found; install one of {', '.join(BROWSERS)}")
     with tempfile.TemporaryDirectory() as profile:
         subprocess.run(
-            [browser, "--headless=new", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--hide-scrollbars",
+            [browser, "--headless=new", "--disable-gpu", "--hide-scrollbars",
              *(["--no-sandbox"] if os.geteuid() == 0 else []),
              f"--user-data-dir={profile}", f"--screenshot={picture}",
              f"--window-size={size[0]},{size[1]}", "--virtual-time-budget=20000", address],
@@ -95,6 +96,7 @@ def serve(folder: Path) -> Iterator[str]:
 
 
 def answers(address: str) -> bool:
+    """Does TensorBoard know its runs already?"""
     try:
         with urlopen(address) as page:
             return len(page.read()) > len("[]")

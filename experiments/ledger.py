@@ -1,4 +1,4 @@
-"""Write the ledger of all studies, and the results in the project's README, from the studies' pages.
+"""Write the ledger of all studies, and the results of the project's README, from their pages.
 
     python experiments/ledger.py
 
@@ -63,7 +63,7 @@ def write_results() -> Iterator[str]:
             part = text.partition(f"<!-- {block} -->")[2].partition(f"<!-- /{block} -->")[0]
             found = list(read_rows(part, row, column))
             if part.strip() and not found:
-                sys.exit(f"{page}: no row {row!r} with a column {column!r} between its {block} marks")
+                sys.exit(f"{page}: no row {row!r} with a column {column!r} between {block} marks")
             origin = ORIGIN.search(part)
             cells = [
                 f"[{name}](experiments/{name}/README.md)", data,
@@ -83,18 +83,17 @@ def read_rows(part: str, row: str, column: str) -> Iterator[tuple[str, str]]:
         if line.startswith("|--"):
             heads = before
         elif line.startswith("|") and column in heads and re.match(row, cells[0]):
-            named = dict(zip(heads, cells, strict=False))
-            both = re.match(r"(\d+) \((\d+)\)", named.get("n images (patients)", ""))
-            n = f"{both[1]} images, {both[2]} patients" if both else count(f"{heads[0]}; {cells[0]}")
-            yield cells[heads.index(column)], n
+            named = f"{heads[1]}: {cells[1]}; {heads[0]}; {cells[0]}"
+            yield cells[heads.index(column)], count(named)
         before = cells
 
 
 def count(text: str) -> str:
     """Return the first number of patients that a text tells, else of images."""
+    if both := re.match(r"n images \(patients\): (\d+) \((\d+)\)", text):
+        return f"{both[1]} images, {both[2]} patients"
     found = COUNT.findall(text)
     return next((words for words in found if "patients" in words), (found or [""])[0])
-
 
 
 if __name__ == "__main__":

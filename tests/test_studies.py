@@ -47,7 +47,8 @@ def test_an_answer_is_made_of_the_verdicts(tmp_path, monkeypatch):
     study.mkdir()
     page = study / "README.md"
     page.write_text(
-        "**Question.** Does it?\n\n<!-- answer -->\n<!-- /answer -->\n"
+        "**Question.** Does it?\n\nRun: `bash run.sh` (minutes).\n\n"
+        "<!-- answer -->\n<!-- /answer -->\n"
         "**Verdict.** few: No proven benefit in AUROC: a − b +.001 (-.010, +.012); 98.3 % "
         "intervals over 5 seeds and 9 patients; such a study shows a benefit of .017.\n"
         "From 3 run folders, 2026-11-26, commit 0123456789, torch 2.\n"
@@ -56,12 +57,45 @@ def test_an_answer_is_made_of_the_verdicts(tmp_path, monkeypatch):
         (place / "README.md").write_text("<!-- ledger -->\n<!-- /ledger -->\n")
     scope = judge["answer"].__globals__
     monkeypatch.setitem(scope, "PAGE", page)
-    monkeypatch.setitem(scope, "HERE", tmp_path)
-    monkeypatch.setitem(scope["write_ledger"].__globals__, "HERE", tmp_path)
+    monkeypatch.setitem(scope["fill_ledgers"].__globals__, "HERE", tmp_path)
     judge["answer"]()
+    sys.modules.pop("tabulate", None)  # torch looks for another module of that name
     ledger = (tmp_path / "README.md").read_text()
-    assert (
-        "Does it? | few: No proven benefit in AUROC: a − b +.001 (-.010, +.012); 98.3 %" in ledger
-    )
+    assert "| 2026-11-26 | Does it? | `bash run.sh` | few: No proven benefit in AUROC: " in ledger
     assert "such a study" not in ledger
-    assert "| 0123456789, 2026-11-26 |" in ledger
+    assert "9 patients. | 0123456789 |\n" in ledger
+
+
+def test_the_readme_shows_the_cells_that_a_study_points_at(tmp_path, monkeypatch):
+    ledger = runpy.run_path(str(STUDY.parent / "ledger.py"))
+    (tmp_path / "one").mkdir()
+    page = tmp_path / "one" / "README.md"
+    page.write_text(
+        "# One\n\n<!-- headline: data, net | AUROC | results | net | AUROC -->\n"
+        "<!-- headline: data, plain | accuracy | results | plain | accuracy -->\n\n"
+        "<!-- headline: later | AUROC | later | net | AUROC -->\n\n"
+        "Run: `make one` (long).\n\n<!-- results -->\n\n"
+        "| test | n images (patients) | AUROC | accuracy | AUROC |\n|---|---|---|---|---|\n"
+        "| net, seed 0 | 9 (3) | .9 (.8–1.0) | .7 | .1 |\n| net, seed 1 | 9 (3) | .8 | .6 | .1 |\n"
+        "| **net, mean** | | **.85** ± .05 | .65 | .1 |\n| plain | 8 (3) | .5 | .4 | .1 |\n\n"
+        "From 3 run folders, 2026-11-26, commit 0123456789, abcdef0123, torch 2.\n"
+        "<!-- /results -->\n<!-- later -->\n\n<!-- /later -->\n"
+    )
+    monkeypatch.setitem(ledger["write_results"].__globals__, "HERE", tmp_path)
+    net, plain, later = [*ledger["write_results"]()][2:]
+    assert net == (
+        "| [one](experiments/one/README.md) | data, net | 9 images, 3 patients "
+        "| AUROC .9 (.8–1.0) · .8 · .85 ± .05 | `make one` | 0123456789, abcdef0123 |"
+    )
+    assert "| 8 images, 3 patients | accuracy .4 |" in plain
+    assert "| later |  | not run yet | `make one` |  |" in later
+    page.write_text(page.read_text().replace("results | plain |", "results | lost |"))
+    with pytest.raises(SystemExit, match="no row 'lost' with a column 'accuracy'"):
+        list(ledger["write_results"]())
+
+
+def test_the_ledgers_are_what_the_studies_say():
+    ledger = runpy.run_path(str(STUDY.parent / "ledger.py"))
+    for page, write in ((STUDY.parent, "write_ledger"), (STUDY.parents[1], "write_results")):
+        text = (page / "README.md").read_text()
+        assert "<!-- ledger -->\n\n" + "\n".join(ledger[write]()) + "\n\n<!-- /ledger -->" in text

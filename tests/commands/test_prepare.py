@@ -61,6 +61,18 @@ def test_the_card_of_a_tree_tells_what_was_not_taken(tmp_path, medvision):
     assert "excluded     'broken.dcm' is damaged or has no pixels" in done.out
 
 
+def test_images_that_are_in_no_series_are_not_offered_as_series(tmp_path, medvision):
+    for n in range(3):
+        np.save(tmp_path / f"{n}.npy", np.full((8, 8), n, np.uint8))
+    rows = {"path": [f"{n}.npy" for n in range(3)], "patient": list("abc")}
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    done = medvision("prepare", "source=table", f"input={tmp_path / 'table.csv'}",
+                     f"output={tmp_path / 'out'}")  # fmt: skip
+    assert done.status == 0, done.err
+    assert "data.manifest=" in done.out
+    assert "data.unit=series" not in done.out
+
+
 def test_all_sources_are_explained():
     from medvision.data.prepare import SOURCES
 

@@ -176,6 +176,7 @@ def test_one_slice_and_a_thousand_are_series():
         "2 series of 1 to 1000 slices (median 500.5)",
         "1 of them have one slice, whose step is 1",
     ]
+    assert indexed(make([4, 4])).describe()[0] == "2 series of 4 slices"
 
 
 def gap(table):

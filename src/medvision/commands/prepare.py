@@ -63,7 +63,8 @@ def print_card(prepared: Prepared) -> None:
     console.print(f"{'written':<{WIDE}}{prepared.manifest}")
     train = f"medvision train data=manifest data.manifest={prepared.manifest}"
     console.print(f"{'next':<{WIDE}}{train}", soft_wrap=True)
-    if "series" in prepared.table and prepared.table["series"].duplicated().any():
+    series = prepared.table.get("series", pd.Series(dtype=str))
+    if series[series != ""].duplicated().any():
         series = f"{train} data.unit=series model=rnn"
         console.print(f"{'or series':<{WIDE}}{series}", soft_wrap=True)
 

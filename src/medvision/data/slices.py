@@ -107,10 +107,9 @@ class Slices:
     def describe(self) -> list[str]:
         """Return what a report should say of lengths and steps."""
         lengths = np.diff(self.start)
-        notes = [
-            f"{len(lengths)} series of {lengths.min()} to {lengths.max()} slices "
-            f"(median {np.median(lengths):g})"
-        ]
+        least, most = lengths.min(), lengths.max()
+        between = f"{least} to {most} slices (median {np.median(lengths):g})"
+        notes = [f"{len(lengths)} series of {f'{most} slices' if least == most else between}"]
         if single := int((lengths == 1).sum()):
             notes.append(f"{single} of them have one slice, whose step is 1")
         several = [m for m, length in zip(self.measure, lengths, strict=True) if length > 1]
