@@ -1,6 +1,6 @@
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader
@@ -48,10 +48,8 @@ def test_it_is_lightnings_mean(tmp_path, options):
     assert ours["averaging_state"] == theirs["averaging_state"]
     assert set(ours["state_dict"]) == set(theirs["state_dict"])
     for name, value in ours["state_dict"].items():
-        if name.endswith("num_batches_tracked"):  # a counter has no mean
-            assert value == {0: 8, 1: 7}.get(len(options), value) or value > 4
-            continue
-        torch.testing.assert_close(value, theirs["state_dict"][name])
+        if value.is_floating_point():  # of a counter there is no mean
+            torch.testing.assert_close(value, theirs["state_dict"][name])
         assert torch.equal(value, left[name])  # and the net is left with it
 
 
@@ -63,7 +61,7 @@ def test_a_resumed_mean_is_an_uninterrupted_one(tmp_path):
         assert torch.equal(rest["state_dict"][name], value), name
 
 
-def test_the_mean_follows_the_net_to_its_device(tmp_path):
+def test_the_mean_follows_the_net_to_its_device():
     """Lightning moves the net after callbacks are set up; `meta` stands for a GPU."""
     averaging, made = Averaging(), Small()
     averaging.setup(None, made, "fit")
@@ -85,4 +83,3 @@ def test_the_first_weights_are_taken_as_they_are():
         net.weight.add_(1)
     mean.update_parameters(net)
     assert torch.equal(mean.module.weight, net.weight)
-    assert isinstance(Averaging(), Callback)

@@ -143,8 +143,9 @@ def test_what_a_machine_lacks_is_named(monkeypatch, tmp_path):
 
 
 def config(how, accumulate=1, unit="image", **model):
-    return OmegaConf.create({"compile": how, "data": {"unit": unit}, "model": model, "trainer":
-                             {"accelerator": "auto", "accumulate_grad_batches": accumulate}})  # fmt: skip
+    trainer = {"accelerator": "auto", "accumulate_grad_batches": accumulate}
+    parts = {"data": {"unit": unit}, "model": model, "trainer": trainer}
+    return OmegaConf.create({"compile": how} | parts)
 
 
 def test_what_cannot_be_compiled_is_refused(monkeypatch):
