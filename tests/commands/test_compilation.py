@@ -236,11 +236,18 @@ def test_penalties_stand_beside_compiled_losses(tmp_path, eager, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", ["batch", "spectral"])
-def test_norms_of_a_critic_are_compiled_with_it(tmp_path, eager, norm):
+def test_warm_up_and_batch_norm_are_compiled_as_well(tmp_path, eager):
     batches = images(24, channels=1, size=32, batch=8)
-    plain = fit(gan(norm, warmup_kimg=0.06), batches, tmp_path, 4)
-    assert_same(fit(gan(norm, warmup_kimg=0.06), batches, tmp_path, 4, how=True), plain)
+    plain = fit(gan("batch", warmup_kimg=0.06), batches, tmp_path, 4)
+    assert_same(fit(gan("batch", warmup_kimg=0.06), batches, tmp_path, 4, how=True), plain)
+
+
+@pytest.mark.parametrize(("norm", "sides"), [("none", 2), ("batch", 2), ("spectral", 1)])
+def test_a_critic_with_spectral_norm_is_not_compiled(norm, sides):
+    task = gan(norm)
+    assert [net for net, _ in compilation.choose_nets(task)] == [task.generator, task.critic][
+        :sides
+    ]
 
 
 def test_a_compiled_net_is_copied_stored_and_taken_apart_as_a_plain_one(eager):
