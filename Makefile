@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-all check bench lock licences tensorboard clean
+.PHONY: help demo test test-all test-gpu check bench lock licences tensorboard clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -27,6 +27,9 @@ test: $(READY)   ## quick tests
 
 test-all: $(READY) ## every test a machine without an accelerator can run
 	$(BIN)/python -m pytest -n 2 -m "not gpu"
+
+test-gpu: $(READY) ## tests that need a GPU
+	$(BIN)/python -m pytest -m gpu
 
 check: $(READY)  ## style, types, import contract
 	$(BIN)/ruff check src tests experiments notebooks

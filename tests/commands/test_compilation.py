@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as lightning
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
@@ -16,7 +18,11 @@ from medvision.augment.policy import Policy
 from medvision.callbacks.averaging import Averaging
 from medvision.callbacks.replay import Replay
 from medvision.commands import compilation
+from medvision.commands.calibrate import calibrate
 from medvision.commands.compilation import check_compile, choose_compile, compile_nets
+from medvision.commands.configuration import conf_folder, register_resolvers
+from medvision.commands.fit import fit as run_training
+from medvision.commands.job import prepare_job
 from medvision.errors import MedvisionError
 from medvision.losses import cross_entropy
 from medvision.model import load_model
@@ -236,11 +242,18 @@ def test_penalties_stand_beside_compiled_losses(tmp_path, eager, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", ["batch", "spectral"])
-def test_norms_of_a_critic_are_compiled_with_it(tmp_path, eager, norm):
+def test_warm_up_and_batch_norm_are_compiled_as_well(tmp_path, eager):
     batches = images(24, channels=1, size=32, batch=8)
-    plain = fit(gan(norm, warmup_kimg=0.06), batches, tmp_path, 4)
-    assert_same(fit(gan(norm, warmup_kimg=0.06), batches, tmp_path, 4, how=True), plain)
+    plain = fit(gan("batch", warmup_kimg=0.06), batches, tmp_path, 4)
+    assert_same(fit(gan("batch", warmup_kimg=0.06), batches, tmp_path, 4, how=True), plain)
+
+
+@pytest.mark.parametrize(("norm", "sides"), [("none", 2), ("batch", 2), ("spectral", 1)])
+def test_a_critic_with_spectral_norm_is_not_compiled(norm, sides):
+    task = gan(norm)
+    assert [net for net, _ in compilation.choose_nets(task)] == [task.generator, task.critic][
+        :sides
+    ]
 
 
 def test_a_compiled_net_is_copied_stored_and_taken_apart_as_a_plain_one(eager):
@@ -263,6 +276,26 @@ def test_a_compiled_net_is_copied_stored_and_taken_apart_as_a_plain_one(eager):
     assert net.stem[1].num_batches_tracked == 1
 
 
+def test_a_model_is_frozen_as_a_plain_net(phantom, tmp_path, eager):
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    words = (
+        "name=tested", "data=manifest", f"data.manifest='{phantom}'", "data.workers=1",
+             "data.reader.size=[16,16]", "model.net.widths=[4]", "trainer.max_epochs=1",
+    )  # fmt: skip
+    models = []
+    for how in ("true", "false"):
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            job = prepare_job(compose("train", [*words, f"compile={how}"]))
+        _, task = run_training(Run(tmp_path / how), job, "new", [])
+        models.append(calibrate(task, job))
+    compiled, plain = models
+    assert compiled.net._compiled_call_impl is None
+    assert_same(compiled.net.state_dict(), plain.net.state_dict())
+    assert (compiled.temperature, compiled.threshold) == (plain.temperature, plain.threshold)
+
+
+@pytest.mark.slow
 def test_a_compiled_run_is_another_run_with_the_same_model(tiny, trained, apart, medvision, eager):
     done = medvision(*tiny, "name=tiny", "compile=true")
     assert done.status == 0, done.err

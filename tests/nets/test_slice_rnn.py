@@ -376,7 +376,6 @@ def test_all_wrong_arguments_are_named_at_once():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
 def test_gradients_in_evaluation_mode_on_a_gpu(cell):
     net = small(cell=cell).cuda()

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from medvision.commands.settings import takes_gpu
 from medvision.errors import collect
@@ -91,11 +92,14 @@ def choose_nets(task: Supervised | Adversarial) -> Iterator[tuple[nn.Module, boo
     """Yield what is compiled of a task, and whether for all sizes at once; None: as they come.
 
     Of a net of series only the encoder is: packed sequences are nothing that can be compiled.
-    Slices that are encoded once, before the first step, are not worth it.
+    Slices that are encoded once, before the first step, are not worth it. A critic with spectral
+    norm is left alone: compiled, its power iteration for generated images writes over what the
+    gradient of the real ones still needs.
     """
     if isinstance(task, Adversarial):
         yield task.generator, None
-        yield task.critic, None
+        if not any(map(is_parametrized, task.critic.modules())):
+            yield task.critic, None
     elif not isinstance(task.net, SliceRNN):
         yield task.net, None
     elif not (isinstance(task, SequenceClassifier) and task.cache_features):
