@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +17,15 @@ from medvision.errors import MedvisionError
 from medvision.evaluation.calibration import apply_temperature
 from medvision.evaluation.evidence import NOTHING
 from medvision.evaluation.figures import draw_grid
+from medvision.evaluation.gallery import HIT, Told, name_kind, short_id, write_gallery
 from medvision.evaluation.heat import draw_heat
 from medvision.evaluation.strips import draw_strip, overlay
 from medvision.evaluation.style import save_figure, show_score
 from medvision.model import Model
 from medvision.nets.encoder import encoder
 
-IMAGES, SERIES = 8, 6  # drawn at most; up to half of them misses
+MISSES, HITS = 12, 4  # shown at most
+SHEET, STRIPS = 8, 6  # of them in figures of their own, up to half of them misses
 MOST_PIXELS = 2**24  # of a series whose heat is drawn: one pass keeps the maps of all its slices
 
 
@@ -31,10 +34,14 @@ class Case(NamedTuple):
 
     sample: int
     target: int
-    series: str
+    kind: str
     label: str
     pred: str
     sureness: float
+
+    @property
+    def hit(self) -> bool:
+        return self.kind == HIT
 
     @property
     def said(self) -> str:
@@ -43,15 +50,34 @@ class Case(NamedTuple):
 
     @property
     def text(self) -> str:
-        """One line: the series, what is true where it differs, the decision."""
-        told = self.said if self.label == self.pred else f"{self.label or 'none'}, said {self.said}"
-        return f"{self.series}: {told}" if self.series else told
+        """One line: what is true where it differs, the decision."""
+        return self.said if self.hit else f"{self.label or 'none'}, said {self.said}"
+
+
+class Drawn(NamedTuple):
+    """A case in pixels.
+
+    Attributes:
+        case: whose.
+        image: uint8 `[V,H,W,C]`, of an image V is 1.
+        heat: `[V,H,W]` from 0; None where the net has none.
+        weight: `[V]`, share of each slice in the answer.
+        score: `[V]`, a probability of each slice; None where slices have no head.
+        position: of each slice; empty of an image.
+    """
+
+    case: Case
+    image: np.ndarray
+    heat: np.ndarray | None
+    weight: np.ndarray
+    score: np.ndarray | None
+    position: list[int]
 
 
 def draw_cases(
     folder: Path, model: Model, samples: Samples, index: np.ndarray, predictions: pd.DataFrame
 ) -> list[Path]:
-    """Draw the surest misses and hits into `figures/`: images as one sheet, each series as a strip.
+    """Draw the surest misses and hits into `figures/`: the gallery, and a sheet or strips of some.
 
     Args:
         folder: of the run; what it showed before is removed.
@@ -63,58 +89,115 @@ def draw_cases(
     place = folder / "figures"
     for old in place.glob("case*.png"):
         old.unlink()
-    cases = list(choose_cases(model, index, predictions, SERIES if model.series else IMAGES))
+    rmtree(place / "cases", ignore_errors=True)
+    kinds = tell_kinds(model, predictions)
+    cases = list(choose_cases(model, index, predictions, kinds))
     if not cases:
         return []
     model.net.requires_grad_(False)  # heat asks for the gradients of maps alone
+    draw = _draw_images if model.series is None else _draw_series
+    drawn = list(draw(model, samples, cases))
+    write_gallery(place / "cases", [_tell(one, samples) for one in drawn], kinds)
+    some = _take_some(drawn, SHEET if model.series is None else STRIPS)
     if model.series is None:
-        return [save_figure(_draw_images(model, samples, cases), place / "cases.png")]
-    strips = enumerate(_draw_series(model, samples, cases), start=1)
-    return [save_figure(strip, place / f"case_{number}.png") for number, strip in strips]
+        return [save_figure(_draw_sheet(some), place / "cases.png")]
+    strips = (
+        draw_strip(
+            one.image, one.heat, one.weight, one.score, one.position, one.case.text,
+            f"P({model.classes[one.case.target]})",
+        )
+        for one in some
+    )  # fmt: skip
+    return [save_figure(s, place / f"case_{n}.png") for n, s in enumerate(strips, start=1)]
+
+
+def tell_kinds(model: Model, predictions: pd.DataFrame) -> list[str]:
+    """Name what each prediction is: a hit, or which kind of miss; "" = unlabelled."""
+    pairs = zip(predictions["label"], predictions["pred"], strict=True)
+    return [name_kind(label, pred, model.classes, model.question) for label, pred in pairs]
 
 
 def choose_cases(
-    model: Model, index: np.ndarray, predictions: pd.DataFrame, most: int
-) -> Iterator[Case]:
-    """Yield up to half of `most` the surest misses, then hits, one of each decision in turn.
+    model: Model, index: np.ndarray, predictions: pd.DataFrame, kinds: Sequence[str],
+    misses: int = MISSES, hits: int = HITS,
+) -> Iterator[Case]:  # fmt: skip
+    """Yield the surest misses, one of each kind in turn, then hits, one of each decision in turn.
 
-    Sure is who gives what was decided, or of several labels the likeliest, a high probability.
+    A patient is shown once of a kind of miss, and once among the hits. Sure is who gives what was
+    decided, or of several labels the likeliest, a high probability.
     """
     probs = predictions[[f"prob_{name}" for name in model.classes]].to_numpy()
     decided = predictions["pred"].map({name: k for k, name in enumerate(model.classes)})
     target = decided.fillna(pd.Series(probs.argmax(axis=1), decided.index)).to_numpy(int)
     sureness = probs[np.arange(len(probs)), target]
-    label, pred = predictions["label"].to_numpy(), predictions["pred"].to_numpy()
-    order = [row for row in np.argsort(-sureness, kind="stable") if label[row] != ""]
-    label = np.where(label == NOTHING, "", label)
-    hit = {row: label[row] == pred[row] for row in order}
-    misses = [row for row in order if not hit[row]][: most // 2]
-    hits = pd.Series([row for row in order if hit[row]], dtype=int)
-    turn = hits.groupby(pred[hits]).cumcount().sort_values(kind="stable")
-    for row in [*misses, *hits[turn.index]][:most]:
-        series = predictions["series"].iloc[row] if model.series else ""
-        yield Case(int(index[row]), int(target[row]), series, label[row], pred[row],
+    kind, pred = np.array(kinds, dtype=object), predictions["pred"].to_numpy()
+    label = predictions["label"].replace(NOTHING, "").to_numpy()
+    order = pd.Series(np.argsort(-sureness, kind="stable"))
+    whose = predictions[["dataset", "patient"]].iloc[order].assign(kind=kind[order])
+    order = order[~whose.duplicated().to_numpy()].to_numpy()
+    missed = _in_turn(order[(kind[order] != HIT) & (kind[order] != "")], kind)[:misses]
+    for row in [*missed, *_in_turn(order[kind[order] == HIT], pred)[:hits]]:
+        yield Case(int(index[row]), int(target[row]), kind[row], label[row], pred[row],
                    float(sureness[row]))  # fmt: skip
 
 
-def _draw_images(model: Model, samples: Samples, cases: Sequence[Case]) -> Figure:
+def _in_turn(rows: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Order rows so that each name comes once before any comes again."""
+    turn = pd.Series(rows, dtype=int).groupby(names[rows]).cumcount()
+    return rows[np.argsort(turn.to_numpy(), kind="stable")]
+
+
+def _take_some(drawn: Sequence[Drawn], most: int) -> list[Drawn]:
+    """Take up to half of `most` the misses, and fill up with hits."""
+    missed = [one for one in drawn if not one.case.hit][: most // 2]
+    return [*missed, *(one for one in drawn if one.case.hit)][:most]
+
+
+def _tell(drawn: Drawn, samples: Samples) -> Told:
+    """Return what the gallery shows and says of a case: of a series its three heaviest slices."""
+    case, row = drawn.case, samples.table.loc[drawn.case.sample]
+    heaviest = np.argsort(-drawn.weight, kind="stable")[:3]
+    if len(drawn.weight) > 3 and np.ptp(drawn.weight) < 1e-6:  # no slice counts more: spread them
+        heaviest = np.linspace(0, len(drawn.weight) - 1, 5).round().astype(int)[1:4]
+    shown = np.sort(heaviest)
+    rows = [drawn.image[shown]]
+    if drawn.heat is not None:
+        rows.append(overlay(drawn.image, drawn.heat, drawn.heat.max())[shown])
+    facts = {
+        "kind": case.kind, "label": case.label or "none", "pred": case.pred or "none",
+        "sureness": case.sureness, "patient": short_id(row["patient"]),
+        "site": str(row["site"]) if row.get("site") else "",
+    }  # fmt: skip
+    if drawn.position:
+        facts |= {"series": short_id(row["series"]), "slices": len(drawn.position)}
+        facts["positions"] = [int(drawn.position[n]) for n in shown]
+    return Told(rows, facts)
+
+
+def _draw_sheet(drawn: Sequence[Drawn]) -> Figure:
     """Draw images in a row, and below them what spoke for the decision."""
+    plain = np.concatenate([one.image for one in drawn])
+    if any(one.heat is None for one in drawn):
+        return draw_grid(plain, [one.case.text for one in drawn], columns=len(plain))
+    hot = np.concatenate([overlay(one.image, one.heat) for one in drawn if one.heat is not None])
+    both = np.concatenate([np.broadcast_to(plain, hot.shape), hot])
+    truth = [f"true {one.case.label or 'none'}" for one in drawn]
+    return draw_grid(both, [*truth, *(one.case.said for one in drawn)], columns=len(plain))
+
+
+def _draw_images(model: Model, samples: Samples, cases: Sequence[Case]) -> Iterator[Drawn]:
     index = np.array([case.sample for case in cases])
     image = torch.cat([b["image"] for b in samples.batches(index, len(index))]).to(model.device)
     target = torch.tensor([case.target for case in cases])
     part = _find_encoder(model)
     heat = None if part is None else draw_heat(part, model.net, image, target)
-    plain, said = _to_bytes(image), [case.said for case in cases]
-    if heat is None:
-        return draw_grid(plain, [case.text for case in cases], columns=len(plain))
-    hot = overlay(plain, heat.cpu().double().numpy())
-    both = np.concatenate([np.broadcast_to(plain, hot.shape), hot])
-    truth = [f"true {case.label or 'none'}" for case in cases]
-    return draw_grid(both, [*truth, *said], columns=len(plain))
+    hot = None if heat is None else heat.cpu().double().numpy()
+    for n, (case, pixels) in enumerate(zip(cases, _to_bytes(image), strict=True)):
+        own = None if hot is None else hot[n : n + 1]
+        yield Drawn(case, pixels[None], own, np.ones(1), None, [])
 
 
-def _draw_series(model: Model, samples: Samples, cases: Sequence[Case]) -> Iterator[Figure]:
-    """Draw each series as a strip, its slices in order."""
+def _draw_series(model: Model, samples: Samples, cases: Sequence[Case]) -> Iterator[Drawn]:
     part = _find_encoder(model)
     # Heat is of one pass through the encoder.
     model.net.encode_batch = None  # type: ignore[assignment]
@@ -136,14 +219,13 @@ def _draw_series(model: Model, samples: Samples, cases: Sequence[Case]) -> Itera
         if "slice_logits" in answer:
             probs = apply_temperature(answer["slice_logits"].numpy(), 1.0, model.question)
             score = probs[:, case.target]
-        yield draw_strip(
+        yield Drawn(
+            case,
             _to_bytes(there["image"][0, :, samples.shown_channels]),
             None if heat is None else heat.cpu().double().numpy(),
             answer.get("attention", even.cpu()).double().numpy(),
             score,
             samples.slices_for(index)["position"].tolist(),
-            case.text,
-            f"P({model.classes[case.target]})",
         )
 
 
