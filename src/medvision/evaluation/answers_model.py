@@ -70,7 +70,7 @@ def _ensembling(found: Evidence) -> str:
     averaged = " with averaged weights (EMA)" if "ema" in (found.setting("callbacks") or {}) else ""
     views = found.setting("tta")
     more = f", {views} augmented views averaged" if views else ""
-    return f"None: one net{averaged}{more}."
+    return f"No ensemble: one net{averaged}{more}."
 
 
 def _imbalance(found: Evidence) -> str:
@@ -84,7 +84,7 @@ def _imbalance(found: Evidence) -> str:
     if found.audit.get("generated"):
         used.append("generated images")
     if not used:
-        return "None was used."
+        return "No method was used."
     told = ", ".join(used)
     temperature = found.metrics.get("temperature")
     after = (
@@ -108,7 +108,9 @@ def _output(found: Evidence) -> str:
 def _updating(found: Evidence) -> str:
     if not found.metrics.get("operating_point"):
         return ""
-    return "None: temperature and operating point were fitted on val, before test was opened."
+    return (
+        "No updating: temperature and operating point were fitted on val, before test was opened."
+    )
 
 
 def _computed(found: Evidence) -> str:

@@ -107,7 +107,11 @@ def _cut(
     if covariate.numeric:
         training = each.numbers[keys[rows["split"] == "train"].unique()]
         cut, numbers = training.median(), each.numbers[samples].to_numpy()
-        masks |= {f"≤ {cut:.4g}": numbers <= cut, f"> {cut:.4g}": numbers > cut}
+        masks |= (
+            {f"≤ {cut:.4g}": numbers <= cut, f"> {cut:.4g}": numbers > cut}
+            if cut < training.max()
+            else {f"< {cut:.4g}": numbers < cut, f"≥ {cut:.4g}": numbers >= cut}
+        )
     else:
         levels = each.levels()
         masks |= {level: said == level for level in levels}
@@ -128,12 +132,13 @@ def _score(
     counted = {"n": count_rows(part, classes, kind, unit)}
     if counted["n"]["patients"] < FEWEST:
         return counted | dict.fromkeys(names, NOTHING) | {"why": dict.fromkeys(names, TOO_FEW)}
-    resamples = RESAMPLES if part.probs.size <= LARGE else RESAMPLES // 2
-    scores, _ = bootstrap_classes(
-        part.probs, part.label, kind, part.patients,
-        threshold=threshold, resamples=resamples, seed=seed, names=names,
-    )  # fmt: skip
     reasons = undefined_metrics(part.label, kind)
+    resamples = RESAMPLES if part.probs.size <= LARGE else RESAMPLES // 2
+    known, _ = bootstrap_classes(
+        part.probs, part.label, kind, part.patients, threshold=threshold, resamples=resamples,
+        seed=seed, names=[name for name in names if name not in reasons],
+    )  # fmt: skip
+    scores = {name: known.get(name, NOTHING) for name in names}
     why = {n: reasons.get(n, "undefined") for n in names if scores[n]["value"] is None}
     return counted | scores | ({"why": why} if why else {})
 
