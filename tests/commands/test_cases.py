@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from medvision.commands.cases import choose_cases, draw_cases, tell_kinds
+from medvision.commands.case_figures import draw_cases
+from medvision.commands.cases import choose_cases, tell_kinds
 from medvision.commands.infer import predict_samples, tabulate, tabulate_slices
 from medvision.data.assemble import assemble_foreign
 from medvision.data.classes import Classes

@@ -13,7 +13,7 @@ def test_boxes_add_up_from_what_was_found_to_the_parts(cohort):
     found, manifest = flow.steps
     assert found.counts == "61 patients, 121 images"
     assert found.lines == ["3 other files beside them"]
-    assert found.aside == ["left out: 1 images, all of 1 patients, unreadable or broken"]
+    assert found.aside == ["left out: 1 image, all of 1 patient, unreadable or broken"]
     assert manifest.counts == "60 patients, 120 images"
     for unit in ("patients", "images"):
         assert numbers(found.counts, unit) - 1 == numbers(manifest.counts, unit)
@@ -21,12 +21,12 @@ def test_boxes_add_up_from_what_was_found_to_the_parts(cohort):
             manifest.counts, unit
         )
     for part in flow.parts:
-        classes = [int(line.rpartition(" ")[2]) for line in part.lines[:2]]
+        classes = [int(line.split()[1]) for line in part.lines[:2]]
         bare = [1] if part.title == "train" else []
         assert sum(classes + bare) == numbers(part.counts, "images")
     assert "unlabelled: 1, which do not train" in flow.parts[0].lines
     assert "scored: 40" in flow.parts[2].lines
-    assert flow.sentence.startswith("Of 61 patients, 121 images, 1 images were left out")
+    assert flow.sentence.startswith("Of 61 patients, 121 images, 1 image was left out")
 
 
 def test_a_manifest_that_was_changed_after_prepare_is_not_chained(cohort, change):

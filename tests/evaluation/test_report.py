@@ -324,7 +324,7 @@ def test_a_whole_run_has_all_sections_in_order_and_red_where_an_author_must_writ
     ids = [value for name, value in page.attributes if name == "id"]
     assert ids == ["flow", "cohort", "scores", "classes", "confusion", "subgroups", "data",
                    "choices", "card", "checklists", "repeat"]  # fmt: skip
-    assert "Of 61 patients, 121 images, 1 images were left out" in page.text
+    assert "Of 61 patients, 121 images, 1 image was left out" in page.text
     assert page.tables["subgroups"][0][:4] == ["", "patients", "images", "n sick"]
     assert ["A", "10", "20"] in [row[:3] for row in page.tables["subgroups"]]
     assert "AUTHOR MUST FILL : funding and its role" in page.text

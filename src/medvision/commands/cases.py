@@ -1,32 +1,17 @@
-"""The samples that tell most of a model: its surest misses and hits, drawn with Grad-CAM."""
+"""The samples that tell most of a model: its surest misses of each kind, and hits beside them."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from shutil import rmtree
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
-from matplotlib.figure import Figure
-from torch import Tensor, nn
 
-from medvision.commands.infer import answer_batch
-from medvision.data.samples import Samples
-from medvision.errors import MedvisionError
-from medvision.evaluation.calibration import apply_temperature
 from medvision.evaluation.evidence import NOTHING
-from medvision.evaluation.figures import draw_grid
-from medvision.evaluation.gallery import HIT, Told, name_kind, short_id, write_gallery
-from medvision.evaluation.heat import draw_heat
-from medvision.evaluation.strips import draw_strip, overlay
-from medvision.evaluation.style import save_figure, show_score
+from medvision.evaluation.gallery import HIT, name_kind
+from medvision.evaluation.style import show_score
 from medvision.model import Model
-from medvision.nets.encoder import encoder
 
 MISSES, HITS = 12, 4  # shown at most
-SHEET, STRIPS = 8, 6  # of them in figures of their own, up to half of them misses
-MOST_PIXELS = 2**24  # of a series whose heat is drawn: one pass keeps the maps of all its slices
 
 
 class Case(NamedTuple):
@@ -52,63 +37,6 @@ class Case(NamedTuple):
     def text(self) -> str:
         """One line: what is true where it differs, the decision."""
         return self.said if self.hit else f"{self.label or 'none'}, said {self.said}"
-
-
-class Drawn(NamedTuple):
-    """A case in pixels.
-
-    Attributes:
-        case: whose.
-        image: uint8 `[V,H,W,C]`, of an image V is 1.
-        heat: `[V,H,W]` from 0; None where the net has none.
-        weight: `[V]`, share of each slice in the answer.
-        score: `[V]`, a probability of each slice; None where slices have no head.
-        position: of each slice; empty of an image.
-    """
-
-    case: Case
-    image: np.ndarray
-    heat: np.ndarray | None
-    weight: np.ndarray
-    score: np.ndarray | None
-    position: list[int]
-
-
-def draw_cases(
-    folder: Path, model: Model, samples: Samples, index: np.ndarray, predictions: pd.DataFrame
-) -> list[Path]:
-    """Draw the surest misses and hits into `figures/`: the gallery, and a sheet or strips of some.
-
-    Args:
-        folder: of the run; what it showed before is removed.
-        model: is asked once more, for the images it is shown.
-        samples: as the model reads them.
-        index: samples that were predicted.
-        predictions: their rows, in the same order.
-    """
-    place = folder / "figures"
-    for old in place.glob("case*.png"):
-        old.unlink()
-    rmtree(place / "cases", ignore_errors=True)
-    kinds = tell_kinds(model, predictions)
-    cases = list(choose_cases(model, index, predictions, kinds))
-    if not cases:
-        return []
-    model.net.requires_grad_(False)  # heat asks for the gradients of maps alone
-    draw = _draw_images if model.series is None else _draw_series
-    drawn = list(draw(model, samples, cases))
-    write_gallery(place / "cases", [_tell(one, samples) for one in drawn], kinds)
-    some = _take_some(drawn, SHEET if model.series is None else STRIPS)
-    if model.series is None:
-        return [save_figure(_draw_sheet(some), place / "cases.png")]
-    strips = (
-        draw_strip(
-            one.image, one.heat, one.weight, one.score, one.position, one.case.text,
-            f"P({model.classes[one.case.target]})",
-        )
-        for one in some
-    )  # fmt: skip
-    return [save_figure(s, place / f"case_{n}.png") for n, s in enumerate(strips, start=1)]
 
 
 def tell_kinds(model: Model, predictions: pd.DataFrame) -> list[str]:
@@ -145,98 +73,3 @@ def _in_turn(rows: np.ndarray, names: np.ndarray) -> np.ndarray:
     """Order rows so that each name comes once before any comes again."""
     turn = pd.Series(rows, dtype=int).groupby(names[rows]).cumcount()
     return rows[np.argsort(turn.to_numpy(), kind="stable")]
-
-
-def _take_some(drawn: Sequence[Drawn], most: int) -> list[Drawn]:
-    """Take up to half of `most` the misses, and fill up with hits."""
-    missed = [one for one in drawn if not one.case.hit][: most // 2]
-    return [*missed, *(one for one in drawn if one.case.hit)][:most]
-
-
-def _tell(drawn: Drawn, samples: Samples) -> Told:
-    """Return what the gallery shows and says of a case: of a series its three heaviest slices."""
-    case, row = drawn.case, samples.table.loc[drawn.case.sample]
-    heaviest = np.argsort(-drawn.weight, kind="stable")[:3]
-    if len(drawn.weight) > 3 and np.ptp(drawn.weight) < 1e-6:  # no slice counts more: spread them
-        heaviest = np.linspace(0, len(drawn.weight) - 1, 5).round().astype(int)[1:4]
-    shown = np.sort(heaviest)
-    rows = [drawn.image[shown]]
-    if drawn.heat is not None:
-        rows.append(overlay(drawn.image, drawn.heat, drawn.heat.max())[shown])
-    facts = {
-        "kind": case.kind, "label": case.label or "none", "pred": case.pred or "none",
-        "sureness": case.sureness, "patient": short_id(row["patient"]),
-        "site": str(row["site"]) if row.get("site") else "",
-    }  # fmt: skip
-    if drawn.position:
-        facts |= {"series": short_id(row["series"]), "slices": len(drawn.position)}
-        facts["positions"] = [int(drawn.position[n]) for n in shown]
-    return Told(rows, facts)
-
-
-def _draw_sheet(drawn: Sequence[Drawn]) -> Figure:
-    """Draw images in a row, and below them what spoke for the decision."""
-    plain = np.concatenate([one.image for one in drawn])
-    if any(one.heat is None for one in drawn):
-        return draw_grid(plain, [one.case.text for one in drawn], columns=len(plain))
-    hot = np.concatenate([overlay(one.image, one.heat) for one in drawn if one.heat is not None])
-    both = np.concatenate([np.broadcast_to(plain, hot.shape), hot])
-    truth = [f"true {one.case.label or 'none'}" for one in drawn]
-    return draw_grid(both, [*truth, *(one.case.said for one in drawn)], columns=len(plain))
-
-
-def _draw_images(model: Model, samples: Samples, cases: Sequence[Case]) -> Iterator[Drawn]:
-    index = np.array([case.sample for case in cases])
-    image = torch.cat([b["image"] for b in samples.batches(index, len(index))]).to(model.device)
-    target = torch.tensor([case.target for case in cases])
-    part = _find_encoder(model)
-    heat = None if part is None else draw_heat(part, model.net, image, target)
-    hot = None if heat is None else heat.cpu().double().numpy()
-    for n, (case, pixels) in enumerate(zip(cases, _to_bytes(image), strict=True)):
-        own = None if hot is None else hot[n : n + 1]
-        yield Drawn(case, pixels[None], own, np.ones(1), None, [])
-
-
-def _draw_series(model: Model, samples: Samples, cases: Sequence[Case]) -> Iterator[Drawn]:
-    part = _find_encoder(model)
-    # Heat is of one pass through the encoder.
-    model.net.encode_batch = None  # type: ignore[assignment]
-    for case in cases:
-        index = np.array([case.sample])
-        (batch,) = samples.batches(index, 1)
-        there = {name: value.to(model.device) for name, value in batch.items()}
-        with torch.inference_mode():
-            answer = {k: v.cpu() for k, v in answer_batch(model, there).items()}
-
-        def answer_study(image: Tensor, there: dict[str, Tensor] = there) -> Tensor:
-            logits: Tensor = model.net(image, there["length"], there["step"])["logits"]
-            return logits
-
-        heat = None
-        if part is not None and there["image"][:, :, 0].numel() <= MOST_PIXELS:
-            heat = draw_heat(part, answer_study, there["image"], case.target)
-        score, even = None, torch.full_like(there["step"][0], 1 / there["step"].numel())
-        if "slice_logits" in answer:
-            probs = apply_temperature(answer["slice_logits"].numpy(), 1.0, model.question)
-            score = probs[:, case.target]
-        yield Drawn(
-            case,
-            _to_bytes(there["image"][0, :, samples.shown_channels]),
-            None if heat is None else heat.cpu().double().numpy(),
-            answer.get("attention", even.cpu()).double().numpy(),
-            score,
-            samples.slices_for(index)["position"].tolist(),
-        )
-
-
-def _find_encoder(model: Model) -> nn.Module | None:
-    """Return the part that makes maps of images; None of a net with no head to tell it by."""
-    try:
-        return encoder(model.net)[0]
-    except MedvisionError:
-        return None
-
-
-def _to_bytes(image: Tensor) -> np.ndarray:
-    """Turn images `[N,C,H,W]` in [0,1] into `[N,H,W,C]` of uint8."""
-    return np.asarray((image.cpu().permute(0, 2, 3, 1) * 255).round().byte())

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 import medvision.files as files
-from medvision.commands.cases import draw_cases
+from medvision.commands.case_figures import draw_cases
 from medvision.commands.ensemble import Ensemble, load_ensemble
 from medvision.commands.foreign import OnForeign, check_contracts
 from medvision.commands.infer import (

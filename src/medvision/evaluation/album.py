@@ -30,6 +30,7 @@ CAPTIONS = {
     ),
     "preview": ("Training images as the net sees them", "After random, label-safe changes."),
 }
+STRIP = "case"  # of a series; shown with the gallery
 GALLERY = "cases"  # a folder of pictures that are shown with their facts
 
 
@@ -45,6 +46,7 @@ def embed_figures(folder: Path) -> Iterator[dict[str, Any]]:
         image = embed_figure(path)
         title, text = CAPTIONS.get(kind, (kind.replace("_", " "), ""))
         yield {
+            "kind": kind,
             "title": f"{title} ({part})" if part else title,
             "text": text,
             "wide": image["width"] > 1000,  # a grid of images

@@ -28,7 +28,7 @@ def _exclusions(found: Evidence) -> str:
     flow = describe_flow(found)
     if flow is None:
         return ""
-    told = [line for box in flow.steps for line in box.aside]
+    told = [*flow.steps[0].lines, *(line for box in flow.steps for line in box.aside)]
     return f"By the program: {'; '.join(told) or 'nothing was left out'}."
 
 

@@ -18,9 +18,9 @@ def _category(found: Evidence) -> str:
 def _model(found: Evidence) -> str:
     if not (net := name_net(found)):
         return ""
-    options = as_text(plain(found.setting("model.net")))
+    options = as_text(plain(_net(found)))
     size = found.setting("data.reader.size")
-    image = f" Input {' × '.join(map(str, size))} pixels." if isinstance(size, list) else ""
+    image = f" {' × '.join(map(str, size))} pixels." if isinstance(size, list) else ""
     digest = (found.record.get("code") or {}).get("digest")
     code = f" Layer by layer in the code (digest {digest})." if digest else ""
     return f"{net}{f' with {options}' if options else ''}.{image}{code}"
@@ -140,9 +140,13 @@ def _repeat(found: Evidence) -> str:
 
 
 def name_net(found: Evidence) -> str:
-    """Return the class of the net; "" where the configuration has none."""
-    net = found.setting("model.net")
-    return _last(net) if isinstance(net, Mapping) else ""
+    """Return the class of the net or generator; "" where the configuration has none."""
+    return _last(_net(found))
+
+
+def _net(found: Evidence) -> Mapping[str, Any]:
+    net = found.setting("model.generator" if found.makes_images else "model.net")
+    return net if isinstance(net, Mapping) else {}
 
 
 def _last(part: Mapping[str, Any]) -> str:

@@ -62,11 +62,7 @@ def _subgroups(found: Evidence) -> str:
 
 def _heterogeneity(found: Evidence) -> str:
     by = (found.metrics.get("subgroups") or {}).get("by") or {}
-    return (
-        f"Scores of {len(by['site'])} sites with intervals, in the subgroups."
-        if "site" in by
-        else ""
-    )
+    return "Scores of each site with intervals, in the subgroups." if "site" in by else ""
 
 
 def _explanations(found: Evidence) -> str:

@@ -132,7 +132,9 @@ def _notes(found: Evidence) -> list[str]:
     notes = ["Percentages are of those whose value is known."]
     if sizes := found.facts.get("sizes"):
         told = [f"{size.replace('x', ' × ')} ({number})" for size, number in sizes.items()]
-        more = f" and {len(told) - SIZES} other sizes" if len(told) > SIZES else ""
+        kept = (found.facts.get("flow") or {}).get("kept") or {}
+        rest = kept.get("images", sum(sizes.values())) - sum(list(sizes.values())[:SIZES])
+        more = f" and {rest} images of other sizes" if rest > 0 else ""
         notes.append(f"Height × width of the files' images: {', '.join(told[:SIZES])}{more}.")
     if (found.rows["origin"] == "generated").any():
         notes.append("Generated images are not counted.")

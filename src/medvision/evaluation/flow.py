@@ -56,7 +56,10 @@ def describe_flow(found: Evidence) -> Flow | None:
     told = [f"{part} {_say(flow['parts'][part])}" for part in PARTS if part in flow["parts"]]
     lost = sum(one["images"] for one in [*_early(found), *flow["excluded"]])
     first = _early_whole(found) or flow["whole"]
-    sentence = f"Of {_say(first)}, {lost} images were left out; in the parts: {'; '.join(told)}."
+    sentence = (
+        f"Of {_say(first)}, {lost or 'no'} image{'s were' if lost != 1 else ' was'} left out; "
+        f"in the parts: {'; '.join(told)}."
+    )
     return Flow(steps, parts, sentence)
 
 
@@ -112,9 +115,9 @@ def _total(flow: Mapping[str, Any]) -> dict[str, int]:
 
 def _part(found: Evidence, part: str) -> Box:
     counts = found.flow["parts"][part]
-    lines = [f"{name}: {number}" for name, number in counts["per_class"].items()]
+    lines = [f"{name}: {_name(n, found.unit)}" for name, n in counts["per_class"].items()]
     if counts.get("nothing"):
-        lines.append(f"none of them: {counts['nothing']}")
+        lines.append(f"none of them: {_name(counts['nothing'], found.unit)}")
     if counts["unlabelled"]:
         verb = "do not train" if part == "train" else "are not scored"
         lines.append(f"unlabelled: {counts['unlabelled']}, which {verb}")
@@ -126,9 +129,14 @@ def _part(found: Evidence, part: str) -> Box:
 
 def _say_lost(counts: Mapping[str, Any]) -> str:
     """Write `6 images, all of 1 patient`."""
-    whole = [f"{counts[unit]} {unit}" for unit in ("patients", "series") if counts.get(unit)]
-    return f"{counts['images']} images" + (f", all of {' and '.join(whole)}" if whole else "")
+    whole = [_name(counts[unit], unit) for unit in ("patients", "series") if counts.get(unit)]
+    lost = _name(counts["images"], "images")
+    return lost + (f", all of {' and '.join(whole)}" if whole else "")
 
 
 def _say(counts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{counts[unit]} {unit}" for unit in reversed(UNITS) if unit in counts)
+    return ", ".join(_name(counts[unit], unit) for unit in reversed(UNITS) if unit in counts)
+
+
+def _name(number: int, unit: str) -> str:
+    return f"{number} {unit if number != 1 or unit == 'series' else unit[:-1]}"

@@ -12,7 +12,8 @@ FEW = 100  # patients: intervals of a part below are wide, whatever the score
 
 def find_limits(found: Evidence) -> Iterator[str]:
     """Yield one sentence a limit, the gravest first."""
-    yield from _limits_of_scores(found)
+    if not found.makes_images:
+        yield from _limits_of_scores(found)
     yield from _limits_of_data(found)
     yield from _limits_of_training(found)
 

@@ -12,7 +12,7 @@ from medvision.evaluation.account import (
     describe_facts,
     describe_verdict,
 )
-from medvision.evaluation.album import GALLERY, embed_figures
+from medvision.evaluation.album import GALLERY, STRIP, embed_figures
 from medvision.evaluation.checklist import fill_checklists
 from medvision.evaluation.cohort import describe_cohort
 from medvision.evaluation.flow import describe_flow
@@ -67,6 +67,7 @@ def compose(found: Evidence) -> dict[str, Any]:
     ]
     cohort = describe_cohort(found)
     counts = count_table(found.audit.get("counts") or found.metrics.get("n") or {})
+    figures = list(embed_figures(found.folder / "figures"))
     return {
         "flow": describe_flow(found),
         "cohort": cohort,
@@ -74,8 +75,11 @@ def compose(found: Evidence) -> dict[str, Any]:
         "fidelity": list(fidelity_grids(found.metrics)),
         "classes": class_table(found.metrics, found.part),
         "confusion": confusion_table(found.metrics, found.part, found.classes),
-        "figures": list(embed_figures(found.folder / "figures")),
-        "gallery": list(read_gallery(found.folder / "figures" / GALLERY)),
+        "figures": [figure for figure in figures if figure["kind"] != STRIP],
+        "gallery": {
+            "groups": list(read_gallery(found.folder / "figures" / GALLERY)),
+            "strips": [figure for figure in figures if figure["kind"] == STRIP],
+        },
         "subgroups": subgroup_table(found.metrics, found.classes),
         "data": {"counts": None if cohort else counts, "leaks": list(describe_data(found))},
         "choices": {"sentences": list(describe_choices(found)), "openings": openings},
