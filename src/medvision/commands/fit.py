@@ -75,7 +75,7 @@ def train(
             note_end(run, error, cost(start, earlier))
             raise
         run.note(status="done", finished=files.today(), **cost(start, earlier))
-        report(run)
+        report(run, brief=cell)
     return objective
 
 
