@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-all check bench lock tensorboard clean
+.PHONY: help demo test test-all test-gpu check bench lock licences tensorboard clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -28,9 +28,12 @@ test: $(READY)   ## quick tests
 test-all: $(READY) ## every test a machine without an accelerator can run
 	$(BIN)/python -m pytest -n 2 -m "not gpu"
 
+test-gpu: $(READY) ## tests that need a GPU
+	$(BIN)/python -m pytest -m gpu
+
 check: $(READY)  ## style, types, import contract
-	$(BIN)/ruff check src tests experiments
-	$(BIN)/ruff format --check src tests experiments
+	$(BIN)/ruff check src tests experiments notebooks
+	$(BIN)/ruff format --check src tests experiments notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -40,6 +43,9 @@ bench: $(READY)  ## speed beside what a user would pick instead, an hour; writes
 lock: $(READY)   ## pin every dependency with hashes, naming no index
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --extra tune --extra launch --group dev pyproject.toml --output-file requirements.lock
+
+licences: $(READY) ## write the table of THIRD_PARTY.md
+	$(BIN)/python tests/third_party.py
 
 tensorboard: $(READY) ## look at the runs
 	$(BIN)/tensorboard --logdir $${MEDVISION_RUNS:-runs}

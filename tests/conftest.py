@@ -25,6 +25,18 @@ TINY = (
 )  # fmt: skip
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPUs of a machine from all tests but `pytest -m gpu`: the same on every machine."""
+    asked = config.option.markexpr
+    if "gpu" not in asked or "not gpu" in asked:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+
+
 class Outcome(NamedTuple):
     """What a user sees of a command."""
 

@@ -187,18 +187,23 @@ def test_the_same_seed_replays_bit_for_bit_and_rerun_moves_the_old_run(
 
 
 def test_another_seed_is_another_run_on_the_same_split(trained, tiny, apart, medvision):
-    assert medvision(*tiny, "name=tiny", "seed=1").status == 0
+    done = medvision(*tiny, "name=tiny", "seed=1")
+    assert done.status == 0, done.err
     folder = only_run(apart)
+    assert done.out.splitlines()[-3:] == [
+        f"report: {folder / 'report.html'}", f"curves: tensorboard --logdir {apart}",
+        "next:   medvision predict run=last input=FOLDER output=predictions.csv",
+    ]  # fmt: skip
     assert folder.name != trained.name
     assert (folder / "manifest.csv").read_bytes() == (trained / "manifest.csv").read_bytes()
     assert not equal_weights(weights(folder / "model.pt"), weights(trained / "model.pt"))
 
 
-def kill_after_first_epoch(words):
-    """Start a training, kill it with -9 once its first `last.ckpt` is there."""
+def stop_after_first_epoch(words, by=signal.SIGKILL):
+    """Start a training, stop it once its first `last.ckpt` is there; return its run and errors."""
     child = subprocess.Popen(
         [sys.executable, "-m", "medvision", *words],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     runs = Path(os.environ["MEDVISION_RUNS"])
     try:
@@ -208,10 +213,10 @@ def kill_after_first_epoch(words):
             assert child.poll() is None, "the training ended before it could be killed"
             time.sleep(0.005)
     finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    assert child.returncode == -signal.SIGKILL
-    return only_run(runs)
+        child.send_signal(by)
+        _, errors = child.communicate()
+    assert child.returncode == (130 if by == signal.SIGINT else -by)
+    return only_run(runs), errors
 
 
 @pytest.mark.slow
@@ -227,7 +232,7 @@ def test_killed_and_resumed_equals_uninterrupted(more, tiny, tmp_path, monkeypat
     )
     words = tuple(word for word in words if word not in replaced)
     monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "killed"))
-    killed = kill_after_first_epoch(words)
+    killed, _ = stop_after_first_epoch(words)
     assert read(killed / "record.json")["status"] == "running"
     assert len(pd.read_csv(killed / "history.csv")) < 20
     resumed = medvision(*words)
@@ -239,6 +244,20 @@ def test_killed_and_resumed_equals_uninterrupted(more, tiny, tmp_path, monkeypat
     assert whole.name == killed.name
     assert len(pd.read_csv(whole / "history.csv")) == 20
     check_same_run(killed, whole)
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_run_that_goes_on(tiny, apart, medvision):
+    words = (*tiny, "trainer.max_epochs=40", "callbacks.early_stopping=null", "name=long")
+    words = tuple(word for word in words if word != "trainer.max_epochs=3")
+    stopped, errors = stop_after_first_epoch(words, signal.SIGINT)
+    assert errors.splitlines()[-1] == (
+        "medvision: stopped by you; the same command goes on after its last finished epoch"
+    )
+    assert read(stopped / "record.json")["status"] == "interrupted"
+    resumed = medvision(*words)
+    assert resumed.status == 0, resumed.err
+    assert f"resuming in {stopped}" in resumed.out
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,15 @@ def test_whatever_decides_the_result_is_in_the_key(path, value):
     assert run_key([], changed(path, value), ["d"]) != run_key([], CONFIG, ["d"])
 
 
+@pytest.mark.parametrize("off", [False, "auto"])
+def test_compiling_is_in_the_key_where_it_is_done(off):
+    plain, words = run_key([], CONFIG, ["d"]), [f"compile={str(off).lower()}"]
+    assert run_key(words, CONFIG | {"compile": off}, ["d"]) == plain
+    keys = {run_key([], CONFIG | {"compile": how}, ["d"]) for how in (True, "reduce-overhead")}
+    assert len(keys | {plain}) == 3
+    assert run_key(["compile=true"], CONFIG | {"compile": True}, ["d"]).startswith("compile=true-")
+
+
 def test_the_data_are_in_the_key_by_their_digests():
     keys = {run_key([], CONFIG, digests) for digests in (["d"], ["e"], ["d", "e"], ["e", "d"])}
     assert len(keys) == 4

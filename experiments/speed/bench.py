@@ -2,7 +2,7 @@
 
     python experiments/speed/bench.py FOLDER [PART …]
 
-PART is start, nets, peers, data, sweep or growth; without one all are run. FOLDER keeps the drawn
+PART is start, sweep, growth, data or nets; without one all are run. FOLDER keeps the drawn
 files, the runs and `results.json`, from which `page.py` writes this study's README. Contenders
 take turns, so that a busy machine slows all of them, and each is a process of its own. The peers'
 Pythons are named by MEDVISION_KERAS and MEDVISION_MONAI; a peer without one is left out.
@@ -20,13 +20,12 @@ from measure import Ran, run
 
 HERE = Path(__file__).parent
 ROUNDS = int(os.environ.get("MEDVISION_ROUNDS", "3"))
-STEPS, WARM = 16, 3  # of a peer: timed, and before that
-IMAGES = 800  # in an epoch of the large nets
+STEPS, WARM = 12, 3  # of a peer and of the ceiling: timed, and before that
 TRAIN = [sys.executable, "-m", "medvision", "train"]
 FOLDER = ["data=folder", "data.source.columns.patient=(p\\d+)",
           "data.shares={train: 0.8, val: 0.1, test: 0.1}"]  # fmt: skip
 ALWAYS = ["test=false", "callbacks.early_stopping=null"]
-LARGE = [*FOLDER, f"data.epoch_size={IMAGES}", "data.reader.size=[224,224]"]
+LARGE = [*FOLDER, "data.reader.size=[224,224]"]
 ARTICLE = [*LARGE, "model=keras_cnn", "augment=article"]
 NETS = {
     "article, 1 channel": ("images", [*ARTICLE, "data.reader.channels=1"]),
@@ -40,6 +39,7 @@ NETS = {
     "tiny": ("images", [*FOLDER, "model=convnet", "model.net.widths=[4]", "augment=none",
                         "data.reader.size=[16,16]"]),
 }  # fmt: skip
+CHANNELS = {"article, 1 channel": 1, "article, 3 channels": 3}
 PEERS = {
     "Keras script": ("MEDVISION_KERAS", ["article.py"]),
     "Lightning + torchvision": ("", ["plain_lightning.py", "torchvision"]),
@@ -121,32 +121,23 @@ def last_line(ran: Ran) -> Record:
 
 
 def bench_nets(bench: Bench) -> Iterator[Record]:
-    """Each net: its ceiling, then medvision from a cold store, epoch after epoch."""
+    """Each net: medvision from a cold store, its ceiling, and peers where the net is theirs too."""
     for _ in range(ROUNDS):
         for name, (kind, words) in NETS.items():
             words = [*words, bench.source(kind)]
             _, ours = bench.train(words, 2, fresh=True)
-            yield {"net": name, "ours": ours, "ceiling": bench.ceiling(words)}
-
-
-def bench_peers(bench: Bench) -> Iterator[Record]:
-    """The article's net in every peer, between two of our own, whose first epoch is not counted."""
-    for _ in range(ROUNDS):
-        for channels in (1, 3):
-            kind, words = NETS[f"article, {channels} channel{'s' * (channels > 1)}"]
-            words = [*words, bench.source(kind)]
-            ours = bench.train(words, 2)[1]
-            yield {"who": "medvision", "channels": channels, "images": IMAGES, **ours}
-            for name in PEERS:
-                if told := bench.peer(name, channels):
-                    yield {"who": name, "channels": channels, **told}
+            record = {"net": name, "ours": ours, "ceiling": bench.ceiling(words)}
+            if channels := CHANNELS.get(name):
+                peers = {who: bench.peer(who, channels) for who in PEERS}
+                record["peers"] = {who: told for who, told in peers.items() if told}
+            yield record
 
 
 def bench_data(bench: Bench) -> Iterator[Record]:
     """The article's augmentation at 224², no net behind it."""
     for _ in range(ROUNDS):
-        for channels in (1, 3):
-            kind, words = NETS[f"article, {channels} channel{'s' * (channels > 1)}"]
+        for name, channels in CHANNELS.items():
+            kind, words = NETS[name]
             ours = bench.ceiling([*words, bench.source(kind)])
             yield {"who": "medvision", "channels": channels, "rate": ours["images"] / ours["batch"]}
             for name in PEERS:
@@ -198,8 +189,8 @@ def bench_growth(bench: Bench) -> Iterator[Record]:
 
 
 PARTS: dict[str, Callable[[Bench], Iterator[Record]]] = {
-    "start": bench_start, "nets": bench_nets, "peers": bench_peers, "data": bench_data,
-    "sweep": bench_sweep, "growth": bench_growth,
+    "start": bench_start, "sweep": bench_sweep, "growth": bench_growth, "data": bench_data,
+    "nets": bench_nets,
 }  # fmt: skip
 
 

@@ -40,13 +40,17 @@ def run(words: Sequence[str], more: Mapping[str, str] | None = None) -> Ran:
 
 
 def watch(process: subprocess.Popen[str], peaks: list[float]) -> None:
-    """Add up the memory of a process and its children four times a second (Linux only)."""
+    """Look at the memory of a process and its children twice a second (Linux only)."""
     while process.poll() is None and Path("/proc").exists():
-        peaks.append(sum(map(resident_mb, members(process.pid))))
-        time.sleep(0.25)
+        pages = list(filter(None, map(count_pages, members(process.pid))))
+        # What workers share with their parent is counted once.
+        own, shared = sum(own for own, _ in pages), max((shared for _, shared in pages), default=0)
+        peaks.append((own + shared) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+        time.sleep(0.5)
 
 
 def members(group: int) -> list[Path]:
+    """Return the places under /proc of the processes of a group."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -58,9 +62,10 @@ def members(group: int) -> list[Path]:
     return found
 
 
-def resident_mb(place: Path) -> float:
+def count_pages(place: Path) -> tuple[int, int] | None:
+    """Return a process's own pages in memory, and those that a file or another process backs."""
     try:
-        lines = (place / "smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+        _, resident, shared, *_ = map(int, (place / "statm").read_text().split())
+    except (OSError, ValueError):
+        return None
+    return resident - shared, shared

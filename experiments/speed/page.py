@@ -27,9 +27,10 @@ Records = list[dict[str, Any]]
 
 def main(folder: str) -> None:
     results = json.loads((Path(folder) / "results.json").read_text())
+    results["peers"] = list_peers(results.get("nets", []))
     lines = [write_answer(results), "", describe_machine(results)]
     for part, write in PARTS.items():
-        if part in results:
+        if results.get(part):
             lines += ["", *write(results[part])]
     if not torch.cuda.is_available():
         lines += ["", "On a GPU: **not measured**; none was at hand."]
@@ -113,6 +114,19 @@ def write_peers(records: Records) -> Iterator[str]:
         yield f"| {who} | {' | '.join(show_rates(records, who, 1))} | {peak:.1f} |"
 
 
+def list_peers(records: Records) -> Records:
+    """Return a record a contender of the article's net, medvision first."""
+    found = []
+    for r in records:
+        if peers := r.get("peers"):
+            images = r["ceiling"]["images"] * r["ceiling"]["steps"]
+            own = {"rate": images / r["ours"]["epoch"], "peak_mb": r["ours"]["peak_mb"]}
+            channels = 3 if "3" in r["net"] else 1
+            found += [{"who": who, "channels": channels, **told}
+                      for who, told in ({"medvision": own} | peers).items()]  # fmt: skip
+    return found
+
+
 def show_rates(records: Records, who: str, digits: int) -> Iterator[str]:
     for channels in (1, 3):
         yield f"{median(find_rates(records, who, channels)):.{digits}f}"
@@ -126,12 +140,7 @@ def compare(records: Records, who: str, channels: int) -> list[float]:
 
 
 def find_rates(records: Records, who: str, channels: int) -> list[float]:
-    return [rate_of(r) for r in records if r["who"] == who and r["channels"] == channels]
-
-
-def rate_of(record: dict[str, Any]) -> float:
-    """Return images a second; of medvision, of a whole epoch with all that belongs to it."""
-    return float(record["rate"] if "rate" in record else record["images"] / record["epoch"])
+    return [r["rate"] for r in records if r["who"] == who and r["channels"] == channels]
 
 
 def write_data(records: Records) -> Iterator[str]:

@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"medvision: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("medvision: stopped by you", file=sys.stderr)
+        again = "; the same command goes on after its last finished epoch"
+        print(f"medvision: stopped by you{again * (words[:1] == ['train'])}", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         from medvision.files import REFUSALS, explain_refusal

@@ -99,18 +99,21 @@ def run_key(overrides: Sequence[str], config: Mapping[str, Any], digests: Sequen
         config: the resolved config as plain containers.
         digests: of the manifests and weight files the job reads, in place of their paths.
     """
+    # What is off decides nothing; `auto` is settled before a run is named.
+    compiled = config.get("compile", False) not in (False, "auto")
+    places = PLACES if compiled else (*PLACES, "compile")
     # Short words first: what a sweep varies then survives the cut, and long lists do not.
     said = sorted((word.lstrip("+") for word in overrides), key=lambda word: (len(word), word))
-    telling = [word for word in said if not is_place(word.lstrip("~").split("=", 1)[0])]
-    essence = _without(config, PLACES)
+    telling = [word for word in said if not is_place(word.lstrip("~").split("=", 1)[0], places)]
+    essence = _without(config, places)
     code = files.digest(json.dumps(essence, sort_keys=True, default=str), *digests)[:8]
     words = files.file_safe(",".join(telling))
     return f"{words}-{code}" if words else code
 
 
-def is_place(key: str) -> bool:
+def is_place(key: str, places: Sequence[str] = PLACES) -> bool:
     """Tell a place or a comfort from what decides a result."""
-    return key == "experiment" or any(key == p or key.startswith(p + ".") for p in PLACES)
+    return key == "experiment" or any(key == p or key.startswith(p + ".") for p in places)
 
 
 def _without(config: Mapping[str, Any], keys: Sequence[str], prefix: str = "") -> dict[str, Any]:

@@ -74,6 +74,22 @@ def test_host_and_device_agree_within_half_a_grey_level(
     assert off[inside].max(initial=0) < HALF_LEVEL * 1.02
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_gpu_agrees_with_the_host_within_half_a_grey_level(fill: str, channels: int) -> None:
+    images, size = smooth(16, channels, 48, 64), (48, 64)
+    augment = Augment(
+        rotate_degrees=25, shift_x=0.1, scale=0.2, shear_degrees=5, gamma=0.2, contrast=0.3,
+        brightness=0.1, blur=1.5, noise=0.05, erase=0.1, fill=fill,
+    )  # fmt: skip
+    draws = augment.draw(3, 1, np.arange(16), size)
+    on_gpu = device.augment(as_float(images).cuda(), draws)
+    assert on_gpu.is_cuda
+    off = (as_float(host.augment(images, draws)) - on_gpu.cpu()).abs().amax(dim=1).numpy()
+    assert off[interior(draws.matrix, size, 16)].max() < HALF_LEVEL * 1.02
+
+
 @pytest.mark.parametrize("channels", [2, 3, 5])
 def test_host_and_device_cut_the_same_noise(channels: int) -> None:
     images = np.full((4, 12, 14, channels), 128, np.uint8)

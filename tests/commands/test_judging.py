@@ -63,6 +63,9 @@ def test_run_folder_holds_what_the_design_says(gan):
     page = (gan.folder / "report.html").read_text()
     assert "Gate failed" in page
     assert "What the gate can see" in page
+    assert 'id="flow"' in page
+    assert "Generator with latent 8" in page[page.index('id="card"') :]
+    assert 'id="checklists"' not in page  # they ask of classifiers
 
 
 def test_every_epoch_stays_in_tensorboard(gan):

@@ -46,6 +46,9 @@ def test_precision_follows_what_computes(monkeypatch, bf16, gpu):
     monkeypatch.setattr(settings, "cpu_has_bf16", lambda: bf16 != gpu)
     assert choose_precision("auto") == ("bf16-mixed" if bf16 else "32-true")
     assert choose_precision("16-mixed") == "16-mixed"
+    # The processor of a machine with a GPU may be asked for.
+    here = bf16 if not gpu else not bf16
+    assert choose_precision("auto", "cpu") == ("bf16-mixed" if here else "32-true")
 
 
 def test_a_torch_without_the_probe_has_no_bf16(monkeypatch):

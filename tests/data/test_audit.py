@@ -31,7 +31,7 @@ def test_audit_is_plain_json(tmp_path):
     audit = Audit("given", count_parts(make_table("ab", "xy", ["train", "val"])))
     assert read_json(write_json(tmp_path / "audit.json", audit.to_json())) == audit.to_json()
     assert list(json.loads(json.dumps(audit.to_json()))) == [
-        *("mode", "counts", "overlaps", "dropped", "remaining", "notes", "generated")
+        *("mode", "counts", "overlaps", "dropped", "remaining", "notes", "generated", "flow")
     ]
 
 

@@ -201,8 +201,11 @@ def test_report_is_one_file_that_asks_nothing_of_the_network(tmp_path):
         figures.save_figure(drawn, run / "figures" / name)
     page = read_page(run)
     places = [value for name, value in page.attributes if name in ("src", "href")]
-    assert len(places) == 3
-    assert all(place.startswith("data:image/png;base64,iVBOR") for place in places)
+    drawn = [place for place in places if not place.startswith("#")]
+    assert len(drawn) == 3
+    assert all(place.startswith("data:image/png;base64,iVBOR") for place in drawn)
+    ids = {value for name, value in page.attributes if name == "id"}
+    assert {place[1:] for place in places if place.startswith("#")} == ids
     alts = [value for name, value in page.attributes if name == "alt"]
     assert alts == ["ROC curve (test)", "Learning curves", "zebra"]
     text = (run / "report.html").read_text()
@@ -314,3 +317,28 @@ def test_predictions_name_the_classes_of_the_confusion(tmp_path):
     run = make_run(tmp_path, classes=("sane", "sick"))
     assert "prob_sick" in read_predictions(run / "predictions" / "test.csv")
     assert read_page(run).tables["confusion"][0] == ["", "decided sane", "decided sick"]
+
+
+def test_a_whole_run_has_all_sections_in_order_and_red_where_an_author_must_write(cohort):
+    page = read_page(cohort)
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert ids == ["flow", "cohort", "scores", "classes", "confusion", "subgroups", "data",
+                   "choices", "card", "checklists", "repeat"]  # fmt: skip
+    assert "Of 61 patients, 121 images, 1 image was left out" in page.text
+    assert page.tables["subgroups"][0][:4] == ["", "patients", "images", "n sick"]
+    assert ["A", "10", "20"] in [row[:3] for row in page.tables["subgroups"]]
+    assert "AUTHOR MUST FILL : funding and its role" in page.text
+    assert ("class", "fill") in page.attributes
+    assert page.tables["checklists"][1][0] == "1"
+    assert "p0000000000" not in page.text  # nobody's pseudonym
+    assert "data" not in page.tables  # its counts are table 1
+
+
+def test_nothing_of_a_manifest_becomes_markup(cohort):
+    table = pd.read_csv(cohort / "manifest.csv", dtype=str, keep_default_na=False)
+    table["site"] = np.where(table["site"] == "A", EVIL, "B")
+    table = table.rename(columns={"x_sex": f"x_{EVIL}"})
+    table.to_csv(cohort / "manifest.csv", index=False)
+    page = read_page(cohort)
+    assert "script" not in page.tags
+    assert EVIL in page.text

@@ -1,3 +1,4 @@
+import copy
 from functools import partial
 from urllib.error import URLError
 
@@ -89,5 +90,9 @@ def test_normalise_standardises_the_input_and_adds_no_weights() -> None:
     std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     with torch.inference_mode():
         assert torch.allclose(hooked.eval()(image), plain.eval()((image - mean) / std), atol=1e-6)
+    # They follow the net to its device, and a copy has its own.
+    twin = copy.deepcopy(hooked).to("meta")
+    assert twin.input_mean.device.type == twin.input_std.device.type == "meta"
+    assert hooked.input_mean.device.type == "cpu"
     with pytest.raises(MedvisionError, match="did you mean 'imagenet'"):
         build_net(partial(ConvNet, widths=(4,)), 2, 1, normalise="imagenett")

@@ -24,6 +24,7 @@ Aggregation.forward = jaxtyped(typechecker=beartype)(Aggregation.forward)
 TINY = partial(ConvNet, widths=(4, 6), dropout=0.0)
 LENGTH = torch.tensor([3, 5, 1])
 PADDING = torch.arange(6) >= LENGTH[:, None]
+PLACES = (~PADDING).flatten().nonzero()[:, 0]
 CELLS = ("gru", "lstm", "rnn", None)
 POOLS = ("last", "mean", "max", "attention", "noisy_or")
 COMBINATIONS = [pair for pair in itertools.product(CELLS, POOLS) if pair != (None, "last")]
@@ -162,8 +163,7 @@ def test_inputs_are_features_differences_and_the_logarithm_of_the_step():
     net = small()
     image, length, step = series()
     features = net.encode(image, length)
-    valid = ~PADDING
-    inputs = net._describe(features, step, valid)
+    inputs = net._describe(features, step, PLACES, ~PADDING)
     own, before, after, log_step = inputs.split([6, 6, 6, 1], 2)
     rows = features[3:8]
     torch.testing.assert_close(own[1, :5], rows)
@@ -174,13 +174,14 @@ def test_inputs_are_features_differences_and_the_logarithm_of_the_step():
     assert not after[torch.arange(3), LENGTH - 1].any(), "0 at the end of each series"
     assert not inputs[PADDING].any()
     step[1, 2] = 0  # two slices at one place
-    assert net._describe(features, step, valid).isfinite().all()
+    assert net._describe(features, step, PLACES, ~PADDING).isfinite().all()
 
 
 def test_last_takes_each_direction_where_it_ends():
     net = small(aggregation="last")
     image, length, step = series()
-    states = net._recur(net._describe(net.encode(image, length), step, ~PADDING), length)
+    inputs = net._describe(net.encode(image, length), step, PLACES, ~PADDING)
+    states = net._recur(inputs, length)
     pooled, weight = net.aggregation(states, ~PADDING)
     torch.testing.assert_close(pooled[1], torch.cat((states[1, 4, :5], states[1, 0, 5:])))
     assert weight[1].tolist() == [0.5, 0, 0, 0, 0.5, 0]
@@ -375,7 +376,6 @@ def test_all_wrong_arguments_are_named_at_once():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
 def test_gradients_in_evaluation_mode_on_a_gpu(cell):
     net = small(cell=cell).cuda()

@@ -1,5 +1,7 @@
 """From a fitted net to a finished model: temperature and operating point, chosen on val."""
 
+import copy
+
 from medvision.commands.compose import net_config
 from medvision.commands.infer import predict_samples
 from medvision.commands.job import Job
@@ -18,7 +20,7 @@ def calibrate(task: Supervised, job: Job) -> Model:
     for earlier in job.earlier:
         seen = seen.join(earlier)
     model = Model(
-        net=task.net.eval(),
+        net=copy.deepcopy(task.net).eval(),  # as it will be loaded: copies are not compiled
         config=net_config(config, data, trained=True),
         classes=samples.classes.names,
         kind=samples.classes.kind,

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 import medvision.files as files
 from medvision.augment.draw import Augment
+from medvision.commands.compilation import check_compile
 from medvision.commands.ranges import check_ranges
 from medvision.commands.ranks import takes_several
 from medvision.data.datamodule import ImageDataModule
@@ -173,6 +174,7 @@ def check_settings(config: DictConfig) -> None:
         raise MedvisionError(
             f"trainer.accelerator={wanted} but torch sees no GPU; say trainer.accelerator=auto"
         )
+    check_compile(config)
 
 
 def check_adversary(config: DictConfig) -> None:

@@ -113,7 +113,7 @@ def build_trainer(
         Replay(config.seed), *chosen, *choose_progress(config.monitor, bar),
         History(run.folder / "history.csv"), best, last, *more,
     ]  # fmt: skip
-    precision = choose_precision(config.trainer.precision)
+    precision = choose_precision(config.trainer.precision, config.trainer.accelerator)
     settings = dict(config.trainer) | {"precision": precision, "enable_progress_bar": bar}
     if makes_images(config):
         # Lightning counts the steps of both sides.

@@ -62,6 +62,15 @@ def draw_history(run: Run, monitor: str) -> None:
     save_figure(figure, run.folder / "figures" / "learning_curves.png")
 
 
-def report(run: Run) -> None:
-    """Write the page of a run, and say where it is."""
+def report(run: Run, brief: bool = False) -> None:
+    """Write the page of a run, and say where it is and what one may type next."""
     print(f"report: {write_report(run.folder)}")
+    if brief:
+        return
+    made = run.record["kind"] == "generator"
+    print(f"curves: tensorboard --logdir {files.runs_folder()}")
+    print("next:   " + (
+        "medvision generate run=last per_class=500 output=generated"
+        if made
+        else "medvision predict run=last input=FOLDER output=predictions.csv"
+    ))  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 import medvision.files as files
-from medvision.commands.cases import draw_cases
+from medvision.commands.case_figures import draw_cases
 from medvision.commands.ensemble import Ensemble, load_ensemble
 from medvision.commands.foreign import OnForeign, check_contracts
 from medvision.commands.infer import (
@@ -20,9 +20,16 @@ from medvision.commands.overlap import check_overlap
 from medvision.commands.rows import Rows, predict_rows, read_rows
 from medvision.data.samples import Samples
 from medvision.errors import MedvisionError
-from medvision.evaluation.evidence import build_metrics, read_predictions, write_predictions
+from medvision.evaluation.covariates import read_rows as read_manifest_rows
+from medvision.evaluation.evidence import (
+    Unit,
+    build_metrics,
+    read_predictions,
+    write_predictions,
+)
 from medvision.evaluation.plates import draw_plates
 from medvision.evaluation.report import write_report
+from medvision.evaluation.subgroups import score_subgroups
 from medvision.evaluation.tables import print_table
 from medvision.model import Model
 from medvision.provenance import command_line
@@ -203,7 +210,8 @@ def derive_evidence(
         fitted: temperature and threshold were fitted on these very val rows.
     """
     stored = read_stored(folder)
-    metrics = compute_metrics(stored, model) | dict(facts or {})
+    rows = read_manifest_rows(folder / "manifest.csv")
+    metrics = compute_metrics(stored, model, rows) | dict(facts or {})
     if not fitted:
         metrics.get("val", {}).pop("fitted_on", None)
     files.write_json(folder / "metrics.json", metrics)
@@ -218,9 +226,17 @@ def read_stored(folder: Path) -> dict[str, pd.DataFrame]:
     return {path.stem: read_predictions(path) for path in paths if path.exists()}
 
 
-def compute_metrics(stored: Mapping[str, pd.DataFrame], model: Model) -> dict[str, Any]:
-    """Compute the content of `metrics.json`."""
-    return build_metrics(
+def compute_metrics(
+    stored: Mapping[str, pd.DataFrame], model: Model, rows: pd.DataFrame
+) -> dict[str, Any]:
+    """Compute the content of `metrics.json`; of subgroups where `rows`, the manifest, tell any."""
+    unit: Unit = "images" if model.series is None else "series"
+    metrics = build_metrics(
         stored, model.classes, model.question, model.temperature, model.rule, model.threshold,
-        unit="images" if model.series is None else "series",
+        unit=unit,
     )  # fmt: skip
+    part = "test" if "test" in stored else "val"
+    groups = score_subgroups(
+        part, stored[part], rows, model.classes, model.question, model.threshold, unit=unit
+    )
+    return metrics | ({"subgroups": groups} if groups else {})

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
 from medvision.commands.checks import makes_images
+from medvision.commands.compilation import compile_nets
 from medvision.commands.compose import Task, build_task, build_trainer
 from medvision.commands.configuration import explain
 from medvision.commands.job import Job, prepare_job
@@ -74,7 +75,7 @@ def train(
             note_end(run, error, cost(start, earlier))
             raise
         run.note(status="done", finished=files.today(), **cost(start, earlier))
-        report(run)
+        report(run, brief=cell)
     return objective
 
 
@@ -103,7 +104,7 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
         **process, status="running", monitor=job.config.monitor, manifest=job.data.identity(),
         seen=seen, key=card.key, classes=samples.classes.names,
         kind="generator" if makes_images(job.config) else samples.classes.kind,
-        overrides=overrides, judge=describe_judge(job),
+        overrides=overrides, judge=describe_judge(job), compile=job.plain["compile"],
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
     files.write_text(run.manifest, samples.table.to_csv(index=False))
@@ -167,6 +168,7 @@ def fit(
     config = job.config
     lightning.seed_everything(config.seed, verbose=False)
     task = build_task(config, job.data, job.weights)
+    compile_nets(task, job.plain["compile"])
     trainer = build_trainer(run, config, job.data, state == "resume", callbacks)
     resume = str(run.last_checkpoint) if state == "resume" else None
     try:

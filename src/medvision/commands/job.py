@@ -21,6 +21,7 @@ from medvision.commands.checks import (
     find_weights,
     makes_images,
 )
+from medvision.commands.compilation import choose_compile
 from medvision.commands.settings import quieten, set_allocator
 from medvision.data.datamodule import ImageDataModule
 from medvision.model import Seen
@@ -32,7 +33,7 @@ class Job:
     """What one training is made of.
 
     Attributes:
-        config: composed; `plain` is the same, resolved, as plain containers.
+        config: composed; `plain` is the same, resolved, as plain containers, `compile` settled.
         weights: the file to start from.
         earlier: what the model behind that file has seen, and the generators of images that train.
         judge: the classifier in whose eyes a generator is judged as well.
@@ -68,6 +69,7 @@ def prepare_job(config: DictConfig) -> Job:
     check_monitor(config.monitor, data)
     check_parts(config, data)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    plain["compile"] = choose_compile(config.compile, config.trainer.accelerator)
     earlier = [check_pretraining(weights, data), *check_generators(data)]
     if not makes_images(config):
         return Job(config, plain, data, weights, earlier)

@@ -32,14 +32,16 @@ REAL = {
     "judge.grace": (0.0, 1.0),
 }  # fmt: skip
 """Key → the lowest and the highest number it may be."""
-CHOICES: dict[str, tuple[str | None, ...]] = {
+CHOICES: dict[str, tuple[str | bool | None, ...]] = {
     "allocator": ("keep", "system"),
+    "compile": ("auto", True, False, "reduce-overhead"),
     "data.on_leak": ("error", "drop"),
     "data.on_unreadable": ("stop", "exclude"),
     "data.residency": ("auto", "disk", "host", "device"),
     "data.backend": ("auto", "host", "device"),
     "model.class_weights": ("balanced", None),
 }
+WORDS: dict[str | bool | None, str] = {None: "null", True: "true", False: "false"}
 RATIO = "data.extra_ratio"
 SWITCHES = ("test", "rerun", "data.balance", "model.channels_last", "model.cache_features")
 
@@ -70,9 +72,11 @@ def find_problems(config: DictConfig) -> Iterator[str]:
 
 def _broken_rule(key: str, value: Any) -> str | None:
     if key in CHOICES:
-        shown = ["null" if choice is None else choice for choice in CHOICES[key]]
+        shown = [WORDS.get(choice, str(choice)) for choice in CHOICES[key]]
         near = did_you_mean(str(value), shown)
-        return None if value in CHOICES[key] else f"{' or '.join(shown)}{near}"
+        # 1 is no true.
+        fits = any(value == choice and type(value) is type(choice) for choice in CHOICES[key])
+        return None if fits else f"{' or '.join(shown)}{near}"
     if key == RATIO:
         return None if is_ratio(value) else RULE
     if key in SWITCHES:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 import medvision.files as files
+from medvision.evaluation.covariates import read_rows
 from medvision.evaluation.gate_tables import print_fidelity
 from medvision.evaluation.ranking import Ranking
 from medvision.evaluation.report import write_report
@@ -45,7 +46,10 @@ def report_run(run: Run) -> None:
     if run.metrics.exists() and "gate" in (recorded := files.read_json(run.metrics)):
         print_fidelity(recorded)
     elif run.metrics.exists():
-        fresh = compute_metrics(read_stored(run.folder), load_model(run.model))
+        rows = read_rows(run.manifest)
+        fresh = compute_metrics(read_stored(run.folder), load_model(run.model), rows)
+        if "subgroups" not in recorded:  # of a run from before they were scored
+            fresh.pop("subgroups", None)
         differing = list(find_differences(recorded, fresh))
         if differing:
             remarks.append(

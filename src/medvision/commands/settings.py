@@ -26,11 +26,16 @@ def set_allocator(allocator: Literal["keep", "system"]) -> bool:
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
-def choose_precision(precision: str) -> str:
+def takes_gpu(accelerator: str) -> bool:
+    """Whether Lightning takes a GPU of CUDA or ROCm for this word."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def choose_precision(precision: str, accelerator: str = "auto") -> str:
     """Settle `auto`: bf16 where the processor or the device computes in it, else float32."""
     if precision != "auto":
         return precision
-    if torch.cuda.is_available():
+    if takes_gpu(accelerator):
         return (
             "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
         )

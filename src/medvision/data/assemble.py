@@ -12,6 +12,7 @@ import medvision.files as files
 from medvision.data.audit import Audit, count_parts
 from medvision.data.classes import Classes, choose_classes
 from medvision.data.extra import Own, read_extras
+from medvision.data.flow import count_joined, count_samples, trace_losses
 from medvision.data.generated import holds_generated
 from medvision.data.hidden import hide_paths
 from medvision.data.manifest import Card, Manifest, read_manifest
@@ -76,8 +77,8 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
     if data.form is not None:
         settle_series(own.table, data.form)  # what is wrong is told before hours of decoding
     classes = _settle_classes(own, data)
-    read = decode_rows(own, data.reader, data.on_unreadable, data.workers)
-    read, form, told = settle(read, data.form, own.table)
+    decoded = decode_rows(own, data.reader, data.on_unreadable, data.workers)
+    read, form, told = settle(decoded, data.form, own.table)
     kept, audit = assign_splits(
         _with_strata(read.table, data.stratify), read.digest.tolist(), mode=data.mode,
         shares=data.shares or SHARES, val_share=data.val_share, fold=data.fold, folds=data.folds,
@@ -90,9 +91,16 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
     if form is not None:
         refuse_torn(read.table, kept)
     audit.notes += told
+    listed = decoded.table
+    if form is not None and form.channels:
+        listed = listed[listed["channel"].isin(form.channels)]
+    audit.flow = trace_losses(own.table, [
+        ("unreadable", decoded.table), ("channel", listed), ("gap", read.table), ("leak", kept),
+    ])  # fmt: skip
     read = read._replace(table=kept)
     extras = read_extras(Own(read, own.card, classes, form), data, audit)
     parts = [read, *(extra.read for extra in extras)]
+    audit.flow["joined"] = count_joined(kept, [extra.read.table for extra in extras])
     whole = pd.concat([part.table for part in parts], ignore_index=True)
     for name in (name for name in FILES if name in whole):
         whole[name] = whole[name].fillna("")  # of a manifest without such files
@@ -111,6 +119,7 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
     manifests = [part.manifest for part in parts]
     samples = _serve(whole, classes, form, digest, stores, where, manifests)
     samples.generated = [extra.generated for extra in extras if extra.generated]
+    audit.flow["parts"] = count_samples(samples)
     if samples.slices is not None:
         audit.notes += samples.slices.describe()
         count_series(audit.counts, whole, samples.slices.first)

@@ -29,6 +29,8 @@ class Audit:
         notes: sentences a reader of the report should see.
         generated: of each generator whose images train: its digest, run and gate, how many images,
             and how often they are drawn.
+        flow: images, series and patients from the manifest to the parts: `whole`, `excluded` with
+            reasons, `kept`, `joined` (rows of other manifests that only train) and `parts`.
     """
 
     mode: str
@@ -38,6 +40,7 @@ class Audit:
     remaining: dict[str, int] = field(default_factory=lambda: {"patients": 0, "images": 0})
     notes: list[str] = field(default_factory=list)
     generated: list[dict[str, Any]] = field(default_factory=list)
+    flow: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain types in the order of the fields."""

@@ -20,6 +20,7 @@ from medvision.data.manifest import Card
 from medvision.data.mixing import RULE, Pool, Ratio, is_ratio, mix
 from medvision.data.prepare import prepare_once
 from medvision.data.readers import Reader
+from medvision.data.residence import Resident, send
 from medvision.data.samples import Samples, as_image
 from medvision.data.sampling import (
     Indexes,
@@ -34,13 +35,16 @@ from medvision.data.slices import Strips, join_channels
 from medvision.errors import MedvisionError
 
 Residency = Literal["auto", "disk", "host", "device"]
+READ_ON_HOST = ("draw", "length")
+"""Of a batch, what is no number for the device: asking for it back would wait for all its work."""
 
 
 class ImageDataModule(LightningDataModule):
     """Batches of `image` float32 `[B,C,H,W]` in [0,1], `label` and `index` from a manifest.
 
     Of series: `image` `[B,S,C,H,W]`, 0 in the padding, `length` `[B]`, `step` `[B,S]` (mm, s or,
-    where unknown, 1; the first is the series' median), `label` and `slice_label` `[B,S]`.
+    where unknown, 1; the first is the series' median), `label` and `slice_label` `[B,S]`. All of a
+    batch goes to the device but `length`, which packed sequences want on the host.
 
     Args:
         manifest: a manifest's CSV; wins over `source`.
@@ -142,7 +146,7 @@ class ImageDataModule(LightningDataModule):
         self.samples: Samples | None = None
         self.audit: Audit | None = None
         self.card: Card | None = None
-        self._resident: list[Tensor] = []
+        self._residents: dict[torch.device, Resident | None] = {}
         self._features: Tensor | None = None
 
     def prepare_data(self) -> None:
@@ -272,15 +276,23 @@ class ImageDataModule(LightningDataModule):
         on_host = draw is not None and self._backend() == "host"
         if draw is not None and not on_host:
             gathered["draw"] = torch.from_numpy(draw)
-        if on_host or not self._resident_on_device():
+        resident = self._resident()
+        if on_host or resident is None:
             pixels = self.ready.pixels(index, strips)
             if on_host and draw is not None:
                 draws = self._draws(draw, pixels.shape[1:3])
                 pixels = torch.from_numpy(augment_on_host.augment(pixels.numpy(), draws))
             gathered["pixels"] = pixels
-        elif strips is not None:
-            gathered["rows"] = torch.from_numpy(strips.rows)
+        else:
+            rows = index[:, None] if strips is None else strips.rows
+            gathered["places"] = resident.places(self.ready.where[rows])
         return gathered
+
+    def transfer_batch_to_device(
+        self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int
+    ) -> dict[str, Tensor]:
+        """Send everything but what the host reads again."""
+        return {k: v if k in READ_ON_HOST else send(v, device) for k, v in batch.items()}
 
     def on_after_batch_transfer(
         self, batch: dict[str, Tensor], dataloader_idx: int
@@ -289,12 +301,13 @@ class ImageDataModule(LightningDataModule):
         pixels, draw, slot = (batch.pop(key, None) for key in ("pixels", "draw", "slot"))
         if self._features is not None and "slices" in batch:
             return batch | {"features": self._features[batch.pop("slices")]}
-        rows = batch.pop("rows", batch["index"][:, None])
         if pixels is None:
-            pixels = join_channels(self._gather_on_device(rows.flatten()), rows.shape[1])
+            resident, places = self._resident(), batch.pop("places")
+            assert resident is not None
+            pixels = join_channels(resident.gather(places.flatten()), places.shape[1])
         image = as_image(pixels)
         if draw is not None:
-            draws = self._draws(draw.cpu().numpy(), image.shape[-2:])
+            draws = self._draws(draw.numpy(), image.shape[-2:])
             image = augment_on_device.augment(image, draws)
         return batch | {"image": self.ready.finish(image, slot, batch)}
 
@@ -326,23 +339,20 @@ class ImageDataModule(LightningDataModule):
             return self.backend
         return "host" if self._device().type == "cpu" else "device"
 
-    def _resident_on_device(self) -> bool:
-        device = self._device()
-        if self.residency == "auto" and device.type == "cuda" and not self._resident:
-            free = torch.cuda.mem_get_info(device)[0]
-            return sum(store.array.nbytes for store in self.ready.stores) <= free // 2
-        return self.residency == "device" or bool(self._resident)
+    def _resident(self) -> Resident | None:
+        """Return all pixels on the device, copied there once; None where they stay on the host.
 
-    def _gather_on_device(self, index: Tensor) -> Tensor:
-        if not self._resident:
-            stores = self.ready.stores
-            self._resident = [torch.tensor(s.array, device=self._device()) for s in stores]
-            self._where = torch.from_numpy(self.ready.where).to(self._device())
-        where = self._where[index]
-        if len(self._resident) == 1:
-            return self._resident[0][where[:, 1]]
-        pixels = torch.empty_like(self._resident[0][:1]).repeat(len(index), 1, 1, 1)
-        for number, store in enumerate(self._resident):
-            chosen = (where[:, 0] == number)[:, None, None, None]
-            pixels = torch.where(chosen, store[where[:, 1].clamp(max=len(store) - 1)], pixels)
-        return pixels
+        Settled once: what is free on a device changes from batch to batch.
+        """
+        device = self._device()
+        if device not in self._residents:
+            stays = self.residency == "device" or (self.residency == "auto" and self._fits(device))
+            self._residents[device] = Resident(self.ready.stores, device) if stays else None
+        return self._residents[device]
+
+    def _fits(self, device: torch.device) -> bool:
+        """Whether the pixels leave half of what is free on a GPU for everything else."""
+        if device.type != "cuda":
+            return False
+        needed = sum(store.array.nbytes for store in self.ready.stores)
+        return needed <= torch.cuda.mem_get_info(device)[0] // 2

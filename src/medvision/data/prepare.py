@@ -15,6 +15,7 @@ import pandas as pd
 import medvision.files as files
 from medvision.data.audit import patient_keys
 from medvision.data.findings import audit_rows, note_copies
+from medvision.data.flow import trace_losses
 from medvision.data.groups import connect, join_pairs
 from medvision.data.inspection import inspect_images
 from medvision.data.likeness import find_near_copies
@@ -31,7 +32,7 @@ from medvision.data.sources.table import find_table
 from medvision.data.sources.video import find_video
 from medvision.errors import MedvisionError, collect, did_you_mean
 
-FORMAT = 2  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
+FORMAT = 3  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
 SOURCES = ("phantom", "folder", "table", "medmnist", "dicom", "nifti", "video")
 
 UNREAD = "none"  # what `labels` says where it is no file
@@ -96,12 +97,12 @@ def prepare(
             f"{len(problems)} of {len(found.table)} images cannot be used", list(problems.values()),
             "Mend or remove them, or leave them out with on_unreadable=exclude",
         )  # fmt: skip
-    kept = found.table.drop(index=list(problems))
+    named_already = dataset is None and "dataset" in found.table
+    whole = found.table if named_already else found.table.assign(dataset=name)
+    kept = whole.drop(index=list(problems))
     if kept.empty:
         raise MedvisionError(f"no usable image is left of {len(found.table)}; check input={input}")
     looks, table = [seen[row] for row in kept.index], kept.reset_index(drop=True)
-    if dataset is not None or "dataset" not in table:
-        table["dataset"] = name
     key = user_key() if deidentify else None
     if key is not None and found.facts.get("hashed_with") != fingerprint(key):
         _hash_ids(table, key, IDS | MORE_IDS.get(source, set()))
@@ -123,7 +124,7 @@ def prepare(
         versions={"medvision": version("medvision")},
         facts=found.facts
         | {"sizes": dict(sizes.most_common(10)), "copies": copies, "left_out": left_out}
-        | {"audit": audit},
+        | {"audit": audit, "flow": trace_losses(whole, [("unreadable", kept)])},
     )
     manifest = write_manifest(output, table, card)
     sizes_found = dict(sizes.most_common())

@@ -183,6 +183,23 @@ class Grid:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Block:
+    """Rows that belong together; `title` is "" where each row says alone what it is."""
+
+    title: str
+    rows: list[list[Any]]
+
+
+@dataclass(frozen=True)
+class BlockTable:
+    """A table of the report in blocks, and what a reader must know of it."""
+
+    head: list[str]
+    blocks: list[Block]
+    notes: list[str]
+
+
 def class_table(metrics: Mapping[str, Any], part: str) -> Grid | None:
     """Lay out the scores of each class, itself against the rest; None where there are none."""
     classes = _of_part(metrics.get("per_class"), part)

@@ -109,10 +109,16 @@ def slice_loss(
         class_weights: handed on to `loss`.
         multilabel: handed on to `loss`.
     """
-    valid = torch.arange(slice_logits.shape[1], device=length.device) < length[:, None]
+    # Made to count for nothing, not cut out: a device would be asked how many are left.
+    there = length.to(slice_logits.device, non_blocking=True)
+    padding = torch.arange(slice_logits.shape[1], device=there.device) >= there[:, None]
+    none = torch.nan if slice_label.is_floating_point() else -1
+    unsaid = padding if slice_label.ndim == 2 else padding[:, :, None]
     return loss(
-        slice_logits[valid], slice_label[valid], class_weights=class_weights, multilabel=multilabel
-    )
+        slice_logits.masked_fill(padding[:, :, None], 0).flatten(0, 1),
+        slice_label.masked_fill(unsaid, none).flatten(0, 1),
+        class_weights=class_weights, multilabel=multilabel,
+    )  # fmt: skip
 
 
 def _widen(logits: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid, one_hot
+from torch.nn.functional import logsigmoid
 
 
 class Aggregation(nn.Module):
@@ -48,13 +48,13 @@ class Aggregation(nn.Module):
         return torch.einsum("bs,bsd->bd", weight, states), weight
 
     def _take_ends(self, states: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        last = one_hot(valid.sum(1) - 1, valid.shape[1]).to(states)
+        place = torch.arange(valid.shape[1], device=valid.device)
+        last = (place == valid.sum(1, keepdim=True) - 1).to(states)
         end = torch.einsum("bs,bsd->bd", last, states)
         if not self.bidirectional:
             return end, last
-        first = one_hot(torch.zeros_like(valid[:, 0], dtype=torch.long), valid.shape[1])
         half = states.shape[2] // 2
-        return torch.cat((end[:, :half], states[:, 0, half:]), 1), (first + last) / 2
+        return torch.cat((end[:, :half], states[:, 0, half:]), 1), ((place == 0) + last) / 2
 
 
 def _take_largest(states: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

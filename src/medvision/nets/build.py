@@ -63,29 +63,35 @@ def build_net(
     if normalise is not None:
         # The encoder of a series' slices, so that cached features are standardised as well.
         own = getattr(built, "encoder", None)
-        entry = own if isinstance(own, Encoder) else built
-        entry.register_forward_pre_hook(Normalise(normalise, in_channels))
+        standardise_input(own if isinstance(own, Encoder) else built, normalise, in_channels)
     activation = getattr(built, "activation", "relu")
     return initialise(built, init, activation if isinstance(activation, str) else "relu")
 
 
-class Normalise:
-    """A hook that standardises a net's input; without weights, so that state dicts stay foreign."""
+def standardise_input(net: nn.Module, statistics: str, in_channels: int) -> None:
+    """Let a net standardise its input, in place; state dicts stay as they were.
 
-    def __init__(self, statistics: str, in_channels: int) -> None:
-        if statistics not in STATISTICS:
-            raise MedvisionError(
-                f"normalise={statistics} is unknown{did_you_mean(statistics, STATISTICS)}; "
-                f"use {' or '.join(STATISTICS)}, or null"
-            )
-        mean, std = (torch.tensor(values) for values in STATISTICS[statistics])
-        if in_channels != len(mean):
-            mean, std = mean.mean().expand(in_channels), std.mean().expand(in_channels)
-        self.mean, self.std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
+    Raises:
+        MedvisionError: there are no such statistics.
+    """
+    if statistics not in STATISTICS:
+        raise MedvisionError(
+            f"normalise={statistics} is unknown{did_you_mean(statistics, STATISTICS)}; "
+            f"use {' or '.join(STATISTICS)}, or null"
+        )
+    for name, values in zip(("input_mean", "input_std"), STATISTICS[statistics], strict=True):
+        value = torch.tensor(values)
+        if in_channels != len(value):
+            value = value.mean().repeat(in_channels)
+        # They move with the net, so that no step has to send them to its device.
+        net.register_buffer(name, value.view(1, -1, 1, 1), persistent=False)
+    net.register_forward_pre_hook(_standardise)
 
-    def __call__(self, net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        image, *rest = inputs
-        return ((image - self.mean.to(image)) / self.std.to(image), *rest)
+
+def _standardise(net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    image, *rest = inputs
+    mean, std = net.get_buffer("input_mean"), net.get_buffer("input_std")
+    return ((image - mean) / std, *rest)
 
 
 def _parameters(net: Callable[..., nn.Module], given: dict[str, Any], name: str) -> set[str]:

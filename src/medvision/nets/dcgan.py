@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 from torch.nn.utils.parametrizations import spectral_norm
 
 from medvision.errors import MedvisionError
@@ -196,7 +195,7 @@ def _scale(layer: nn.Module) -> None:
 
 
 def _mark(label: Tensor, classes: int, like: Tensor) -> Tensor:
-    return one_hot(label, classes).to(like)
+    return (label[:, None] == torch.arange(classes, device=label.device)).to(like)
 
 
 def _check(

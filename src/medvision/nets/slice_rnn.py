@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -127,7 +128,7 @@ class SliceRNN(nn.Module):
 
         Args:
             image: in [0, 1]; what stands behind a series' length is never looked at.
-            length: number of slices, at least 1.
+            length: number of slices, at least 1; a GPU is waited for unless it lies on the host.
             step: distance to the previous slice (mm, s or 1); None: 1.
 
         Returns:
@@ -142,7 +143,8 @@ class SliceRNN(nn.Module):
         self, image: Float[Tensor, "B S C H W"], length: Int[Tensor, "B"]
     ) -> Float[Tensor, "N F"]:
         """Return the features of the valid slices, series after series."""
-        slices = image[find_valid(length, image.shape[1])]
+        places = find_places(length, image.shape[1]).to(image.device, non_blocking=True)
+        slices = image.flatten(0, 1)[places]
         chunks = torch.split(slices, self.encode_batch or len(slices))
         return torch.cat([self.encoder(chunk) for chunk in chunks])
 
@@ -157,17 +159,21 @@ class SliceRNN(nn.Module):
         Raises:
             MedvisionError: there are more or fewer features than valid slices.
         """
+        length, device = length.cpu(), features.device
         if step is None:
-            step = features.new_ones((len(length), int(length.max())))
-        valid = find_valid(length, step.shape[1])
-        if len(features) != valid.sum():
+            step = features.new_ones((len(length), max(length.tolist())))
+        places = find_places(length, step.shape[1])
+        if len(features) != len(places):
             raise MedvisionError(
-                f"{len(features)} encoded slices do not fit series of {int(valid.sum())} slices "
+                f"{len(features)} encoded slices do not fit series of {len(places)} slices "
                 "together; give the features of these series, without padding"
             )
+        there = length.to(device, non_blocking=True)
+        valid = torch.arange(step.shape[1], device=device) < there[:, None]
+        places = places.to(device, non_blocking=True)
         # Under bf16 a long recurrence would lose digits at each slice, for little time gained.
-        with torch.autocast(features.device.type, enabled=False):
-            return self._answer(self._describe(features, step, valid), length, valid)
+        with torch.autocast(device.type, enabled=False):
+            return self._answer(self._describe(features, step, places, valid), length, valid)
 
     def train(self, mode: bool = True) -> "SliceRNN":
         """Leave a frozen encoder in evaluation mode."""
@@ -176,11 +182,12 @@ class SliceRNN(nn.Module):
             self.encoder.eval()
         return self
 
-    def _describe(self, features: Tensor, step: Tensor, valid: Tensor) -> Tensor:
+    def _describe(self, features: Tensor, step: Tensor, places: Tensor, valid: Tensor) -> Tensor:
         """Return the inputs of the recurrence [B,S,D], 0 on padding."""
         weight = next(head for head in (self.head, self.slice_head) if head is not None).weight
-        padded = features.new_zeros((*valid.shape, features.shape[1]), dtype=weight.dtype)
-        padded[valid] = features.to(weight.dtype)
+        padded = features.new_zeros((valid.numel(), features.shape[1]), dtype=weight.dtype)
+        padded[places] = features.to(weight.dtype)
+        padded = padded.view(*valid.shape, -1)
         parts = [padded]
         if self.differences:
             change = (padded[:, 1:] - padded[:, :-1]) * valid[:, 1:, None]
@@ -206,29 +213,34 @@ class SliceRNN(nn.Module):
     def _recur(self, inputs: Tensor, length: Tensor) -> Tensor:
         if self.cell is None:
             return inputs
+        # Sorted here, on the host: torch would send the order there and back, and wait each time.
+        length, order = length.sort(descending=True)
+        there, back = (o.to(inputs.device, non_blocking=True) for o in (order, order.argsort()))
         packed = pack_padded_sequence(
-            self.dropout(inputs), length.cpu(), batch_first=True, enforce_sorted=False
+            self.dropout(inputs).index_select(0, there), length, batch_first=True
         )
         # cuDNN cannot go backwards through a recurrence in evaluation mode, as Grad-CAM does.
         explained = inputs.requires_grad and not self.training
         with torch.backends.cudnn.flags(enabled=False) if explained else nullcontext():
             states = self.cell(packed)[0]
-        return pad_packed_sequence(states, batch_first=True, total_length=inputs.shape[1])[0]
+        padded = pad_packed_sequence(states, batch_first=True, total_length=inputs.shape[1])[0]
+        return padded.index_select(0, back)
 
 
-def find_valid(length: Int[Tensor, "B"], slices: int) -> Bool[Tensor, "B S"]:
-    """Return which of S slices belong to a series and which are padding.
+def find_places(length: Int[Tensor, "B"], slices: int) -> Int[Tensor, "N"]:
+    """Return where in the flattened [B,S] the slices of series stand, on the host.
 
     Raises:
         MedvisionError: a series is empty or longer than S.
     """
-    wrong = length[(length < 1) | (length > slices)]
+    lengths = length.cpu().numpy()
+    wrong = lengths[(lengths < 1) | (lengths > slices)]
     if len(wrong):
         raise MedvisionError(
             f"a series of {int(wrong[0])} slices does not fit a batch of 1 to {slices}; "
             "leave empty series out and give each its number of slices as length"
         )
-    return torch.arange(slices, device=length.device) < length[:, None]
+    return torch.from_numpy(np.flatnonzero(np.arange(slices) < lengths[:, None]))
 
 
 def orthogonalise(cell: nn.RNNBase) -> None:

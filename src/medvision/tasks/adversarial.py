@@ -24,7 +24,8 @@ class Adversarial(LightningModule):
 
     Both steps see the same generated images. Budgets and ramps count images shown, in thousands
     (kimg): Lightning's `global_step` counts both optimisers. What is validated, kept and exported
-    is the running mean of the generator's weights, `ema`.
+    is the running mean of the generator's weights, `ema`. Where nets are compiled, their losses in
+    training are; all else goes by the plain `forward`.
 
     Args:
         generator: (noise `[B,Z]`, label `[B]`, condition) → image in [-1,1]; Z is its `latent`.
@@ -112,7 +113,7 @@ class Adversarial(LightningModule):
         with as_trained(self.critic):
             for some in torch.split(order, size):
                 shown, of_class = image[some].to(self.device), label[some].to(self.device)
-                logits[some] = self.critic(2 * shown - 1, of_class, 1.0).float().cpu()
+                logits[some] = self.critic.forward(2 * shown - 1, of_class, 1.0).float().cpu()
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -133,7 +134,7 @@ class Adversarial(LightningModule):
         self._said.append(said | {"generator_loss": loss.detach(), "generator_grad_norm": norm})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        logit = self.critic(2 * batch["image"] - 1, batch["label"], self.condition)
+        logit = self.critic.forward(2 * batch["image"] - 1, batch["label"], self.condition)
         self._val.append(logit.detach().float())
 
     def on_validation_epoch_start(self) -> None:
@@ -200,19 +201,23 @@ class Adversarial(LightningModule):
         return on_real.detach(), said | {"critic_grad_norm": norm}
 
     def _penalise(self, real: Tensor, fake: Tensor, label: Tensor) -> Tensor:
-        """Return the weighted penalties, in float32: their second derivatives need the digits."""
+        """Return the weighted penalties, in float32: their second derivatives need the digits.
+
+        The critic's plain `forward` answers: torch cannot go twice through what it has compiled.
+        """
         with torch.autocast(real.device.type, enabled=False):
             total = real.new_zeros(())
             for weight, image in ((self.r1, real), (self.r2, fake)):
                 if weight:
                     image = image.detach().requires_grad_()
-                    logits = self.critic(image, label, self.condition)
+                    logits = self.critic.forward(image, label, self.condition)
                     total = total + weight * zero_centred_penalty(logits, image)
             if self.gradient_penalty:
                 share = torch.rand(len(real), device=real.device)
                 total = total + self.gradient_penalty * gradient_penalty(
-                    lambda image: self.critic(image, label, self.condition), real, fake, share
-                )
+                    lambda image: self.critic.forward(image, label, self.condition),
+                    real, fake, share,
+                )  # fmt: skip
             return total
 
     def _step(self, optimizer: LightningOptimizer, loss: Tensor, net: nn.Module) -> Tensor:

@@ -71,7 +71,9 @@ def score_logits(logits: Tensor, label: Tensor, kind: Kind) -> dict[str, float |
 def mix(batch: Batch, alpha: float) -> Batch:
     """Blend each image with a partner of its batch, one share a batch drawn from Beta(α, α)."""
     image, label = batch["image"], batch["label"]
-    share = torch.distributions.Beta(alpha, alpha).sample().to(image)
+    # Drawn where it is used, and unchecked: a device would be waited for.
+    both = torch.full((), alpha, device=image.device)
+    share = torch.distributions.Beta(both, both, validate_args=False).sample().to(image)
     order = torch.randperm(len(image), device=image.device)
     blended = image.lerp(image[order], 1 - share)
     return batch | {"image": blended, "partner": label[order], "share": share}

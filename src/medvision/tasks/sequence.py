@@ -16,9 +16,10 @@ class SequenceClassifier(Supervised):
     """Binary, multi-class and multi-label classification of series, and of their slices.
 
     Args:
-        net: a `SliceRNN`, or any net called with image `[B,S,C,H,W]`, length `[B]` and step `[B,S]`
-            that answers with `logits` `[B,K]` and, as it can, `slice_logits` `[B,S,K]` and
-            `attention` `[B,S]`. Resting encoders and kept features want a `SliceRNN`.
+        net: a `SliceRNN`, or any net called with image `[B,S,C,H,W]`, length `[B]`, which stays on
+            the host, and step `[B,S]` that answers with `logits` `[B,K]` and, as it can,
+            `slice_logits` `[B,S,K]` and `attention` `[B,S]`. Resting encoders and kept features
+            want a `SliceRNN`.
         kind: `binary`, `multiclass` or `multilabel`.
         loss: partial of a function of `losses`, called with logits and label.
         class_weights: `[K]` of series, or None; chosen by `train` from the training part. Slices

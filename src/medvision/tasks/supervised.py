@@ -152,7 +152,8 @@ class Supervised(LightningModule):
     def _keep(self, part: str, logits: Tensor, loss: Tensor, batch: Batch) -> None:
         self._outputs[part].append(
             {
-                "logits": logits.detach().float(),
+                # A copy: where CUDA graphs run the net, the next step writes over its answer.
+                "logits": logits.detach().to(torch.float32, copy=True),
                 "label": batch["label"],
                 "index": batch["index"],
                 "loss": loss.detach().float().expand(len(logits)),

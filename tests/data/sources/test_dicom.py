@@ -99,6 +99,7 @@ def test_an_odd_series_is_refused_by_its_sentence(tmp_path, dicom_image, odd):
     kept = find_dicom(tmp_path, on_odd="exclude")
     assert len(kept.table) == 2
     assert sentence in kept.facts["excluded"][0]
+    assert kept.facts["set aside"] == {"series that cannot be used": 1}
 
 
 def test_gaps_are_kept_by_choice(tmp_path, dicom_image):
@@ -282,6 +283,7 @@ def test_broken_files_and_nothing_to_read_are_said(tmp_path, dicom_image):
     assert "1 files should be DICOM images and are not: 'b.dcm' is damaged" in refusal(tmp_path)
     found = find_dicom(tmp_path, on_odd="exclude")
     assert found.facts["excluded"] == ["'b.dcm' is damaged or has no pixels"]
+    assert found.facts["set aside"] == {"broken files": 1}
     assert found.facts["not taken"] == {"not DICOM": 1}
 
 

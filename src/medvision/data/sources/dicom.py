@@ -72,15 +72,19 @@ def find_dicom(
     sidecar = read_sidecar(files.find_input(labels), theirs) if labels is not None else None
     slices, counts, left_out = _gather(top, on_odd, localisers)
     slices = _name_patients(slices, rule)
+    aside = Counter({"broken files": len(left_out)})
     series, reasons = _keep_usable(group_series(slices, Wishes(order, by, on_gap)), on_odd)
     left_out += reasons
+    aside["series that cannot be used"] = len(reasons)
     if channels is not None:
         series, counts["series without a channel"], odd = join_channels(series, _globs(channels))
         left_out += _settle(odd, on_odd, "studies cannot be joined into channels")
+        aside["studies that do not join into channels"] = len(odd)
     if not series:
         raise collect(f"no usable series is left in {top}", left_out, "See what was left out")
     table = _tabulate(top, series)
     facts: dict[str, Any] = _count(series) | {"not taken": dict(+counts), "excluded": left_out}
+    facts["set aside"] = dict(+aside)
     if sidecar is not None:
         table["label"], facts["labels"] = join_labels(sidecar, table)
     return Found(table, top.name, _describe(rule), facts=facts)

@@ -1,0 +1,177 @@
+"""Scores of subgroups: each site, each level of a covariate, at the frozen operating point."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medvision.evaluation.covariates import (
+    MISSING,
+    OTHER,
+    Covariate,
+    find_covariates,
+    real_rows,
+    series_of,
+    title_of,
+)
+from medvision.evaluation.evidence import Part, Unit, count_rows, read_part
+from medvision.evaluation.intervals import Threshold, bootstrap_classes
+from medvision.evaluation.metrics import Kind, undefined_metrics
+from medvision.evaluation.tables import (
+    UNDEFINED,
+    UNITS,
+    Block,
+    BlockTable,
+    label_of,
+    show_interval,
+)
+
+SCORES = {
+    "binary": ("auroc", "recall", "specificity"),
+    "multiclass": ("auroc", "accuracy"),
+    "multilabel": ("auroc", "recall", "specificity"),
+}
+FEWEST = 5  # patients of a group that is scored at all
+MOST = 12  # covariates, in the order of the manifest
+RESAMPLES, LARGE = 1000, 5000  # half as many for parts of more probabilities
+NOTHING = {"value": None, "low": None, "high": None}
+TOO_FEW = f"fewer than {FEWEST} patients"
+NOTE = (
+    "Exploratory: groups are small, many are looked at, and no test was planned; a difference here "
+    "is a question, not a finding."
+)
+
+Groups = dict[str, dict[str, dict[str, Any]]]
+
+
+def score_subgroups(
+    part: str,
+    predictions: pd.DataFrame,
+    rows: pd.DataFrame,
+    classes: Sequence[str],
+    kind: Kind,
+    threshold: Threshold = None,
+    *,
+    unit: Unit = "images",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Score the groups of one part that the manifest tells apart; empty where it tells none.
+
+    Numbers are cut at the median of the samples that train. Where the rows of a series differ, a
+    number is their mean and a word counts as missing.
+
+    Args:
+        part: the part of the predictions.
+        predictions: a row a sample.
+        rows: of the run's manifest, see `read_rows`.
+        classes: in order.
+        kind: the problem.
+        threshold: the frozen operating point.
+        unit: what a sample is.
+        seed: of the patient bootstrap.
+
+    Returns:
+        `part`, and as `by` covariate → group → `n`, scores with intervals, and `why` of those that
+        are undefined.
+    """
+    rows = real_rows(rows)
+    known = predictions[(predictions["label"] != "") & predictions["index"].isin(rows.index)]
+    if known.empty:
+        return {}
+    whole = read_part(known, classes, kind)
+    by: Groups = {}
+    for covariate in _first(find_covariates(rows), MOST):
+        groups = dict(_cut(covariate, rows, known["index"].to_numpy(), unit))
+        if len(groups) > 1:
+            by[covariate.name] = {
+                name: _score(_take(whole, chosen), classes, kind, threshold, unit, seed)
+                for name, chosen in groups.items()
+            }
+    return {"part": part, "by": by} if by else {}
+
+
+def _first(covariates: Iterator[Covariate], most: int) -> Iterator[Covariate]:
+    return (covariate for _, covariate in zip(range(most), covariates, strict=False))
+
+
+def _cut(
+    covariate: Covariate, rows: pd.DataFrame, index: np.ndarray, unit: Unit
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and `[N]` bool of each group that has samples among `index`."""
+    keys = series_of(rows) if unit == "series" else pd.Series(rows.index, rows.index)
+    each = covariate.by(keys) if unit == "series" else covariate
+    samples = keys[index]
+    said = each.values[samples].to_numpy()
+    masks: dict[str, np.ndarray] = {}
+    if covariate.numeric:
+        training = each.numbers[keys[rows["split"] == "train"].unique()]
+        cut, numbers = training.median(), each.numbers[samples].to_numpy()
+        masks |= (
+            {f"≤ {cut:.4g}": numbers <= cut, f"> {cut:.4g}": numbers > cut}
+            if cut < training.max()
+            else {f"< {cut:.4g}": numbers < cut, f"≥ {cut:.4g}": numbers >= cut}
+        )
+    else:
+        levels = each.levels()
+        masks |= {level: said == level for level in levels}
+        masks[OTHER] = (said != "") & ~np.isin(said, levels)
+    masks[MISSING] = said == ""
+    return ((name, mask) for name, mask in masks.items() if mask.any())
+
+
+def _take(whole: Part, chosen: np.ndarray) -> Part:
+    patients = [patient for patient, one in zip(whole.patients, chosen, strict=True) if one]
+    return Part(whole.probs[chosen], whole.label[chosen], patients, 0)
+
+
+def _score(
+    part: Part, classes: Sequence[str], kind: Kind, threshold: Threshold, unit: Unit, seed: int
+) -> dict[str, Any]:
+    names = SCORES[kind]
+    counted = {"n": count_rows(part, classes, kind, unit)}
+    if counted["n"]["patients"] < FEWEST:
+        return counted | dict.fromkeys(names, NOTHING) | {"why": dict.fromkeys(names, TOO_FEW)}
+    reasons = undefined_metrics(part.label, kind)
+    resamples = RESAMPLES if part.probs.size <= LARGE else RESAMPLES // 2
+    known, _ = bootstrap_classes(
+        part.probs, part.label, kind, part.patients, threshold=threshold, resamples=resamples,
+        seed=seed, names=[name for name in names if name not in reasons],
+    )  # fmt: skip
+    scores = {name: known.get(name, NOTHING) for name in names}
+    why = {n: reasons.get(n, "undefined") for n in names if scores[n]["value"] is None}
+    return counted | scores | ({"why": why} if why else {})
+
+
+def subgroup_table(metrics: Mapping[str, Any], classes: Sequence[str]) -> BlockTable | None:
+    """Lay the subgroups out, a block a covariate; None where there are none."""
+    by: Groups = (metrics.get("subgroups") or {}).get("by") or {}
+    if not by:
+        return None
+    first = next(iter(next(iter(by.values())).values()))
+    names = [name for name in first if name not in ("n", "why")]
+    unit = next(unit for unit in UNITS if unit in first["n"])
+    positive = classes[1:] if len(classes) == 2 and "recall" in names else []
+    reasons = dict.fromkeys(
+        why
+        for groups in by.values()
+        for one in groups.values()
+        for why in one.get("why", {}).values()
+    )
+    letters = {why: chr(ord("a") + n) for n, why in enumerate(reasons)}
+    blocks = []
+    for name, groups in by.items():
+        rows = []
+        for group, scores in groups.items():
+            n = scores["n"]
+            counts = [n["patients"], n[unit], *(n["per_class"][name] for name in positive)]
+            rows.append([group, *counts, *(_show(scores, score, letters) for score in names)])
+        blocks.append(Block(title_of(name), rows))
+    head = ["", "patients", unit, *(f"n {name}" for name in positive), *map(label_of, names)]
+    return BlockTable(head, blocks, [NOTE, *(f"{a}: {why}." for why, a in letters.items())])
+
+
+def _show(scores: Mapping[str, Any], name: str, letters: Mapping[str, str]) -> str:
+    """Write a score with its interval, or a dash and the letter of its reason."""
+    why = (scores.get("why") or {}).get(name)
+    return f"{UNDEFINED} {letters[why]}" if why else show_interval(scores[name])
