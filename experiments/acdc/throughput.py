@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from statistics import median
 
@@ -156,13 +155,10 @@ def main(threads: str = "1") -> None:
               "`python experiments/acdc/throughput.py`"]  # fmt: skip
     print("\n".join(lines))
     if (HERE / "README.md").exists() and "<!-- throughput -->" in (HERE / "README.md").read_text():
-        # By its path: torch looks for another module that is called tabulate.
-        spec = spec_from_file_location("study_pages", HERE.parent / "tabulate.py")
-        assert spec is not None
-        assert spec.loader is not None
-        pages = module_from_spec(spec)
-        spec.loader.exec_module(pages)
-        pages.fill(HERE / "README.md", "throughput", lines)
+        sys.path.insert(0, str(HERE.parent))
+        import ledger
+
+        ledger.fill(HERE / "README.md", "throughput", lines)
 
 
 if __name__ == "__main__":

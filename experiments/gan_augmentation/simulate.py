@@ -172,10 +172,10 @@ def main(studies: int = 500, resamples: int = 300) -> None:
 def tabulate(place: Path) -> None:
     """Write a verdicts.json into the study's page."""
     sys.path.insert(0, str(HERE.parent))
-    import tabulate as pages
+    import ledger
 
     lines = list(write_results(files.read_json(place)))
-    pages.fill(HERE / "README.md", "simulated", lines)
+    ledger.fill(HERE / "README.md", "simulated", lines)
     print("\n".join(lines))
 
 

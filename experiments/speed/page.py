@@ -9,10 +9,8 @@ import platform
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from statistics import median
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -27,17 +25,20 @@ Records = list[dict[str, Any]]
 
 def main(folder: str) -> None:
     results = json.loads((Path(folder) / "results.json").read_text())
+    origin = describe_machine(results)
     results["peers"] = list_peers(results.get("nets", []))
-    lines = [write_answer(results), "", describe_machine(results)]
+    lines = [write_answer(results), "", origin]
     for part, write in PARTS.items():
         if results.get(part):
             lines += ["", *write(results[part])]
     if not torch.cuda.is_available():
         lines += ["", "On a GPU: **not measured**; none was at hand."]
     print("\n".join(lines))
-    pages = load_pages()
-    pages.fill(HERE / "README.md", "results", lines)
-    pages.fill_ledgers()
+    sys.path.insert(0, str(HERE.parent))
+    import ledger
+
+    ledger.fill(HERE / "README.md", "results", lines)
+    ledger.fill_ledgers()
 
 
 def write_answer(results: dict[str, Records]) -> str:
@@ -206,16 +207,6 @@ def describe_machine(results: dict[str, Records]) -> str:
         f"{platform.python_version()}, {versions}. Medians; in brackets the range of the rounds. "
         "`make bench`"
     )
-
-
-def load_pages() -> ModuleType:
-    # By its path: beside it lies a tabulate.py, and torch looks for another module of that name.
-    spec = spec_from_file_location("ledger", HERE.parent / "ledger.py")
-    assert spec is not None
-    assert spec.loader is not None
-    pages = module_from_spec(spec)
-    spec.loader.exec_module(pages)
-    return pages
 
 
 if __name__ == "__main__":
