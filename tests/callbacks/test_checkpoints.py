@@ -6,7 +6,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from medvision.callbacks.checkpoints import write_in_background
+from medvision.callbacks.checkpoints import Checkpoints
 from medvision.errors import MedvisionError
 
 
@@ -35,7 +35,7 @@ def fit(folder, epochs=2, more=(), resume=None):
     task = Learner()
     Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[*more, best, last], plugins=[write_in_background()],
+        enable_model_summary=False, callbacks=[*more, best, last], plugins=[Checkpoints()],
     ).fit(task, data, data, ckpt_path=resume, weights_only=True)  # fmt: skip
     return task
 
@@ -77,7 +77,7 @@ def test_a_file_shows_the_weights_of_its_moment(tmp_path, monkeypatch):
         late(content, stream)
 
     monkeypatch.setattr(torch, "save", save)
-    plugin = write_in_background()
+    plugin = Checkpoints()
     weight = torch.zeros(1, 2)
     plugin.save_checkpoint({"state_dict": {"net.weight": weight}}, tmp_path / "last.ckpt")
     weight += 1

@@ -12,21 +12,28 @@ RESUMING = ("optimizer_states", "lr_schedulers", "callbacks", "loops", "current_
 
 
 class CheckpointFile(TorchCheckpointIO):
-    """Never leaves half a file, and tells a full disk in a sentence.
+    """Never leaves half a file, and tells a full disk in a sentence."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        # A stream of Python's, because torch's own tells a full disk as a broken archive.
+        with files.written_aside(path) as aside, aside.open("wb") as stream:
+            torch.save(checkpoint, stream)
+
+
+class Checkpoints(AsyncCheckpointIO):
+    """Lets the next epoch begin on a copy; a refusal to write is raised at the next checkpoint.
 
     A run resumes from `last.ckpt` alone; `best.ckpt` keeps the weights, a third of Adam's file.
     """
+
+    def __init__(self) -> None:
+        super().__init__(CheckpointFile())
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         if Path(path).stem == "best":
             checkpoint = {k: value for k, value in checkpoint.items() if k not in RESUMING}
-        # A stream of Python's, because torch's own tells a full disk as a broken archive.
-        with files.written_aside(path) as aside, aside.open("wb") as stream:
-            torch.save(checkpoint, stream)
-
-
-def write_in_background() -> AsyncCheckpointIO:
-    """Let the next epoch begin on a copy; a refusal to write is raised at the next checkpoint."""
-    return AsyncCheckpointIO(CheckpointFile())
+        super().save_checkpoint(checkpoint, path, storage_options)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import nn
 
-from medvision.callbacks.checkpoints import write_in_background
+from medvision.callbacks.checkpoints import Checkpoints
 from medvision.callbacks.history import History
 from medvision.callbacks.progress import choose_progress
 from medvision.callbacks.replay import Replay
@@ -123,7 +123,7 @@ def build_trainer(
     trainer: lightning.Trainer = instantiate(
         settings,
         callbacks=callbacks,
-        plugins=[write_in_background()],
+        plugins=[Checkpoints()],
         logger=open_board(run, purged),
         default_root_dir=str(run.folder),
         enable_model_summary=False,
