@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 from urllib.request import urlopen
@@ -25,10 +25,13 @@ HERE = Path(__file__).parent
 PAGES = ("README.md", "README.zh-CN.md")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LARGEST = 250_000  # bytes
-PATIENCE_S = 60
+PATIENCE_S = 90
+TRIES = 3
+# Of the report: its head, the scores and the figures.
+SHORTENED = "#cohort, #classes, #confusion, #data {display: none}"
 # The curves as they were logged, of a few tags.
 CURVES = "?darkMode=false#scalars&_smoothingWeight=0&tagFilter="
-SHOWN = "^(train|val)/(loss|auroc|balanced_accuracy)$"
+SHOWN = "^(train|val)/(loss|auroc)$"
 
 
 def main(run: str) -> None:
@@ -37,19 +40,21 @@ def main(run: str) -> None:
     fill = runpy.run_path(str(HERE.parent / "experiments" / "ledger.py"))["fill"]
     for page in PAGES:
         fill(HERE.parent / page, "table", ["```", *print_table(folder), "```"])
-    take(f"file://{folder}/report.html", HERE / "report.png", (1000, 1250))
+    with tempfile.TemporaryDirectory() as aside:
+        page = Path(aside, "report.html")
+        page.write_text(f"{(folder / 'report.html').read_text()}<style>{SHORTENED}</style>")
+        take(f"file://{page}", HERE / "report.png", (1000, 1450))
     with serve(folder) as address:
-        take(f"{address}/{CURVES}{quote(SHOWN)}", HERE / "tensorboard.png", (1400, 760))
+        take(f"{address}/{CURVES}{quote(SHOWN)}", HERE / "tensorboard.png", (1100, 740))
 
 
 def print_table(folder: Path) -> list[str]:
-    """Return what `medvision report` prints but for the place of the report."""
+    """Return what `medvision report` prints before it tells where the report is."""
     told = subprocess.run(
         [sys.executable, "-m", "medvision", "report", f"run={folder}"],
         capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "100"},
     )  # fmt: skip
-    lines = [line.rstrip() for line in told.stdout.splitlines()]
-    return [line for line in lines if line and not line.startswith("report:")]
+    return [line.rstrip() for line in told.stdout.partition("report:")[0].splitlines() if line]
 
 
 def take(address: str, picture: Path, size: tuple[int, int]) -> None:
@@ -57,14 +62,20 @@ def take(address: str, picture: Path, size: tuple[int, int]) -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         sys.exit(f"no browser was found; install one of {', '.join(BROWSERS)}")
-    with tempfile.TemporaryDirectory() as profile:
-        subprocess.run(
-            [browser, "--headless=new", "--disable-gpu", "--hide-scrollbars",
-             *(["--no-sandbox"] if os.geteuid() == 0 else []),
-             f"--user-data-dir={profile}", f"--screenshot={picture}",
-             f"--window-size={size[0]},{size[1]}", "--virtual-time-budget=20000", address],
-            check=True, capture_output=True,
-        )  # fmt: skip
+    picture.unlink(missing_ok=True)
+    for _ in range(TRIES):  # a page that loads as it goes keeps a browser waiting at times
+        with tempfile.TemporaryDirectory() as profile, suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                [browser, "--headless=new", "--disable-gpu", "--hide-scrollbars",
+                 *(["--no-sandbox"] if os.geteuid() == 0 else []),
+                 f"--user-data-dir={profile}", f"--screenshot={picture}",
+                 f"--window-size={size[0]},{size[1]}", "--virtual-time-budget=20000", address],
+                check=True, capture_output=True, timeout=PATIENCE_S,
+            )  # fmt: skip
+        if picture.exists():
+            break
+    else:
+        sys.exit(f"no picture of {address} in {TRIES} times {PATIENCE_S} s; try once more")
     image = Image.open(picture).convert("RGB")
     for colours in (256, 128, 64, 32):
         image.quantize(colours).save(picture, optimize=True)
