@@ -12,7 +12,8 @@ STUDY = Path(__file__).parents[1] / "experiments" / "speed"
 
 def net(name, epoch, ceiling, peers=None):
     ours = {"epoch": epoch, "stepping": 0.9 * epoch, "cold": 30.0, "peak_mb": 2048.0}
-    bare = {"epoch": ceiling, "step": 0.085 * ceiling, "steps": 10, "images": 32, "batch": 0.001}
+    bare = {"epoch": ceiling, "step": 0.085 * ceiling, "steps": 10, "batch": 0.001,
+            "images": 320, "batch_size": 32}  # fmt: skip
     return {"net": name, "ours": ours, "ceiling": bare} | ({"peers": peers} if peers else {})
 
 

@@ -139,7 +139,11 @@ def bench_data(bench: Bench) -> Iterator[Record]:
         for name, channels in CHANNELS.items():
             kind, words = NETS[name]
             ours = bench.ceiling([*words, bench.source(kind)])
-            yield {"who": "medvision", "channels": channels, "rate": ours["images"] / ours["batch"]}
+            yield {
+                "who": "medvision",
+                "channels": channels,
+                "rate": ours["batch_size"] / ours["batch"],
+            }
             for name in PEERS:
                 if told := bench.peer(name, channels, "data"):
                     yield {"who": name, "channels": channels, **told}

@@ -54,20 +54,26 @@ def main(steps: str, *words: str) -> None:
     learning = clock(learn, int(steps))
     task.eval()
     validating = clock(validate, min(int(steps), 8))
-    counts = [len(list(loader.sampler)) for loader in
-              (job.data.train_dataloader(), job.data.val_dataloader())]  # fmt: skip
+    loaders = {"train": job.data.train_dataloader(), "val": job.data.val_dataloader()}
+    shown = {part: sum(len(b["index"]) for b in loader) for part, loader in loaders.items()}
+    seconds = {"train": learning / len(train["index"]), "val": validating / len(val["index"])}
     told = {"step": learning, "val_step": validating, "batch": clock_data(job.data, device),
-            "images": len(train["index"]), "steps": counts[0],
-            "epoch": counts[0] * learning + counts[1] * validating}  # fmt: skip
+            "images": shown["train"], "steps": len(list(loaders["train"])),
+            "batch_size": len(train["index"]),
+            "epoch": sum(seconds[part] * shown[part] for part in shown)}  # fmt: skip
     print(json.dumps(told))
 
 
 def take_batch(data: ImageDataModule, part: str, device: torch.device) -> Batch:
     """Take the first batch of a part, as the net meets it."""
     loader = data.train_dataloader() if part == "train" else data.val_dataloader()
-    batch = data.on_before_batch_transfer(next(iter(loader)), 0)
-    batch = data.on_after_batch_transfer(batch, 0)
-    return {name: value.to(device) for name, value in batch.items()}
+    return send(data, next(iter(loader)), device)
+
+
+def send(data: ImageDataModule, batch: Batch, device: torch.device) -> Batch:
+    """Take a batch the way that Lightning takes it."""
+    gathered = data.on_before_batch_transfer(batch, 0)
+    return data.on_after_batch_transfer(data.transfer_batch_to_device(gathered, device, 0), 0)
 
 
 def clock_data(data: ImageDataModule, device: torch.device) -> float:
@@ -79,12 +85,7 @@ def clock_data(data: ImageDataModule, device: torch.device) -> float:
     batches = list(data.train_dataloader())
     loader = iter(batches * (1 + (WARM + 20) // len(batches)))
 
-    def serve() -> None:
-        batch = data.on_before_batch_transfer(next(loader), 0)
-        moved = {name: value.to(device) for name, value in batch.items()}
-        data.on_after_batch_transfer(moved, 0)
-
-    return clock(serve, 20)
+    return clock(lambda: send(data, next(loader), device), 20)
 
 
 def bare_supervised(task: Supervised) -> Callable[[Batch], None]:
@@ -113,7 +114,7 @@ def bare_adversarial(task: Adversarial) -> Callable[[Batch], None]:
     return lambda batch: task.training_step(batch, 0)
 
 
-def clock(act: Callable[[], None], repeats: int) -> float:
+def clock(act: Callable[[], object], repeats: int) -> float:
     """Return the median seconds of an act, after warming up."""
     taken = []
     for turn in range(WARM + repeats):

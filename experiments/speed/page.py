@@ -85,13 +85,11 @@ def write_nets(records: Records) -> Iterator[str]:
         some = [r for r in records if r["net"] == name]
         if name == "tiny":
             continue
-        images = some[0]["ceiling"]["images"] * some[0]["ceiling"]["steps"]
+        images = some[0]["ceiling"]["images"]
         best, ours = (images / median(values) for values in (
             [r["ceiling"]["epoch"] for r in some], [r["ours"]["epoch"] for r in some]))  # fmt: skip
         whole = [r["ceiling"]["epoch"] / r["ours"]["epoch"] for r in some]
-        steps = spread(
-            r["ceiling"]["step"] * r["ceiling"]["steps"] / r["ours"]["stepping"] for r in some
-        )
+        steps = spread(train_seconds(r["ceiling"]) / r["ours"]["stepping"] for r in some)
         cold = median(r["ours"]["cold"] for r in some)
         peak = median(r["ours"]["peak_mb"] for r in some) / 1024
         yield (f"| {name} | {best:.1f} | {ours:.1f} | **{spread(whole)}** | {steps} | {cold:.0f} "
@@ -104,6 +102,11 @@ def write_nets(records: Records) -> Iterator[str]:
         yield (f"Lightning, callbacks, buffered outputs and logs cost **{spread(each, 1)} ms** a "
                f"step beside net and data path (goal ≤ 3 ms: {judge(median(each) <= 3)}), measured "
                "on a net of a few milliseconds.")  # fmt: skip
+
+
+def train_seconds(ceiling: dict[str, Any]) -> float:
+    """Return the seconds of an epoch's training steps; its last batch may be a smaller one."""
+    return float(ceiling["step"] * ceiling["images"] / ceiling["batch_size"])
 
 
 def write_peers(records: Records) -> Iterator[str]:
@@ -120,8 +123,10 @@ def list_peers(records: Records) -> Records:
     found = []
     for r in records:
         if peers := r.get("peers"):
-            images = r["ceiling"]["images"] * r["ceiling"]["steps"]
-            own = {"rate": images / r["ours"]["epoch"], "peak_mb": r["ours"]["peak_mb"]}
+            own = {
+                "rate": r["ceiling"]["images"] / r["ours"]["epoch"],
+                "peak_mb": r["ours"]["peak_mb"],
+            }
             channels = 3 if "3" in r["net"] else 1
             found += [{"who": who, "channels": channels, **told}
                       for who, told in ({"medvision": own} | peers).items()]  # fmt: skip
