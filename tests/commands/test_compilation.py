@@ -281,7 +281,7 @@ def test_a_model_is_frozen_as_a_plain_net(phantom, tmp_path, eager):
     GlobalHydra.instance().clear()
     words = (
         "name=tested", "data=manifest", f"data.manifest='{phantom}'", "data.workers=1",
-             "data.reader.size=[16,16]", "model.net.widths=[4]", "trainer.max_epochs=1",
+        "data.reader.size=[16,16]", "model.net.widths=[4]", "trainer.max_epochs=1",
     )  # fmt: skip
     models = []
     for how in ("true", "false"):

@@ -8,6 +8,7 @@ from medvision.data import datamodule, residence
 from medvision.data.datamodule import ImageDataModule
 from medvision.data.readers import Reader
 from medvision.data.residence import Resident, send
+from medvision.errors import MedvisionError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -66,7 +67,7 @@ def module(manifest, device, **options):
 @pytest.mark.parametrize(
     ("residency", "device", "free", "stays"),
     [("auto", GPU, 2.0, True), ("auto", GPU, 1.9, False), ("auto", CPU, 9.0, False),
-     ("device", CPU, 0.0, True), ("host", GPU, 9.0, False)],
+     ("device", CPU, 0.0, True), ("device", GPU, 1.0, True), ("host", GPU, 9.0, False)],
 )  # fmt: skip
 def test_pixels_live_on_a_gpu_that_keeps_half_of_its_memory_free(
     monkeypatch, phantom, residency, device, free, stays
@@ -80,6 +81,12 @@ def test_pixels_live_on_a_gpu_that_keeps_half_of_its_memory_free(
     memory[0] = 0 if not stays else 99 * needed
     assert (data._resident() is not None) is stays  # settled once
     assert len(copied) == stays
+
+
+def test_more_than_a_gpu_has_is_refused(monkeypatch, phantom):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**10, 2**30))
+    with pytest.raises(MedvisionError, match=r"needs 0\.0 GB on cuda:0, where .*residency=host"):
+        module(phantom, GPU, residency="device")._resident()
 
 
 def test_training_and_validation_share_one_copy(phantom):

@@ -343,16 +343,25 @@ class ImageDataModule(LightningDataModule):
         """Return all pixels on the device, copied there once; None where they stay on the host.
 
         Settled once: what is free on a device changes from batch to batch.
+
+        Raises:
+            MedvisionError: `residency` asks for more than the device has.
         """
         device = self._device()
         if device not in self._residents:
-            stays = self.residency == "device" or (self.residency == "auto" and self._fits(device))
+            stays = self._stays_on(device)
             self._residents[device] = Resident(self.ready.stores, device) if stays else None
         return self._residents[device]
 
-    def _fits(self, device: torch.device) -> bool:
-        """Whether the pixels leave half of what is free on a GPU for everything else."""
-        if device.type != "cuda":
-            return False
+    def _stays_on(self, device: torch.device) -> bool:
+        """Settle `residency`: `auto` leaves half of what is free on a GPU for everything else."""
+        if device.type != "cuda" or self.residency not in ("auto", "device"):
+            return self.residency == "device"
         needed = sum(store.array.nbytes for store in self.ready.stores)
-        return needed <= torch.cuda.mem_get_info(device)[0] // 2
+        free = torch.cuda.mem_get_info(device)[0]
+        if self.residency == "device" and needed > free:
+            raise MedvisionError(
+                f"data.residency=device needs {needed / 2**30:.1f} GB on {device}, where "
+                f"{free / 2**30:.1f} are free; say data.residency=host"
+            )
+        return self.residency == "device" or needed <= free // 2
