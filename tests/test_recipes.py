@@ -4,7 +4,7 @@ What the pages write in CAPITALS lies there as small made files of that name. No
 is changed; these words are added, where it is a training of minutes or hours:
 
 - `trainer.max_epochs=1` to each training, and `model.kimg=2` to that of the generator;
-- `data.source.patients=60` to those on the phantom, instead of its 300;
+- `data.source.patients=80` to those on the phantom, instead of its 300;
 - `trials=2` to the search.
 """
 
@@ -102,7 +102,7 @@ def added(words):
     if words[0] == "train":
         more.append("trainer.max_epochs=1")
     if "phantom" in " ".join(words) or "experiment=cnn_search" in words:
-        more.append("data.source.patients=60")
+        more.append("data.source.patients=80")
     if "experiment=dcgan_phantom" in words:
         more.append("model.kimg=2")
     if words[0] == "tune":
