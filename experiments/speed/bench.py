@@ -37,7 +37,7 @@ NETS = {
                          "monitor=val/gate_score", "trainer.gradient_clip_val=null",
                          "data.reader.size=[64,64]", "data.batch_size=64"]),
     "tiny": ("images", [*FOLDER, "model=convnet", "model.net.widths=[4]", "augment=none",
-                        "data.reader.size=[16,16]"]),
+                        "data.reader.size=[16,16]", "threads=1"]),
 }  # fmt: skip
 CHANNELS = {"article, 1 channel": 1, "article, 3 channels": 3}
 PEERS = {

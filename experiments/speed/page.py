@@ -101,7 +101,7 @@ def write_nets(records: Records) -> Iterator[str]:
         yield ""
         yield (f"Lightning, callbacks, buffered outputs and logs cost **{spread(each, 1)} ms** a "
                f"step beside net and data path (goal ≤ 3 ms: {judge(median(each) <= 3)}), measured "
-               "on a net of a few milliseconds.")  # fmt: skip
+               "on one thread with a net of a few milliseconds.")  # fmt: skip
 
 
 def train_seconds(ceiling: dict[str, Any]) -> float:
