@@ -110,8 +110,8 @@ def train_seconds(ceiling: dict[str, Any]) -> float:
 
 
 def write_peers(records: Records) -> Iterator[str]:
-    yield ("| the article's net, training images a second | 1 channel | medvision ÷ it | "
-           "3 channels | medvision ÷ it | peak memory, GB |")  # fmt: skip
+    yield ("| the article's net on 1600 images, training images a second | 1 channel "
+           "| medvision ÷ it | 3 channels | medvision ÷ it | peak memory, GB |")  # fmt: skip
     yield "|---" * 6 + "|"
     for who in unique(r["who"] for r in records):
         peak = max(r["peak_mb"] for r in records if r["who"] == who) / 1024
@@ -154,7 +154,7 @@ def write_data(records: Records) -> Iterator[str]:
            "| medvision ÷ it |")  # fmt: skip
     yield "|---" * 5 + "|"
     for who in unique(r["who"] for r in records):
-        yield f"| {who} | {' | '.join(show_rates(records, who, 0))} |"
+        yield f"| data path of {who} | {' | '.join(show_rates(records, who, 0))} |"
 
 
 def write_sweep(records: Records) -> Iterator[str]:
