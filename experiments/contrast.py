@@ -18,9 +18,9 @@ from ledger import HERE, fill, fill_ledgers
 from tabulate import write_origin
 
 from medvision.commands.compare import Side, check_pairing, compare, gather_side
-from medvision.evaluation.comparison import ALWAYS
-from medvision.evaluation.differences import show_difference, show_p
-from medvision.evaluation.tables import count_words, label_of, show_interval
+from medvision.evaluation.comparison.compare import ALWAYS
+from medvision.evaluation.comparison.text import show_difference, show_p
+from medvision.evaluation.report.table import count_words, label_of, show_interval
 
 
 def main(study: str, block: str, *words: str) -> None:

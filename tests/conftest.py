@@ -9,13 +9,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import medvision.files as files
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: tests run side by side
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-import medvision.files as files
 from medvision.model import Model, Seen, save_model
 from medvision.runs import Run
 

@@ -12,11 +12,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
-from medvision.commands.checks import check_settings, makes_images
-from medvision.commands.compose import build_task
-from medvision.commands.configuration import conf_folder
-from medvision.evaluation.metrics import direction
+from medvision.evaluation.evaluator import direction
 from medvision.nets.build import build_net
+from medvision.training.build import build_task
+from medvision.training.config import conf_folder
+from medvision.training.validate import check_settings, makes_images
 
 CONF = conf_folder()
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
@@ -96,8 +96,12 @@ def test_every_key_is_an_argument_of_its_target(group, name, composed):
 
 
 def test_a_key_that_is_no_argument_is_noticed():
-    assert "no_such_key" not in (arguments_of("medvision.tasks.classification.Classifier") or set())
-    assert "frozen_epochs" in (arguments_of("medvision.tasks.classification.Classifier") or set())
+    assert "no_such_key" not in (
+        arguments_of("medvision.tasks.classification.task.Classifier") or set()
+    )
+    assert "frozen_epochs" in (
+        arguments_of("medvision.tasks.classification.task.Classifier") or set()
+    )
 
 
 def tiny_data(phantom, experiment="random_labels"):

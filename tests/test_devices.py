@@ -18,17 +18,16 @@ from medvision.augment import device as augment_on_device
 from medvision.augment import intensity
 from medvision.augment.draw import Augment
 from medvision.augment.sequence import SequenceAugment
-from medvision.data import datamodule
-from medvision.data.datamodule import ImageDataModule
-from medvision.data.readers import Reader
-from medvision.data.residence import Resident
+from medvision.data.batches import datamodule
+from medvision.data.batches.datamodule import ImageDataModule
+from medvision.data.batches.device_store import DeviceStore
+from medvision.data.store.reader import Reader
 from medvision.losses import cross_entropy
 from medvision.nets import slice_rnn
 from medvision.nets.build import build_net
 from medvision.nets.convnet import ConvNet
 from medvision.nets.slice_rnn import SliceRNN
-from medvision.tasks.classification import Classifier
-from medvision.tasks.sequence import SequenceClassifier
+from medvision.tasks.classification.task import Classifier, SequenceClassifier
 
 COMMON = {"optimizer": None, "loss": cross_entropy, "channels_last": False}
 GPU = torch.device("cuda", 0)
@@ -74,7 +73,7 @@ def take_steps(data, build, mode, monkeypatch):
     data.setup()
     if data.residency == "device":
         with mode:
-            data._residents[GPU] = Resident(data.ready.stores, GPU)
+            data._residents[GPU] = DeviceStore(data.ready.stores, GPU)
     with mode, torch.device(GPU):
         task = build(data)
     waited = []

@@ -14,21 +14,20 @@ from hydra.core.global_hydra import GlobalHydra
 from pytorch_lightning import Callback
 
 from medvision.augment.draw import Augment
-from medvision.commands import infer
-from medvision.commands.checks import makes_images
-from medvision.commands.compilation import find_obstacles
-from medvision.commands.configuration import conf_folder, register_resolvers
-from medvision.commands.fit import fit
-from medvision.commands.infer import predict_samples
-from medvision.commands.job import prepare_job
-from medvision.commands.judging import open_judge, watch
-from medvision.commands.settings import choose_precision
-from medvision.data.datamodule import ImageDataModule
-from medvision.data.readers import Reader
+from medvision.data.batches.datamodule import ImageDataModule
+from medvision.data.store.reader import Reader
+from medvision.inference import predictor
+from medvision.inference.predictor import predict_samples
 from medvision.model import load_generator, load_model
 from medvision.nets.convnet import ConvNet
 from medvision.nets.slice_rnn import SliceRNN
 from medvision.runs import Run
+from medvision.tasks.generation.setup import build_callback, open_judge
+from medvision.training.config import conf_folder, register_resolvers
+from medvision.training.fit import fit
+from medvision.training.job import prepare_job
+from medvision.training.machine import choose_precision, find_obstacles
+from medvision.training.validate import makes_images
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
 GPU = torch.device("cuda", 0)
@@ -76,7 +75,7 @@ def train(folder, manifest, *words, callbacks=()):
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("train", given)
     job, run = prepare_job(config), Run(folder)
-    judges = [watch(run, job, open_judge(job))] if makes_images(config) else []
+    judges = [build_callback(run, job, open_judge(job))] if makes_images(config) else []
     trainer, task = fit(run, job, "new", [*judges, *callbacks])
     assert trainer.strategy.root_device == GPU
     return task, pd.read_csv(folder / "history.csv").drop(columns="seconds")
@@ -223,7 +222,7 @@ def test_a_processor_predicts_as_the_gpu_does(words, phantom, apart, medvision, 
                            unit=unit)  # fmt: skip
     rows = data.ready.rows("val")
     there = predict_samples(load_model(folder / "model.pt"), data.ready, rows).logits
-    monkeypatch.setattr(infer.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(predictor.torch.cuda, "is_available", lambda: False)
     here = predict_samples(load_model(folder / "model.pt"), data.ready, rows).logits
     # Convolutions of a GPU may use TF32, whose fractions have ten bits.
     torch.testing.assert_close(there.softmax(1), here.softmax(1), atol=0.01, rtol=0)

@@ -85,14 +85,17 @@ def test_imports_point_one_way():
 @pytest.mark.parametrize(
     ("room", "line"),
     [
-        ("nets/convnet.py", "from medvision.data.readers import Reader"),
+        ("nets/convnet.py", "from medvision.data.store.reader import Reader"),
         ("losses.py", "import medvision.runs"),
         ("augment/draw.py", "from medvision.nets import convnet"),
-        ("data/splits.py", "from medvision.evaluation.metrics import METRICS"),
-        ("tasks/classification.py", "from medvision.evaluation.report import write_report"),
+        ("data/splits.py", "from medvision.tasks.classification.metrics import METRICS"),
+        (
+            "tasks/classification.py",
+            "from medvision.evaluation.report.run_report import write_report",
+        ),
         ("tasks/classification.py", "from medvision.nets.convnet import ConvNet"),
-        ("evaluation/metrics.py", "from medvision.tasks.classification import Classifier"),
-        ("callbacks/replay.py", "from medvision.commands.fit import train"),
+        ("evaluation/metrics.py", "from medvision.tasks.classification.task import Classifier"),
+        ("callbacks/replay.py", "from medvision.training.fit import train"),
         ("runs.py", "from medvision.model import load_model"),
         ("files.py", "def f():\n    from medvision.runs import Run"),
     ],
@@ -118,8 +121,11 @@ def test_import_linter_holds_the_same_contract(tmp_path):
     copied = tmp_path / "medvision"
     shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
     for room, line in (
-        ("nets/convnet.py", "from medvision.data.readers import Reader"),
-        ("tasks/classification.py", "from medvision.evaluation.report import write_report"),
+        ("nets/convnet.py", "from medvision.data.store.reader import Reader"),
+        (
+            "tasks/classification.py",
+            "from medvision.evaluation.report.run_report import write_report",
+        ),
         ("runs.py", "from medvision.model import load_model"),
     ):
         with (copied / room).open("a", encoding="utf-8") as stream:

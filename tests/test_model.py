@@ -7,14 +7,7 @@ from hydra.utils import instantiate
 
 import medvision.files as files
 from medvision.errors import MedvisionError
-from medvision.model import (
-    Model,
-    Seen,
-    load_generator,
-    load_model,
-    read_model_file,
-    save_model,
-)
+from medvision.model import Model, Seen, load_generator, load_model, read_model_file, save_model
 
 CONFIG = {
     "_target_": "medvision.nets.build.build_net",

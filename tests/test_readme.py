@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 
 from medvision.__main__ import COMMANDS
 from medvision.commands.arguments import parse
-from medvision.commands.configuration import conf_folder, part_flags, quote
 from medvision.commands.tune import read_settings
+from medvision.training.config import conf_folder, part_flags, quote
 
 ROOT = Path(__file__).parents[1]
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"

@@ -6,10 +6,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from medvision.commands.configuration import conf_folder, register_resolvers
-from medvision.commands.fit import fit
-from medvision.commands.job import prepare_job
 from medvision.runs import Run
+from medvision.training.config import conf_folder, register_resolvers
+from medvision.training.fit import fit
+from medvision.training.job import prepare_job
 
 IMAGES = ("model.net.widths=[4,8]", "data.backend=host")
 SERIES = (

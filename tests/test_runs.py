@@ -7,7 +7,7 @@ import pytest
 import medvision.files as files
 from medvision import runs
 from medvision.errors import MedvisionError
-from medvision.runs import Run, claimed, find_run, run_key, settle
+from medvision.runs import Run, claimed, find_run, prepare_folder, run_key
 
 CONFIG = {
     "name": "cnn", "seed": 0, "test": True, "rerun": False, "monitor": "val/auroc",
@@ -100,10 +100,10 @@ def test_a_record_is_added_to(tmp_path):
 
 def test_what_the_same_command_means_now(tmp_path):
     folder = tmp_path / "runs" / "key"
-    assert settle(Run(folder), rerun=False) == "new"
+    assert prepare_folder(Run(folder), rerun=False) == "new"
     finished(folder)
-    assert settle(Run(folder), rerun=False) == "done"
-    assert settle(Run(folder), rerun=True) == "new"
+    assert prepare_folder(Run(folder), rerun=False) == "done"
+    assert prepare_folder(Run(folder), rerun=True) == "new"
     assert Run(folder.with_name("key~1")).status == "done"
     assert not folder.exists()
 
@@ -111,11 +111,11 @@ def test_what_the_same_command_means_now(tmp_path):
 @pytest.mark.parametrize("status", ["running", "interrupted"])
 def test_an_unfinished_run_resumes_from_its_checkpoint_or_starts_anew(tmp_path, status):
     run = finished(tmp_path / "key", status)
-    assert settle(run, rerun=False) == "new"
+    assert prepare_folder(run, rerun=False) == "new"
     assert not run.folder.exists()  # no epoch had ended
     run = finished(tmp_path / "key", status)
     files.write_text(run.last_checkpoint, "weights")
-    assert settle(run, rerun=False) == "resume"
+    assert prepare_folder(run, rerun=False) == "resume"
     assert run.last_checkpoint.exists()
 
 
@@ -123,7 +123,7 @@ def test_a_failed_run_is_moved_aside_and_keeps_its_reason(tmp_path):
     for number in (1, 2):
         run = finished(tmp_path / "key", "failed", reason=f"reason {number}")
         files.write_text(run.last_checkpoint, "weights")
-        assert settle(run, rerun=False) == "new"
+        assert prepare_folder(run, rerun=False) == "new"
         assert Run(tmp_path / f"key~{number}").record["reason"] == f"reason {number}"
 
 
@@ -168,7 +168,7 @@ def test_the_last_run_is_the_finished_one_that_started_last(known):
 
 def test_openings_of_the_test_part_outlive_a_repetition(tmp_path):
     run = finished(tmp_path / "key", test_openings=[{"model": "a"}])
-    assert settle(run, rerun=True) == "new"
+    assert prepare_folder(run, rerun=True) == "new"
     assert run.record == {"test_openings": [{"model": "a"}]}
     assert Run(tmp_path / "key~1").status == "done"
 

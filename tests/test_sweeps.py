@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import medvision.data.store as store
+from medvision.data.store import store as stores
 from medvision.errors import MedvisionError
 from medvision.runs import Run, find_runs
 
@@ -89,8 +89,8 @@ def test_a_refused_job_leaves_its_reason_until_it_is_no_longer_refused(apart, me
 
 def test_the_store_is_decoded_once_for_a_sweep(apart, medvision, tiny, monkeypatch):
     built = []
-    real = store._build
-    monkeypatch.setattr(store, "_build", lambda *a, **k: built.append(1) or real(*a, **k))
+    real = stores._build
+    monkeypatch.setattr(stores, "_build", lambda *a, **k: built.append(1) or real(*a, **k))
     words = (*tiny, "-m", "name=s", "seed=0,1", "data.fold=0,1", "trainer.max_epochs=1")
     assert medvision(*words).status == 0
     assert statuses(apart / "s") == ["done"] * 4

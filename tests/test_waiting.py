@@ -18,11 +18,11 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from medvision.callbacks.averaging import Mean
-from medvision.commands.compose import build_task, build_trainer
-from medvision.commands.configuration import conf_folder
-from medvision.data import datamodule
-from medvision.evaluation.metrics import direction
+from medvision.data.batches import datamodule
+from medvision.evaluation.evaluator import direction
 from medvision.runs import Run
+from medvision.training.build import build_task, build_trainer
+from medvision.training.config import conf_folder
 
 aten = torch.ops.aten
 ASKING = {
@@ -146,7 +146,7 @@ SERIES = (
 GAN = (
     "experiment=dcgan_phantom", "model=dcgan_r3", "model.generator.width=4", "model.critic.width=4",
     "model.penalty_every=1", "model.warmup_kimg=0.02", "model.kimg=0.01", "model.clip=1.0",
-    "+model.policy._target_=medvision.augment.policy.Policy", "+model.policy.change.shift_x=0.1",
+    "+model.policy._target_=medvision.augment.policy.DiffAugment", "+model.policy.change.shift_x=0.1",
     "+model.policy.change._target_=medvision.augment.draw.Augment",
 )  # fmt: skip
 

@@ -20,12 +20,12 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from medvision.commands.settings import choose_precision, set_allocator
 from medvision.files import today
 from medvision.losses import cross_entropy
 from medvision.nets.convnet import ConvNet
 from medvision.nets.slice_rnn import SliceRNN
 from medvision.provenance import describe_process
+from medvision.training.machine import choose_precision, set_allocator
 
 HERE = Path(__file__).parent
 ENCODER = partial(ConvNet, widths=(16, 32, 64, 128), stem_stride=2, dropout=0.0)

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
 import medvision.files as files
-from medvision.evaluation.comparison import compare_decisions, compare_draws, smallest_difference
-from medvision.evaluation.intervals import WeightedScores, interval, resample_patients
-from medvision.evaluation.metrics import curve_areas
 from medvision.provenance import describe_code, name_processor
+from medvision.stats.bootstrap import interval, resample_patients
+from medvision.stats.hypothesis_tests import compare_decisions, compare_draws, smallest_difference
+from medvision.tasks.classification.metrics import curve_areas
+from medvision.tasks.classification.weighted import WeightedScores
 
 HERE = Path(__file__).parent
 UNITS = ("patients", "rows")

@@ -14,9 +14,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from medvision.commands.adversary import build_adversary
-from medvision.commands.configuration import conf_folder, register_resolvers
-from medvision.commands.settings import choose_precision, quieten, set_allocator
+from medvision.training.build import build_adversary
+from medvision.training.config import conf_folder, register_resolvers
+from medvision.training.machine import choose_precision, quieten, set_allocator
 
 ROUNDS, STEPS = 4, 24
 

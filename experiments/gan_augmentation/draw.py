@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medvision.data.manifest import read_manifest, write_manifest
+from medvision.data.manifest.manifest import read_manifest, write_manifest
 
 SEED = 0  # which rows are drawn
 

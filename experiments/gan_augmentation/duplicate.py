@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from medvision.data.manifest import read_manifest, write_manifest
-from medvision.data.readers import Reader
-from medvision.data.store import open_store
+from medvision.data.manifest.manifest import read_manifest, write_manifest
+from medvision.data.store.reader import Reader
+from medvision.data.store.store import open_store
 
 SEED = 0  # which images come up once more often than others
 

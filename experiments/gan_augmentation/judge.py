@@ -19,25 +19,18 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import medvision.files as files
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ledger import HERE, fill, fill_ledgers
+from multi_seed import Contrast, Verdict, choose, contrast, draw_trainings, judge, phrase
 from tabulate import write_origin
 
-import medvision.files as files
 from medvision.commands.compare import Side, check_pairing, gather_side, read_problem
-from medvision.evaluation.arms import Arm, Repeat, align, read_repeats
-from medvision.evaluation.differences import MINUS, show_difference
-from medvision.evaluation.style import show_score
-from medvision.evaluation.tables import label_of
-from medvision.evaluation.verdict import (
-    Contrast,
-    Verdict,
-    choose,
-    contrast,
-    draw_trainings,
-    judge,
-    phrase,
-)
+from medvision.evaluation.comparison.arms import Arm, Repeat, align, read_repeats
+from medvision.evaluation.comparison.text import MINUS, show_difference
+from medvision.evaluation.figures.style import show_score
+from medvision.evaluation.report.table import label_of
 
 PAGE = HERE / "gan_augmentation" / "README.md"
 METRIC = "auroc"

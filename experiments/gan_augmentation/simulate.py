@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from multi_seed import choose, contrast, decide
 from scipy.stats import binomtest, norm, rankdata, ttest_1samp
 
 import medvision.files as files
-from medvision.evaluation.comparison import ALPHA
-from medvision.evaluation.intervals import interval, resample_patients
-from medvision.evaluation.metrics import Floats
-from medvision.evaluation.verdict import choose, contrast, decide
 from medvision.provenance import describe_code, name_processor
+from medvision.stats.bootstrap import interval, resample_patients
+from medvision.stats.hypothesis_tests import ALPHA
+from medvision.stats.ranking import Floats
 
 HERE = Path(__file__).parent
 CONTROLS, RATIOS = ("classical", "duplicated"), ("0.25", "0.5", "1")

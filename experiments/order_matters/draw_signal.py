@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medvision.data.card import Card
-from medvision.data.manifest import write_manifest
+from medvision.data.manifest.card import Card
+from medvision.data.manifest.manifest import write_manifest
 
 SIZE = 16
 

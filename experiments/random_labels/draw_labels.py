@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medvision.data.manifest import read_manifest, write_manifest
+from medvision.data.manifest.manifest import read_manifest, write_manifest
 
 
 def main(source: str, seed: str, output: str) -> None:

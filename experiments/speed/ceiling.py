@@ -19,13 +19,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from medvision.commands.compose import build_task
-from medvision.commands.configuration import conf_folder, quote, register_resolvers
-from medvision.commands.job import prepare_job
-from medvision.commands.settings import choose_precision
-from medvision.data.datamodule import ImageDataModule
-from medvision.tasks.adversarial import Adversarial
-from medvision.tasks.supervised import Supervised
+from medvision.data.batches.datamodule import ImageDataModule
+from medvision.tasks.generation.task import Adversarial
+from medvision.tasks.task import Supervised
+from medvision.training.build import build_task
+from medvision.training.config import conf_folder, quote, register_resolvers
+from medvision.training.job import prepare_job
+from medvision.training.machine import choose_precision
 
 Batch = dict[str, Tensor]
 WARM = 3

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from medvision.commands.settings import choose_precision, cpu_has_bf16
 from medvision.files import today
 from medvision.provenance import describe_process
+from medvision.training.machine import choose_precision, cpu_has_bf16
 
 HERE = Path(__file__).parent
 Records = list[dict[str, Any]]

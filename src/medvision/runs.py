@@ -143,7 +143,7 @@ def claimed(run: Run) -> Iterator[None]:
         yield
 
 
-def settle(run: Run, rerun: bool) -> Literal["new", "resume", "done"]:
+def prepare_folder(run: Run, rerun: bool) -> Literal["new", "resume", "done"]:
     """Decide what the same command means now, moving a failed or repeated run aside.
 
     Unfinished and resumable → `resume`; finished → `done`; everything else → `new`. Openings of the

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from medvision.augment.draw import Augment
-from medvision.augment.policy import Policy
+from medvision.augment.policy import DiffAugment
 from medvision.errors import MedvisionError
 
-POLICY = Policy(Augment(shift_x=0.25, shift_y=0.25, brightness=0.2, erase=0.2))
+POLICY = DiffAugment(Augment(shift_x=0.25, shift_y=0.25, brightness=0.2, erase=0.2))
 
 
 def images(count=16):
@@ -40,11 +40,11 @@ def test_both_sides_draw_apart_and_alike_in_distribution():
 
 def test_background_enters_from_outside():
     image = torch.ones(64, 1, 16, 16)
-    moved = Policy(Augment(shift_x=0.4))(image, 1.0, 0, 0, 0)
+    moved = DiffAugment(Augment(shift_x=0.4))(image, 1.0, 0, 0, 0)
     assert moved.min() == -1
     assert moved.max() == 1
 
 
 def test_gamma_is_refused_because_black_has_no_slope():
     with pytest.raises(MedvisionError, match="gamma has no finite slope at black"):
-        Policy(Augment(gamma=0.3))
+        DiffAugment(Augment(gamma=0.3))

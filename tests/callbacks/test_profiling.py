@@ -19,15 +19,14 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from medvision import losses
-from medvision.callbacks.profiling import Profile
+from medvision.callbacks.profiling import BACKWARD, CLIPPING, FORWARD, OPTIMISER, PARTS, Profile
 from medvision.callbacks.replay import Replay
-from medvision.callbacks.stopwatch import BACKWARD, CLIPPING, FORWARD, OPTIMISER, PARTS
-from medvision.data.datamodule import ImageDataModule
+from medvision.data.batches.datamodule import ImageDataModule
 from medvision.errors import MedvisionError
-from medvision.tasks import adversarial
-from medvision.tasks.adversarial import Adversarial
-from medvision.tasks.classification import Classifier
-from medvision.tasks.supervised import Supervised
+from medvision.tasks.classification.task import Classifier
+from medvision.tasks.generation import task as generation
+from medvision.tasks.generation.task import Adversarial
+from medvision.tasks.task import Supervised
 
 NAP = 0.012
 
@@ -209,7 +208,7 @@ class Judge(nn.Module):
 
 
 def test_a_task_that_steps_by_hand_is_cut_as_well(tmp_path, monkeypatch):
-    monkeypatch.setattr(adversarial, "clip_grad_norm_", rested(adversarial.clip_grad_norm_))
+    monkeypatch.setattr(generation, "clip_grad_norm_", rested(generation.clip_grad_norm_))
     adam = partial(torch.optim.Adam, lr=1e-3)
     task = Adversarial(Paint(), Judge(), loss=losses.hinge, optimizer=adam, critic_optimizer=adam,
                        kimg=1)  # fmt: skip

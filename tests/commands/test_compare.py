@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 import medvision.files as files
-from medvision.evaluation.evidence import write_predictions
+from medvision.evaluation.predictions import write_predictions
 
 PATIENTS = 40
 

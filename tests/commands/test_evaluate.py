@@ -15,13 +15,14 @@ import torch
 from omegaconf import OmegaConf
 
 import medvision.files as files
-from medvision.commands import evaluate, rows
-from medvision.data.manifest import read_manifest
-from medvision.data.readers import Reader
-from medvision.data.reading import decode_rows
-from medvision.evaluation.evidence import decide_labels, read_predictions
-from medvision.evaluation.plates import draw_plates
+from medvision.commands import evaluate
+from medvision.data.batches.read import decode_rows
+from medvision.data.manifest.manifest import read_manifest
+from medvision.data.store.reader import Reader
+from medvision.evaluation.predictions import read_predictions
+from medvision.inference import rows
 from medvision.model import Seen, load_model, save_model
+from medvision.tasks.classification.evaluator import decide_labels, draw_plates
 
 PROBS = ["prob_healthy", "prob_lesion"]
 UNLIKE = "3 of 3 images are unlike those the model was trained on (units 3)"

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 import medvision.files as files
-from medvision.commands.synthesis import make_images
-from medvision.data.datamodule import ImageDataModule
-from medvision.data.decoding import decode, pixel_digest
-from medvision.data.readers import Reader
+from medvision.data.batches.datamodule import ImageDataModule
+from medvision.data.formats.decode import decode, pixel_digest
+from medvision.data.store.reader import Reader
 from medvision.model import Seen, load_generator, load_model
+from medvision.tasks.generation.sampling import make_images
 
 READER = Reader(size=(32, 32), window=(-100.0, 200.0))
 FAILED = {

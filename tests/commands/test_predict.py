@@ -19,13 +19,14 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 import medvision.files as files
 from medvision.commands.arguments import read_value
-from medvision.data.contract import summarise, to_plain
-from medvision.data.decoding import decode, load, pixel_digest
-from medvision.data.hidden import tell_paths
-from medvision.data.native import describe_native
-from medvision.data.readers import Reader
-from medvision.evaluation.evidence import decide_labels, read_predictions
+from medvision.data.formats.decode import decode, load, pixel_digest
+from medvision.data.inputs.profile import summarise_facts, to_plain
+from medvision.data.manifest.path_map import reveal_paths
+from medvision.data.store.facts import read_facts
+from medvision.data.store.reader import Reader
+from medvision.evaluation.predictions import read_predictions
 from medvision.model import Model, load_model, save_model
+from medvision.tasks.classification.evaluator import decide_labels
 
 PROBS = ["prob_healthy", "prob_lesion"]
 
@@ -63,8 +64,8 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture
 def fond(variant: Callable[..., Path], pictures: Path) -> Path:
     """The trained net as if it had been trained on such pictures."""
-    natives = [describe_native(load(path)) for path in sorted(pictures.glob("[ab].png"))]
-    return variant("fond", trained_on=to_plain(summarise(natives)))
+    natives = [read_facts(load(path)) for path in sorted(pictures.glob("[ab].png"))]
+    return variant("fond", trained_on=to_plain(summarise_facts(natives)))
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -100,7 +101,7 @@ def test_a_run_predicts_its_own_test_files_as_it_did(trained, medvision, tmp_pat
 
 
 def test_an_array_gives_a_row_a_frame_unless_the_table_says_which(trained, medvision, tmp_path):
-    (array,) = tell_paths(predictions(trained)["path"][:1].tolist())
+    (array,) = reveal_paths(predictions(trained)["path"][:1].tolist())
     out = tmp_path / "p.csv"
     assert medvision("predict", f"run={trained}", f"input={array}", f"output={out}").status == 0
     every = read(out)
@@ -260,7 +261,7 @@ def test_a_refusal_to_write_is_one_sentence(fond, medvision, pictures, tmp_path,
     text = f"cannot write {tmp_path}/o/p.csv: permission is denied"
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)
-        patch.setattr("medvision.commands.ensemble.load_model", None)  # told before it is loaded
+        patch.setattr("medvision.inference.ensemble.load_model", None)  # told before it is loaded
         assert text in medvision(*words).err
 
     def refuse(_: int) -> None:

@@ -74,6 +74,6 @@ def test_images_that_are_in_no_series_are_not_offered_as_series(tmp_path, medvis
 
 
 def test_all_sources_are_explained():
-    from medvision.data.prepare import SOURCES
+    from medvision.data.sources.prepare import SOURCES
 
     assert all(f"  {source} " in (command.run.__doc__ or "") for source in SOURCES)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import medvision.files as files
-from medvision.evaluation.evidence import read_predictions
+from medvision.evaluation.predictions import read_predictions
 from medvision.model import load_model, save_model
 from medvision.runs import Run
 

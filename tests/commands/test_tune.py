@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-import medvision.commands.fit as fit
 from medvision.runs import Run, find_runs
+from medvision.training import fit
 
 optuna = pytest.importorskip("optuna")
 

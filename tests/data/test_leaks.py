@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medvision.data.decoding import decode, pixel_digest
-from medvision.data.manifest import read_manifest
-from medvision.data.prepare import prepare
-from medvision.data.splits import assign_splits
+from medvision.data.formats.decode import decode, pixel_digest
+from medvision.data.manifest.manifest import read_manifest
+from medvision.data.sources.prepare import prepare
+from medvision.data.splits.splits import assign_splits
 from medvision.errors import MedvisionError
 
 PARTS = ["train"] * 30 + ["val"] * 12 + ["test"] * 18

@@ -12,10 +12,10 @@ from pytorch_lightning import LightningModule, Trainer
 
 from medvision.augment.draw import Augment
 from medvision.augment.sequence import SequenceAugment
-from medvision.data.assemble import assemble_foreign
-from medvision.data.datamodule import ImageDataModule
-from medvision.data.manifest import read_manifest
-from medvision.data.readers import Reader
+from medvision.data.batches.assemble import assemble_foreign
+from medvision.data.batches.datamodule import ImageDataModule
+from medvision.data.manifest.manifest import read_manifest
+from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError
 
 LENGTHS = [5, 3, 1, 4, 2, 5, 3, 4, 6, 2]
@@ -204,7 +204,7 @@ def test_evaluation_is_the_same_however_it_is_batched(manifest, part):
 def test_a_batch_of_long_series_is_cut(manifest, monkeypatch):
     samples = module(manifest).ready
     rows = samples.rows("train")
-    monkeypatch.setattr("medvision.data.samples.BATCH_BYTES", 4 * 16 * 16 * 6)
+    monkeypatch.setattr("medvision.data.batches.samples.BATCH_BYTES", 4 * 16 * 16 * 6)
     batches = list(samples.batches(rows, 4))
     assert torch.cat([batch["index"] for batch in batches]).tolist() == rows.tolist()
     assert all(len(b["index"]) == 1 or b["step"].numel() <= 6 for b in batches)

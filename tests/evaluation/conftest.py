@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medvision.data.flow import count_units, trace_losses
+from medvision.data.audit.flow import count_units, trace_losses
 from medvision.evaluation.covariates import read_rows
-from medvision.evaluation.evidence import build_metrics, write_predictions
+from medvision.evaluation.predictions import write_predictions
 from medvision.evaluation.subgroups import score_subgroups
+from medvision.tasks.classification.evaluator import build_metrics
 
 CLASSES = ["healthy", "sick"]
 CONFIG = """
@@ -19,7 +20,7 @@ monitor: val/auroc
 tta: 0
 data:
   source: {name: folder}
-  reader: {_target_: medvision.data.readers.Reader, size: [32, 32], fit: pad, center: 1.0}
+  reader: {_target_: medvision.data.store.reader.Reader, size: [32, 32], fit: pad, center: 1.0}
   on_unreadable: exclude
   unit: image
   split_seed: 0

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 
 from medvision.evaluation.checklist import ANSWERS, UNKNOWN, fill_checklists, read_lists
-from medvision.evaluation.run_folder import read_evidence
+from medvision.evaluation.report.run_files import read_run_files
 
 
 def read(run):
     """Return (list, item number) → answer."""
-    lists = fill_checklists(read_evidence(run))
+    lists = fill_checklists(read_run_files(run))
     return {(one.name, item.n): item.answer for one in lists for item in one.items}
 
 
@@ -91,8 +91,8 @@ def test_a_folder_of_scores_alone_knows_scores_alone(cohort):
 
 def test_runs_without_scores_and_generators_have_no_lists(cohort, change, tmp_path):
     change(cohort / "record.json", kind="generator")
-    assert fill_checklists(read_evidence(cohort)) == []
-    assert fill_checklists(read_evidence(tmp_path)) == []
+    assert fill_checklists(read_run_files(cohort)) == []
+    assert fill_checklists(read_run_files(tmp_path)) == []
 
 
 def test_external_evaluations_are_named_with_their_score(cohort):

@@ -1,10 +1,10 @@
-from medvision.evaluation.limits import find_limits
 from medvision.evaluation.model_card import STATUS, write_card
-from medvision.evaluation.run_folder import read_evidence
+from medvision.evaluation.report.run_files import read_run_files
+from medvision.evaluation.report.summary import find_limits
 
 
 def read(run):
-    return {section.title: section.answers for section in write_card(read_evidence(run))}
+    return {section.title: section.answers for section in write_card(read_run_files(run))}
 
 
 def test_the_card_says_what_the_run_knows_and_asks_for_the_rest(cohort):
@@ -26,7 +26,7 @@ def test_the_card_says_what_the_run_knows_and_asks_for_the_rest(cohort):
 
 
 def test_limits_are_those_that_the_files_show(cohort, change):
-    limits = list(find_limits(read_evidence(cohort)))
+    limits = list(find_limits(read_run_files(cohort)))
     for sentence in (
         "Only 20 patients in test: the intervals are wide.",
         "The threshold was chosen on 20 val patients, few for a threshold.",
@@ -40,7 +40,7 @@ def test_limits_are_those_that_the_files_show(cohort, change):
     change(cohort / "card.json", key=None, patient_rule="each image is its own patient (…)")
     change(cohort / "audit.json", generated=[{"images": 70}])
     change(cohort / "record.json", test_openings=[{}, {}])
-    more = list(find_limits(read_evidence(cohort)))
+    more = list(find_limits(read_run_files(cohort)))
     assert "70 generated images joined the training part." in more
     assert "The test part was opened 2 times: only the first look is untouched." in more
     assert any(one.startswith("Each image counts as a patient") for one in more)
@@ -49,4 +49,4 @@ def test_limits_are_those_that_the_files_show(cohort, change):
 
 def test_a_run_without_a_model_has_no_card(cohort, change):
     change(cohort / "record.json", model=None)
-    assert write_card(read_evidence(cohort)) == []
+    assert write_card(read_run_files(cohort)) == []

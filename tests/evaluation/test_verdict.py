@@ -8,12 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm, ttest_1samp
-
-from medvision.errors import MedvisionError
-from medvision.evaluation.arms import Aligned, Repeat
-from medvision.evaluation.comparison import compare_draws
-from medvision.evaluation.verdict import (
+from multi_seed import (
     Contrast,
     Verdict,
     choose,
@@ -24,6 +19,11 @@ from medvision.evaluation.verdict import (
     phrase,
     smallest_benefit,
 )
+from scipy.stats import norm, ttest_1samp
+
+from medvision.errors import MedvisionError
+from medvision.evaluation.comparison.arms import Aligned, Repeat
+from medvision.stats.hypothesis_tests import compare_draws
 
 STUDY = Path(__file__).parents[2] / "experiments" / "gan_augmentation" / "simulate.py"
 

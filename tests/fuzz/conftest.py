@@ -13,10 +13,10 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from medvision.data.decoding import Decoded, load_frames
+from medvision.data.formats.decode import Decoded, load_frames
 from medvision.data.formats.images import MAX_PIXELS
-from medvision.data.listing import count_frames
-from medvision.data.readers import Reader
+from medvision.data.formats.listing import count_frames
+from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError
 
 PLANTED = "Zebediah^Planted"

@@ -17,12 +17,12 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_modality_lut
 
-from medvision.data.formats import dicom
-from medvision.data.formats.dicom import DicomFile
-from medvision.data.formats.dicom_facts import describe
-from medvision.data.prepare import prepare
-from medvision.data.sources.dicom import find_dicom
-from medvision.data.sources.dicom_tree import read_tree
+from medvision.data.formats.dicom import file as dicom_file
+from medvision.data.formats.dicom.facts import read_header_facts
+from medvision.data.formats.dicom.file import DicomFile
+from medvision.data.sources.dicom.source import find_dicom
+from medvision.data.sources.dicom.tree import read_tree
+from medvision.data.sources.prepare import prepare
 from medvision.errors import MedvisionError
 
 PLANTED = "Zebediah^Planted"
@@ -138,7 +138,7 @@ def facts_of(path, content):
         header = DicomFile(path, content).header
     except MedvisionError:
         return {}
-    facts = describe(header)
+    facts = read_header_facts(header)
     assert not any(part in text for part in PLANTED.split("^") for text in facts.values())
     return facts
 
@@ -298,7 +298,7 @@ def test_a_prepared_tree_is_whole_and_names_nobody(tmp_path, tally, damage, full
 
 
 def test_a_deflated_bomb_is_refused_before_it_goes_off(tmp_path, tally, look, monkeypatch):
-    monkeypatch.setattr(dicom, "MOST_BYTES", 2**18)
+    monkeypatch.setattr(dicom_file, "MOST_BYTES", 2**18)
     (tmp_path / "bomb.dcm").write_bytes(write(pixels=bytes(2**25), syntax=DEFLATED))
     for kind in ("DICOM, bytes", "DICOM, trees"):
         with tally.one(kind, "bomb") as seen:

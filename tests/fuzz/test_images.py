@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medvision.data.decoding import load_frames
-from medvision.data.prepare import prepare
-from medvision.data.readers import Reader
-from medvision.data.store import open_store
+from medvision.data.formats.decode import load_frames
+from medvision.data.sources.prepare import prepare
+from medvision.data.store.reader import Reader
+from medvision.data.store.store import open_store
 from medvision.errors import MedvisionError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's, which the program silences
@@ -120,8 +120,8 @@ def hostile(folder):
 CHILD = """
 import json, resource, sys
 from pathlib import Path
-from medvision.data.decoding import load_frames
-from medvision.data.readers import Reader
+from medvision.data.formats.decode import load_frames
+from medvision.data.store.reader import Reader
 
 def tell(path):
     (image,) = load_frames(path, [0])

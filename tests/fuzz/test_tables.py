@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import medvision.files as files
-from medvision.data.card import Card
-from medvision.data.manifest import read_manifest, write_manifest
-from medvision.data.rows import SPLITS
-from medvision.data.sheet import COLUMNS
-from medvision.data.sources.sidecar import read_sidecar
+from medvision.data.manifest.card import Card
+from medvision.data.manifest.columns import COLUMNS
+from medvision.data.manifest.manifest import read_manifest, write_manifest
+from medvision.data.manifest.rules import SPLITS
+from medvision.data.sources.label_table import read_sidecar
 from medvision.data.sources.table import find_table
 
 NAMES = ("a.png", "b c.png", "ü,x.png", "sub/d.png", "e'\".png")

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medvision.data.decoding import open_frames
-from medvision.data.formats.volumes import AXES, VolumeFile
+from medvision.data.formats.decode import open_frames
+from medvision.data.formats.nifti import AXES, VolumeFile
 from medvision.data.sources.nifti import find_nifti
 from medvision.data.sources.video import find_video
 

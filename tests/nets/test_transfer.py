@@ -8,7 +8,7 @@ from medvision.nets.convnet import ConvNet
 from medvision.nets.encoder import find_head
 from medvision.nets.transfer import (
     adapt_stem,
-    freeze,
+    freeze_body,
     hold_statistics,
     layer_groups,
     load_weights,
@@ -168,7 +168,7 @@ def test_one_rate_needs_two_groups():
 
 def test_a_frozen_net_learns_in_its_head_alone():
     net = small().train()
-    assert freeze(net) == ["stem.0", "stages.0", "stages.1"]
+    assert freeze_body(net) == ["stem.0", "stages.0", "stages.1"]
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
     net(torch.rand(4, 1, 8, 8)).square().sum().backward()
@@ -179,18 +179,18 @@ def test_a_frozen_net_learns_in_its_head_alone():
 
 def test_thawing_brings_norms_back_to_training():
     net = small().train()
-    freeze(net)
-    freeze(net, unfrozen=2)
+    freeze_body(net)
+    freeze_body(net, unfrozen=2)
     assert [m.training for m in net.modules() if isinstance(m, nn.BatchNorm2d)][-1]
     assert not net.stem[1].training
     net.train()
     hold_statistics(net)
     assert not net.stem[1].training
-    assert freeze(net, unfrozen=None) == []
+    assert freeze_body(net, unfrozen=None) == []
     assert net.stem[1].training
     assert all(p.requires_grad for p in net.parameters())
 
 
 def test_freezing_more_than_there_is():
     with pytest.raises(MedvisionError, match=r"unfrozen=9 must lie between 1 and 4, the number of"):
-        freeze(small(), unfrozen=9)
+        freeze_body(small(), unfrozen=9)

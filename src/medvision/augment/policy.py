@@ -11,7 +11,7 @@ from medvision.errors import MedvisionError
 
 
 @dataclass(frozen=True)
-class Policy:
+class DiffAugment:
     """Shows a critic changed images only, so that a few hundred cannot be learned by heart.
 
     A change that is the same in distribution for both sides, and leaves some images as they are,

@@ -11,26 +11,15 @@ import numpy as np
 
 import medvision.files as files
 from medvision.errors import MedvisionError, collect, did_you_mean
-from medvision.evaluation.arms import (
-    Aligned,
-    Arm,
-    Cell,
-    align,
-    gather_arms,
-    read_cells,
-    read_repeats,
-)
-from medvision.evaluation.comparison import Place, compare_arms, score_cells
-from medvision.evaluation.differences import (
-    draw_differences,
-    list_differences,
-    print_comparison,
-    write_page,
-)
-from medvision.evaluation.metrics import METRICS, Kind
-from medvision.evaluation.style import save_figure
+from medvision.evaluation.comparison.arms import Aligned, Arm, align, gather_arms, read_repeats
+from medvision.evaluation.comparison.compare import Place, compare_arms, score_runs
+from medvision.evaluation.comparison.figures import draw_differences
+from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs
+from medvision.evaluation.comparison.text import list_differences, print_comparison, write_page
+from medvision.evaluation.figures.style import save_figure
 from medvision.provenance import command_line
 from medvision.runs import find_runs, joint_folder
+from medvision.tasks.classification.metrics import METRICS, Kind
 
 FEWEST = 100  # resamples: fewer make no 95 % interval
 LONGEST = 24  # characters of an arm's name in a table; longer ones become letters
@@ -45,8 +34,8 @@ class Side:
     """One item of `runs=` and its finished trainings, by (seed, split_seed, fold)."""
 
     word: str
-    cells: dict[Place, Cell]
-    unfinished: dict[Place, Cell]
+    cells: dict[Place, SweepRun]
+    unfinished: dict[Place, SweepRun]
 
 
 def run(
@@ -113,15 +102,15 @@ def gather_sides(runs: Sequence[str]) -> list[Side]:
 
 def gather_side(word: str) -> Side:
     """Read the one arm that an item names."""
-    cells = read_cells(find_runs(word))
+    cells = read_sweep_runs(find_runs(word))
     arms = gather_arms(cells)
     if len(arms) > 1:
         raise collect(
             f"runs={word} holds {len(arms)} arms", [arm.name for arm in arms],
             f"Name one arm an item, such as '{name_pattern(arms[0])}'",
         )  # fmt: skip
-    done: dict[Place, Cell] = {}
-    unfinished: dict[Place, Cell] = {}
+    done: dict[Place, SweepRun] = {}
+    unfinished: dict[Place, SweepRun] = {}
     for cell in arms[0].cells if arms else []:
         place = cell.place
         if cell.status == "done" and place in done:
@@ -194,7 +183,7 @@ def read_problem(side: Side) -> tuple[Kind, list[str]]:
     cell = next(iter(side.cells.values()))
     if {"kind", "classes"} <= cell.record.keys():
         return cell.record["kind"], list(cell.record["classes"])
-    from medvision.model import load_model  # runs made before the record said it; needs torch
+    from medvision.model import load_model
 
     model = load_model(cell.run.model)
     return model.question, model.classes
@@ -207,7 +196,7 @@ def compare(sides: Sequence[Side], split: str, metric: str, resamples: int) -> d
     arms = [align(some, classes, kind) for some in repeats]
     for side, arm in zip(sides[1:], arms[1:], strict=True):
         check_rows(sides[0].word, arms[0], side.word, arm)
-    cells = [score_cells(some, classes, kind, metric) for some in repeats]
+    cells = [score_runs(some, classes, kind, metric) for some in repeats]
     folds = {place[2] for place in cells[0]} - {None}
     unit = next(iter(sides[0].cells.values())).unit
     ratio = measure_ratio(sides, split) if len(folds) > 1 else 0.0  # asked for by folds alone
@@ -294,6 +283,6 @@ def write_comparison(folder: Path, comparison: dict[str, Any], sides: Sequence[S
     files.write_json(folder / "record.json", record)
 
 
-def digest_model(cell: Cell) -> str:
+def digest_model(cell: SweepRun) -> str:
     """Return the digest of the weights behind the predictions."""
     return str(cell.record.get("model") or files.digest_file(cell.run.model))

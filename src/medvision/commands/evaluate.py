@@ -7,33 +7,22 @@ from typing import Any, Literal
 import pandas as pd
 
 import medvision.files as files
-from medvision.commands.case_figures import draw_cases
-from medvision.commands.ensemble import Ensemble, load_ensemble
-from medvision.commands.foreign import OnForeign, check_contracts
-from medvision.commands.infer import (
-    Predictions,
-    predict_samples,
-    tabulate,
-    tabulate_slices,
-)
-from medvision.commands.overlap import check_overlap
-from medvision.commands.rows import Rows, predict_rows, read_rows
-from medvision.data.samples import Samples
+from medvision.data.batches.samples import Samples
 from medvision.errors import MedvisionError
 from medvision.evaluation.covariates import read_rows as read_manifest_rows
-from medvision.evaluation.evidence import (
-    Unit,
-    build_metrics,
-    read_predictions,
-    write_predictions,
-)
-from medvision.evaluation.plates import draw_plates
-from medvision.evaluation.report import write_report
+from medvision.evaluation.predictions import Unit, read_predictions, write_predictions
+from medvision.evaluation.report.run_report import write_report
+from medvision.evaluation.report.table import print_table
 from medvision.evaluation.subgroups import score_subgroups
-from medvision.evaluation.tables import print_table
+from medvision.inference.cases import draw_cases
+from medvision.inference.checks import OnUnlike, check_overlap, check_unlike_training
+from medvision.inference.ensemble import Ensemble, load_ensemble
+from medvision.inference.predictor import Predictions, predict_samples, tabulate, tabulate_slices
+from medvision.inference.rows import Rows, predict_rows, read_rows
 from medvision.model import Model
 from medvision.provenance import command_line
 from medvision.runs import Run, joint_folder, record_opening
+from medvision.tasks.classification.evaluator import build_metrics, draw_plates
 
 FOREIGN = "scored on rows of another manifest with a frozen model: nothing was fitted on them"
 
@@ -45,7 +34,7 @@ def run(
     split: str = "test",
     allow_overlap: bool = False,
     on_unreadable: Literal["stop", "exclude"] = "stop",
-    on_foreign: OnForeign = "stop",
+    on_foreign: OnUnlike = "stop",
     output: Path | None = None,
 ) -> None:
     """Score a frozen model: net, temperature and threshold stay as they were trained.
@@ -74,7 +63,7 @@ def run(
         folder, metrics = ensemble.runs[0].folder, evaluate_own(ensemble, rows)
     else:
         warnings = check_overlap(ensemble, rows, allow_overlap)
-        warnings += check_contracts(ensemble, rows, on_foreign)
+        warnings += check_unlike_training(ensemble, rows, on_foreign)
         folder = choose_folder(ensemble, rows, output, joint=not run)
         metrics = evaluate_apart(ensemble, rows, folder, warnings, joint=not run)
     print_table(metrics)

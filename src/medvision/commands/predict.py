@@ -12,31 +12,31 @@ from rich.console import Console
 from rich.table import Table
 
 import medvision.files as files
-from medvision.commands.answers import (
+from medvision.data.inputs.files import NewImages, find_images
+from medvision.data.inputs.profile import join_mismatches
+from medvision.data.inputs.series import find_series
+from medvision.data.inputs.stream import read_batches, refuse_unreadable
+from medvision.data.manifest.path_map import reveal_paths
+from medvision.data.store.reader import Reader
+from medvision.data.units.series_form import OnGap
+from medvision.errors import MedvisionError
+from medvision.evaluation.predictions import write_predictions
+from medvision.inference.answer import (
     Answers,
     is_read,
     lay_out,
     note_unchecked,
+    predict_series,
     unit_of,
     watch_inputs,
 )
-from medvision.commands.ensemble import join, load_ensemble
-from medvision.commands.foreign import OnForeign, stamp_foreign
-from medvision.commands.infer import BATCH, run_net
-from medvision.commands.predict_series import predict_series
-from medvision.commands.rows import read_form
-from medvision.commands.trace import write_trace
-from medvision.data.contract import join_oddities
-from medvision.data.hidden import tell_paths
-from medvision.data.newfiles import NewImages, find_images
-from medvision.data.newseries import find_series
-from medvision.data.readers import Reader
-from medvision.data.series import OnGap
-from medvision.data.streaming import read_batches, refuse_unreadable
-from medvision.errors import MedvisionError
-from medvision.evaluation.calibration import apply_temperature
-from medvision.evaluation.evidence import write_predictions
+from medvision.inference.checks import OnUnlike, stamp_unlike_training
+from medvision.inference.ensemble import join, load_ensemble
+from medvision.inference.predictor import BATCH, run_net
+from medvision.inference.rows import read_form
+from medvision.inference.trace import write_trace
 from medvision.model import Model
+from medvision.tasks.classification.calibration import apply_temperature
 
 DISCLAIMER = "research software, not a medical device"
 SHOWN = 5  # files left out that are named on the terminal; all are in the table
@@ -49,7 +49,7 @@ def run(
     runs: list[str] | None = None,
     columns: Mapping[str, str | None] | None = None,
     on_unreadable: Literal["stop", "exclude"] = "stop",
-    on_foreign: OnForeign = "stop",
+    on_foreign: OnUnlike = "stop",
     on_gap: OnGap | None = None,
 ) -> None:
     """Write probabilities and decisions for new files; labels and patients are not needed.
@@ -133,7 +133,7 @@ def predict(members: Sequence[Model], images: NewImages, *, stop: bool, refuse: 
     # A file of many frames is read once, from front to back, however the table is ordered.
     order = table.assign(file=pd.factorize(table["path"])[0]).sort_values(["file", "frame"]).index
     rows = order.to_numpy()
-    paths = [images.folder / path for path in tell_paths(table["path"][rows].tolist())]
+    paths = [images.folder / path for path in reveal_paths(table["path"][rows].tolist())]
     frames = table["frame"][rows].tolist()
     reasons: dict[int, str] = {}
     parts, watches = [], []
@@ -149,12 +149,12 @@ def predict(members: Sequence[Model], images: NewImages, *, stop: bool, refuse: 
         raise refuse_unreadable(reasons, len(table), "Give files that can be read")
     probs = np.mean(parts, axis=0)[np.argsort(rows)]
     foreign = {row: found for watch in watches[::-1] for row, found in watch.foreign.items()}
-    statuses = {k: f"ok, but {join_oddities(found)}" for k, found in foreign.items()} | reasons
+    statuses = {k: f"ok, but {join_mismatches(found)}" for k, found in foreign.items()} | reasons
     told = {int(rows[k]): text for k, text in statuses.items()}
     return Answers(
         lay_out(join(members), table, probs, told),
         [{int(rows[k]): taken for k, taken in watch.taken.items()} for watch in watches],
-        [*stamp_foreign(foreign, len(table)), *note_unchecked(members, watches)],
+        [*stamp_unlike_training(foreign, len(table)), *note_unchecked(members, watches)],
     )
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from medvision.data.oddities import spacing_range
-from medvision.data.prepare import Prepared, prepare
+from medvision.data.audit.image_checks import spacing_range
+from medvision.data.sources.prepare import Prepared, prepare
 
 SHOWN = 5
 WIDE = 13

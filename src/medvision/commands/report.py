@@ -11,13 +11,13 @@ from rich.text import Text
 
 import medvision.files as files
 from medvision.evaluation.covariates import read_rows
-from medvision.evaluation.gate_tables import print_fidelity
-from medvision.evaluation.ranking import Ranking
-from medvision.evaluation.report import write_report
-from medvision.evaluation.sweep_report import write_sweep_report
-from medvision.evaluation.sweeps import Sweep, describe_sweep
-from medvision.evaluation.tables import Grid, print_table
+from medvision.evaluation.report.run_report import write_report
+from medvision.evaluation.report.table import Grid, print_table
+from medvision.evaluation.sweep.ranking import Ranking
+from medvision.evaluation.sweep.report import write_sweep_report
+from medvision.evaluation.sweep.summary import Sweep, describe_sweep
 from medvision.runs import Run, find_runs, joint_folder
+from medvision.tasks.generation.tables import print_fidelity
 
 FEW_CELLS = 12  # runs of a sweep that are printed one by one
 FEW_ARMS = 20
@@ -40,7 +40,7 @@ def run(run: str) -> None:
 def report_run(run: Run) -> None:
     """Recompute the scores from the stored predictions, say if they differ, write report.html."""
     from medvision.commands.evaluate import compute_metrics, read_stored
-    from medvision.model import load_model  # torch, which a sweep's report does not wait for
+    from medvision.model import load_model
 
     remarks: list[str] = []
     if run.metrics.exists() and "gate" in (recorded := files.read_json(run.metrics)):

@@ -11,17 +11,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from medvision.commands.configuration import (
+from medvision.errors import MedvisionError
+from medvision.training.config import (
     conf_folder,
-    explain,
     part_flags,
     quote,
     register_resolvers,
     searches,
     swept_keys,
 )
-from medvision.commands.sweep import conclude_sweep, run_cell, sweep_folder
-from medvision.errors import MedvisionError
+from medvision.training.explain import explain
+from medvision.training.sweep import conclude_sweep, run_sweep_job, sweep_folder
 
 
 def launch(words: Sequence[str]) -> int:
@@ -41,9 +41,9 @@ def launch(words: Sequence[str]) -> int:
     def job(config: DictConfig) -> float:
         register_resolvers()  # a launcher's own process knows Hydra's alone
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            return run_cell(config)
+            return run_sweep_job(config)
         try:
-            from medvision.commands.fit import train
+            from medvision.training.fit import train
 
             return train(config, list(HydraConfig.get().overrides.task))
         except Exception as error:

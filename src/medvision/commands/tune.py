@@ -11,37 +11,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-
-import medvision.files as files
-from medvision.commands.configuration import (
-    REPEATS,
-    conf_folder,
-    explain,
-    part_flags,
-    quote,
-    register_resolvers,
-)
-from medvision.commands.ranks import takes_several
-from medvision.errors import MedvisionError
-from medvision.runs import find_runs, run_key
-
-try:
-    import optuna
-except ImportError as error:
-    raise MedvisionError(
-        "medvision tune needs Optuna; add it with: pip install 'medvision[tune]'"
-    ) from error
-
 from optuna.trial import TrialState
 
-from medvision.commands.search_space import (
-    Space,
-    corners,
-    part_sweeps,
-    read_space,
-    write_words,
-)
-from medvision.commands.trials import (
+import medvision.files as files
+from medvision.errors import MedvisionError
+from medvision.runs import find_runs, run_key
+from medvision.training.config import REPEATS, conf_folder, part_flags, quote, register_resolvers
+from medvision.training.distributed import takes_several
+from medvision.training.explain import explain
+from medvision.training.search.space import Space, corners, part_sweeps, read_space, write_words
+from medvision.training.search.trials import (
     Search,
     build,
     compose,
@@ -50,6 +29,13 @@ from medvision.commands.trials import (
     resumed,
     run_trials,
 )
+
+try:
+    import optuna
+except ImportError as error:
+    raise MedvisionError(
+        "medvision tune needs Optuna; add it with: pip install 'medvision[tune]'"
+    ) from error
 
 
 def launch(words: Sequence[str]) -> int:
@@ -76,7 +62,7 @@ def launch(words: Sequence[str]) -> int:
         raise MedvisionError(explain(error, words)) from error
     study = open_study(search)
     run_trials(search, study)
-    conclude(search, study)
+    print_search(search, study)
     return 0
 
 
@@ -206,8 +192,8 @@ def check_points(flags: list[str], fixed: list[str], space: Space) -> list[str]:
     Returns:
         digests of manifests and weights.
     """
-    from medvision.commands.checks import check_settings
-    from medvision.commands.job import prepare_job
+    from medvision.training.job import prepare_job
+    from medvision.training.validate import check_settings
 
     for point in [*corners(space)][::-1]:
         config = compose(flags, [*fixed, *write_words(point)])
@@ -216,7 +202,7 @@ def check_points(flags: list[str], fixed: list[str], space: Space) -> list[str]:
     return job.identity()
 
 
-def conclude(search: Search, study: optuna.Study) -> None:
+def print_search(search: Search, study: optuna.Study) -> None:
     """Print the table of the sweep, the best trial, and what to type to open its test part.
 
     Raises:
@@ -247,7 +233,7 @@ def conclude(search: Search, study: optuna.Study) -> None:
 
 def print_best(search: Search, best: optuna.trial.FrozenTrial) -> None:
     """Print the best trial and the command that opens its test part."""
-    from medvision.commands.checks import JUDGED
+    from medvision.training.validate import JUDGED
 
     values = write_words(best.params)
     print(f"best: trial {best.number}, {search.monitor} {best.value:.4f}, {' '.join(values)}")

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 
-from medvision.evaluation.account import as_text
 from medvision.evaluation.covariates import SPACING, find_covariates, real_rows
-from medvision.evaluation.flow import describe_flow
-from medvision.evaluation.run_folder import Evidence, plain
-from medvision.evaluation.tables import PARTS
+from medvision.evaluation.report.participants import describe_participants
+from medvision.evaluation.report.run_files import RunFiles, plain
+from medvision.evaluation.report.summary import as_text
+from medvision.evaluation.report.table import PARTS
 
 DEVICES = ("modality", "manufacturer", "body_part", "view")
 SHOWN = 6  # different words of one column
 
 
-def _sources(found: Evidence) -> str:
+def _sources(found: RunFiles) -> str:
     if found.rows.empty:
         return ""
     held = real_rows(found.rows).groupby("dataset")["patient"].nunique()
@@ -24,15 +24,15 @@ def _sources(found: Evidence) -> str:
     return f"{told}{f', read by source={how}' if how else ''}{simulated}."
 
 
-def _exclusions(found: Evidence) -> str:
-    flow = describe_flow(found)
+def _exclusions(found: RunFiles) -> str:
+    flow = describe_participants(found)
     if flow is None:
         return ""
     told = [*flow.steps[0].lines, *(line for box in flow.steps for line in box.aside)]
     return f"By the program: {'; '.join(told) or 'nothing was left out'}."
 
 
-def _preprocessing(found: Evidence) -> str:
+def _preprocessing(found: RunFiles) -> str:
     reader = plain(found.setting("data.reader"))
     if not reader:
         return ""
@@ -41,7 +41,7 @@ def _preprocessing(found: Evidence) -> str:
     return f"Images are read with {as_text(reader)}.{changes}"
 
 
-def _subsets(found: Evidence) -> str:
+def _subsets(found: RunFiles) -> str:
     if not found.setting("data") or not found.flow:
         return ""
     names = ("channels", "max_slices", "neighbours", "difference")
@@ -52,7 +52,7 @@ def _subsets(found: Evidence) -> str:
     return f"All rows of the manifest that could be used{told}{cut}; see the flow."
 
 
-def _deidentification(found: Evidence) -> str:
+def _deidentification(found: RunFiles) -> str:
     if not (key := found.card.get("key")):
         return ""
     burned = found.facts.get("burned in")
@@ -62,7 +62,7 @@ def _deidentification(found: Evidence) -> str:
     )
 
 
-def _missing(found: Evidence) -> str:
+def _missing(found: RunFiles) -> str:
     if not found.setting("data") or not found.flow:
         return ""
     bare = sum(counts["unlabelled"] for counts in found.flow["parts"].values())
@@ -73,7 +73,7 @@ def _missing(found: Evidence) -> str:
     return f"{'; '.join(told)}. Nothing was imputed."
 
 
-def _acquisition(found: Evidence) -> str:
+def _acquisition(found: RunFiles) -> str:
     rows = real_rows(found.rows)
     told = [
         f"{name.replace('_', ' ')} {', '.join(rows.loc[rows[name] != '', name].unique()[:6])}"
@@ -84,7 +84,7 @@ def _acquisition(found: Evidence) -> str:
     return f"{'; '.join(told)}." if told else ""
 
 
-def _labels(found: Evidence) -> str:
+def _labels(found: RunFiles) -> str:
     names = [str(name) for name in found.record.get("classes") or found.classes]
     if not names:
         return ""
@@ -92,7 +92,7 @@ def _labels(found: Evidence) -> str:
     return f"Classes: {', '.join(names)}{positive}."
 
 
-def _partitions(found: Evidence) -> str:
+def _partitions(found: RunFiles) -> str:
     mode = found.audit.get("mode")
     if not mode:
         return ""
@@ -103,12 +103,12 @@ def _partitions(found: Evidence) -> str:
     return f"Parts are made {how.get(str(mode), mode)}{drawn}: {_proportions(found)}."
 
 
-def _proportions(found: Evidence) -> str:
+def _proportions(found: RunFiles) -> str:
     counts = {p: found.patients(p) for p in PARTS if found.patients(p)}
     return ", ".join(f"{part} {number} patients" for part, number in counts.items())
 
 
-def _disjoint(found: Evidence) -> str:
+def _disjoint(found: RunFiles) -> str:
     remaining = found.audit.get("remaining")
     if not remaining or any(remaining.values()):
         return ""
@@ -118,40 +118,40 @@ def _disjoint(found: Evidence) -> str:
     )
 
 
-def _sizes(found: Evidence) -> str:
+def _sizes(found: RunFiles) -> str:
     return f"{_proportions(found)}." if found.audit.get("counts") else ""
 
 
-def _inputs(found: Evidence) -> str:
+def _inputs(found: RunFiles) -> str:
     if not found.setting("data.reader"):
         return ""
     return f"The pixels of {found.unit} alone; no column of the manifest enters the model."
 
 
-def _centres(found: Evidence) -> str:
+def _centres(found: RunFiles) -> str:
     rows = real_rows(found.rows)
     sites = set(rows["site"]) - {""} if "site" in rows else set()
     return f"{len(sites)} {'site' if len(sites) == 1 else 'sites'}." if sites else ""
 
 
-def _flow(found: Evidence) -> str:
-    flow = describe_flow(found)
+def _flow(found: RunFiles) -> str:
+    flow = describe_participants(found)
     return flow.sentence if flow else ""
 
 
-def _events(found: Evidence) -> str:
+def _events(found: RunFiles) -> str:
     parts = found.flow.get("parts") or {}
     told = [f"{part}: {as_text(c['patients_per_class'])} of {c['patients']} patients"
             for part, c in parts.items()]  # fmt: skip
     return f"Patients with each label: {'; '.join(told)}." if told else ""
 
 
-def _characteristics(found: Evidence) -> str:
+def _characteristics(found: RunFiles) -> str:
     names = [one.title for one in find_covariates(real_rows(found.rows))]
     return f"Table 1, with {', '.join(names)}." if names else ""
 
 
-ANSWERS: dict[str, Callable[[Evidence], str]] = {
+ANSWERS: dict[str, Callable[[RunFiles], str]] = {
     "sources": _sources,
     "exclusions": _exclusions,
     "preprocessing": _preprocessing,

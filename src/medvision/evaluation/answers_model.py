@@ -3,19 +3,19 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from medvision.evaluation.account import as_text, tell_best_epoch, tell_threshold
-from medvision.evaluation.run_folder import Evidence, plain
-from medvision.evaluation.tables import show_seconds
+from medvision.evaluation.report.run_files import RunFiles, plain
+from medvision.evaluation.report.summary import as_text, tell_best_epoch, tell_threshold
+from medvision.evaluation.report.table import show_seconds
 
 KINDS = {"binary": "binary", "multiclass": "multi-class", "multilabel": "multi-label"}
 
 
-def _category(found: Evidence) -> str:
+def _category(found: RunFiles) -> str:
     net, kind = name_net(found), found.record.get("kind")
     return f"Deep learning: {net}, {KINDS[kind]} classification." if net and kind in KINDS else ""
 
 
-def _model(found: Evidence) -> str:
+def _model(found: RunFiles) -> str:
     if not (net := name_net(found)):
         return ""
     options = as_text(plain(_net(found)))
@@ -26,12 +26,12 @@ def _model(found: Evidence) -> str:
     return f"{net}{f' with {options}' if options else ''}.{image}{code}"
 
 
-def _software(found: Evidence) -> str:
+def _software(found: RunFiles) -> str:
     versions = found.record.get("versions")
     return f"Python {found.record.get('python')}, {as_text(versions)}." if versions else ""
 
 
-def _initialisation(found: Evidence) -> str:
+def _initialisation(found: RunFiles) -> str:
     if not name_net(found):
         return ""
     weights = found.setting("model.weights") or found.setting("model.net.weights")
@@ -42,7 +42,7 @@ def _initialisation(found: Evidence) -> str:
     return f"{given}{rest} at random from seed {seed} (init: {how})."
 
 
-def _training(found: Evidence) -> str:
+def _training(found: RunFiles) -> str:
     optimizer, seconds = found.setting("model.optimizer"), found.record.get("seconds")
     if not optimizer:
         return ""
@@ -59,12 +59,12 @@ def _training(found: Evidence) -> str:
     return f"{', '.join(told)}."
 
 
-def _selection(found: Evidence) -> str:
+def _selection(found: RunFiles) -> str:
     best = tell_best_epoch(found)
     return f"{best.removeprefix('; ').capitalize()}, on val." if best else ""
 
 
-def _ensembling(found: Evidence) -> str:
+def _ensembling(found: RunFiles) -> str:
     if not name_net(found):
         return ""
     averaged = " with averaged weights (EMA)" if "ema" in (found.setting("callbacks") or {}) else ""
@@ -73,7 +73,7 @@ def _ensembling(found: Evidence) -> str:
     return f"No ensemble: one net{averaged}{more}."
 
 
-def _imbalance(found: Evidence) -> str:
+def _imbalance(found: RunFiles) -> str:
     if not found.setting("model"):
         return ""
     used = []
@@ -95,7 +95,7 @@ def _imbalance(found: Evidence) -> str:
     return f"{told[0].upper()}{told[1:]}.{after}"
 
 
-def _output(found: Evidence) -> str:
+def _output(found: RunFiles) -> str:
     point = found.metrics.get("operating_point") or {}
     if not point:
         return ""
@@ -105,7 +105,7 @@ def _output(found: Evidence) -> str:
     return f"Probabilities, cut at {each}: {point.get('rule')} on val, then frozen."
 
 
-def _updating(found: Evidence) -> str:
+def _updating(found: RunFiles) -> str:
     if not found.metrics.get("operating_point"):
         return ""
     return (
@@ -113,12 +113,12 @@ def _updating(found: Evidence) -> str:
     )
 
 
-def _computed(found: Evidence) -> str:
+def _computed(found: RunFiles) -> str:
     digest = found.record.get("model")
     return f"By `medvision predict` from model.pt (digest {digest[:16]})." if digest else ""
 
 
-def _guards(found: Evidence) -> str:
+def _guards(found: RunFiles) -> str:
     if not found.record.get("model"):
         return ""
     return (
@@ -127,24 +127,24 @@ def _guards(found: Evidence) -> str:
     )
 
 
-def _code(found: Evidence) -> str:
+def _code(found: RunFiles) -> str:
     code = found.record.get("code") or {}
     commit = f", commit {code['commit'][:10]}" if code.get("commit") else ""
     changed = ", with changes that are not committed" if code.get("changed") else ""
     return f"Code digest {code['digest']}{commit}{changed}." if code.get("digest") else ""
 
 
-def _repeat(found: Evidence) -> str:
+def _repeat(found: RunFiles) -> str:
     command = found.record.get("command")
     return f"Configuration and command are below: {command}." if command and found.config else ""
 
 
-def name_net(found: Evidence) -> str:
+def name_net(found: RunFiles) -> str:
     """Return the class of the net or generator; "" where the configuration has none."""
     return _last(_net(found))
 
 
-def _net(found: Evidence) -> Mapping[str, Any]:
+def _net(found: RunFiles) -> Mapping[str, Any]:
     net = found.setting("model.generator" if found.makes_images else "model.net")
     return net if isinstance(net, Mapping) else {}
 
@@ -153,7 +153,7 @@ def _last(part: Mapping[str, Any]) -> str:
     return str(part.get("_target_") or "").rpartition(".")[2]
 
 
-ANSWERS: dict[str, Callable[[Evidence], str]] = {
+ANSWERS: dict[str, Callable[[RunFiles], str]] = {
     "category": _category,
     "model": _model,
     "software": _software,

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from medvision.evaluation import answers_data, answers_model, answers_results
-from medvision.evaluation.run_folder import Evidence
+from medvision.evaluation.report.run_files import RunFiles
 
 ANSWERS = answers_data.ANSWERS | answers_model.ANSWERS | answers_results.ANSWERS
 UNKNOWN = "the run folder does not say"
@@ -52,7 +52,7 @@ class Checklist:
         )
 
 
-def fill_checklists(found: Evidence) -> list[Checklist]:
+def fill_checklists(found: RunFiles) -> list[Checklist]:
     """Answer both lists; none of a run without scores, or of a generator, which they do not fit."""
     if found.makes_images or not found.config or not found.metrics:
         return []

@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from medvision.evaluation.account import describe_choices, describe_verdict
 from medvision.evaluation.answers_data import ANSWERS as DATA
 from medvision.evaluation.answers_model import ANSWERS as MODEL
 from medvision.evaluation.checklist import Answer
-from medvision.evaluation.limits import find_limits
-from medvision.evaluation.run_folder import Evidence
-from medvision.evaluation.tables import show_interval
+from medvision.evaluation.report.run_files import RunFiles
+from medvision.evaluation.report.summary import describe_choices, describe_verdict, find_limits
+from medvision.evaluation.report.table import show_interval
 
 STATUS = "Research software, not a medical device. Not for diagnosis or treatment."
 
@@ -22,7 +21,7 @@ class Section:
     answers: Sequence[Answer]
 
 
-def write_card(found: Evidence) -> list[Section]:
+def write_card(found: RunFiles) -> list[Section]:
     """Return the sections of the card; none of a run without a model or its configuration."""
     if not found.record.get("model") or not found.config or not found.metrics:
         return []
@@ -44,12 +43,12 @@ def write_card(found: Evidence) -> list[Section]:
     ]  # fmt: skip
 
 
-def _say(found: Evidence, known: Mapping[str, object], names: Sequence[str]) -> list[Answer]:
+def _say(found: RunFiles, known: Mapping[str, object], names: Sequence[str]) -> list[Answer]:
     told = (known[name](found) for name in names)  # type: ignore[operator]
     return [Answer(text) for text in told if text]
 
 
-def _scope(found: Evidence) -> Iterator[str]:
+def _scope(found: RunFiles) -> Iterator[str]:
     size = found.setting("data.reader.size")
     yield (
         "Images unlike those of the training part in modality, size, spacing or values"
@@ -60,7 +59,7 @@ def _scope(found: Evidence) -> Iterator[str]:
         yield f"Findings other than {', '.join(names)}: it gives one of these to any image."
 
 
-def _performance(found: Evidence) -> Iterator[str]:
+def _performance(found: RunFiles) -> Iterator[str]:
     yield describe_verdict(found)
     scores = found.metrics.get(found.part) or {}
     told = [

@@ -15,10 +15,8 @@ from medvision.evaluation.covariates import (
     series_of,
     title_of,
 )
-from medvision.evaluation.evidence import Part, Unit, count_rows, read_part
-from medvision.evaluation.intervals import Threshold, bootstrap_classes
-from medvision.evaluation.metrics import Kind, undefined_metrics
-from medvision.evaluation.tables import (
+from medvision.evaluation.predictions import Unit
+from medvision.evaluation.report.table import (
     UNDEFINED,
     UNITS,
     Block,
@@ -26,6 +24,9 @@ from medvision.evaluation.tables import (
     label_of,
     show_interval,
 )
+from medvision.tasks.classification.evaluator import Part, count_rows, read_part
+from medvision.tasks.classification.metrics import Kind, undefined_metrics
+from medvision.tasks.classification.weighted import Threshold, bootstrap_classes
 
 SCORES = {
     "binary": ("auroc", "recall", "specificity"),

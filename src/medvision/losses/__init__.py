@@ -1,7 +1,7 @@
 """Pure functions of what a net says and what is true."""
 
 from medvision.losses.adversarial import (
-    Duel,
+    GanLoss,
     gradient_penalty,
     hinge,
     least_squares,
@@ -13,6 +13,6 @@ from medvision.losses.adversarial import (
 from medvision.losses.classification import brier, cross_entropy, focal, slice_loss
 
 __all__ = [
-    "Duel", "brier", "cross_entropy", "focal", "gradient_penalty", "hinge", "least_squares",
+    "GanLoss", "brier", "cross_entropy", "focal", "gradient_penalty", "hinge", "least_squares",
     "non_saturating", "relativistic", "slice_loss", "wasserstein", "zero_centred_penalty",
 ]  # fmt: skip

@@ -17,34 +17,34 @@ Logits = Float[Tensor, "B"]
 Image = Float[Tensor, "B C H W"]
 
 
-class Duel(NamedTuple):
+class GanLoss(NamedTuple):
     """What each side minimises."""
 
     critic: Tensor
     generator: Tensor
 
 
-def non_saturating(real: Logits, fake: Logits) -> Duel:
+def non_saturating(real: Logits, fake: Logits) -> GanLoss:
     """Binary cross-entropy of "is it real?"; the generator wants a yes.
 
     Reference:
         Goodfellow et al.: Generative Adversarial Nets, 2014, arXiv:1406.2661.
     """
     real, fake = real.float(), fake.float()
-    return Duel(softplus(-real).mean() + softplus(fake).mean(), softplus(-fake).mean())
+    return GanLoss(softplus(-real).mean() + softplus(fake).mean(), softplus(-fake).mean())
 
 
-def hinge(real: Logits, fake: Logits) -> Duel:
+def hinge(real: Logits, fake: Logits) -> GanLoss:
     """Logits beyond 1 and -1 are right enough for the critic; the generator raises its own.
 
     Reference:
         Lim, Ye: Geometric GAN, 2017, arXiv:1705.02894.
     """
     real, fake = real.float(), fake.float()
-    return Duel(relu(1 - real).mean() + relu(1 + fake).mean(), -fake.mean())
+    return GanLoss(relu(1 - real).mean() + relu(1 + fake).mean(), -fake.mean())
 
 
-def least_squares(real: Logits, fake: Logits) -> Duel:
+def least_squares(real: Logits, fake: Logits) -> GanLoss:
     """Real is 1, generated is 0, and the distance counts squared.
 
     Reference:
@@ -52,20 +52,20 @@ def least_squares(real: Logits, fake: Logits) -> Duel:
     """
     real, fake = real.float(), fake.float()
     critic = ((real - 1) ** 2).mean() + (fake**2).mean()
-    return Duel(critic / 2, ((fake - 1) ** 2).mean() / 2)
+    return GanLoss(critic / 2, ((fake - 1) ** 2).mean() / 2)
 
 
-def wasserstein(real: Logits, fake: Logits) -> Duel:
+def wasserstein(real: Logits, fake: Logits) -> GanLoss:
     """Difference of the means; a distance only with `gradient_penalty`.
 
     Reference:
         Arjovsky, Chintala, Bottou: Wasserstein GAN, 2017, arXiv:1701.07875.
     """
     real, fake = real.float(), fake.float()
-    return Duel(fake.mean() - real.mean(), -fake.mean())
+    return GanLoss(fake.mean() - real.mean(), -fake.mean())
 
 
-def relativistic(real: Logits, fake: Logits) -> Duel:
+def relativistic(real: Logits, fake: Logits) -> GanLoss:
     """Cross-entropy of "is it more real than the generated one beside it?"; needs R1 and R2.
 
     Reference:
@@ -73,7 +73,7 @@ def relativistic(real: Logits, fake: Logits) -> Duel:
         Tompkin: The GAN is dead; long live the GAN!, NeurIPS 2024, arXiv:2501.05441.
     """
     ahead = real.float() - fake.float()
-    return Duel(softplus(-ahead).mean(), softplus(ahead).mean())
+    return GanLoss(softplus(-ahead).mean(), softplus(ahead).mean())
 
 
 def zero_centred_penalty(logits: Logits, image: Image) -> Float[Tensor, ""]:

@@ -110,9 +110,9 @@ class SliceRNN(nn.Module):
         self.slice_head = nn.Linear(width, num_classes) if slice_head else None
         # Registered last: the study head is the head that freezing and loading look for.
         self.head = nn.Linear(width, num_classes) if pools else None
-        self.hold_encoder(freeze_encoder)
+        self.freeze_encoder_body(freeze_encoder)
 
-    def hold_encoder(self, frozen: bool = True) -> None:
+    def freeze_encoder_body(self, frozen: bool = True) -> None:
         """Freeze or thaw the encoder: its weights, and what its norms and dropout do."""
         self.freeze_encoder = frozen
         self.encoder.requires_grad_(not frozen)

@@ -1,4 +1,4 @@
-"""Weights learned elsewhere: load them, adapt the first convolution, freeze, rates by depth."""
+"""Weights learned elsewhere: load them, adapt the first convolution, freeze_body, rates by depth."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -210,7 +210,7 @@ def parameter_groups(
     return groups[::-1]
 
 
-def freeze(net: nn.Module, unfrozen: int | None = 1) -> list[str]:
+def freeze_body(net: nn.Module, unfrozen: int | None = 1) -> list[str]:
     """Let only the last `unfrozen` layer groups learn; return the names of the frozen ones.
 
     1 trains the head alone, None everything. Calling it again with another number thaws or freezes:

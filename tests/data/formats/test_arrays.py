@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medvision.data.decoding import decode
+from medvision.data.formats.decode import decode
 from medvision.errors import MedvisionError
 
 

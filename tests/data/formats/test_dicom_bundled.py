@@ -13,7 +13,7 @@ from pydicom.data.data_manager import DATA_ROOT
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
-from medvision.data.decoding import decode, pixel_digest
+from medvision.data.formats.decode import decode, pixel_digest
 from medvision.data.formats.images import COPY_AGAIN
 from medvision.errors import MedvisionError
 
@@ -143,7 +143,7 @@ READ_ALL = """
 import logging, sys
 from pathlib import Path
 logging.basicConfig(level=logging.DEBUG)
-from medvision.data.decoding import load_frames
+from medvision.data.formats.decode import load_frames
 for path in sys.argv[1:]:
     for found in load_frames(Path(path), [0, 7]):
         print(found if isinstance(found, Exception) else "read")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medvision.data.decoding import decode
+from medvision.data.formats.decode import decode
 from medvision.errors import MedvisionError
 
 

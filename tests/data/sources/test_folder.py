@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from medvision.data.manifest import Card, read_manifest, write_manifest
+from medvision.data.manifest.card import Card
+from medvision.data.manifest.manifest import read_manifest, write_manifest
 from medvision.data.sources.folder import find_folder
 from medvision.errors import MedvisionError
 

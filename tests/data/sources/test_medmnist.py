@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medvision.data.readers import decode
+from medvision.data.formats.decode import decode
 from medvision.data.sources.medmnist import find_medmnist
 from medvision.errors import MedvisionError
 

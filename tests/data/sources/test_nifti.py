@@ -2,12 +2,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from medvision.data.decoding import decode
-from medvision.data.manifest import read_manifest
-from medvision.data.prepare import prepare
-from medvision.data.readers import Reader
+from medvision.data.formats.decode import decode
+from medvision.data.manifest.manifest import read_manifest
 from medvision.data.sources.nifti import find_nifti
-from medvision.data.store import open_store
+from medvision.data.sources.prepare import prepare
+from medvision.data.store.reader import Reader
+from medvision.data.store.store import open_store
 from medvision.errors import MedvisionError
 
 AFFINE = np.diag([-0.5, -0.75, 4.0, 1.0])  # stored from right to left, anterior to posterior

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medvision.data.manifest import read_manifest
-from medvision.data.prepare import prepare
-from medvision.data.readers import Reader
+from medvision.data.manifest.manifest import read_manifest
+from medvision.data.sources.prepare import prepare
 from medvision.data.sources.video import find_video
-from medvision.data.store import open_store
+from medvision.data.store.reader import Reader
+from medvision.data.store.store import open_store
 from medvision.errors import MedvisionError
 
 RULE = {"patient": r"(p\d)"}

@@ -4,9 +4,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from medvision.data.listing import count_frames, list_images
-from medvision.data.patients import NO_RULE, describe_rule, patients_from_names
-from medvision.data.rows import SPLITS
+from medvision.data.formats.listing import count_frames, list_images
+from medvision.data.manifest.pseudonyms import NO_RULE, describe_rule, patients_from_names
+from medvision.data.manifest.rules import SPLITS
 from medvision.data.sources.found import Found
 from medvision.errors import MedvisionError, collect
 

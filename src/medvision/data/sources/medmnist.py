@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 import medvision.files as files
-from medvision.data.patients import NO_RULE, describe_rule, patients_from_names
+from medvision.data.manifest.pseudonyms import NO_RULE, describe_rule, patients_from_names
 from medvision.data.sources.found import Found
 from medvision.errors import MedvisionError, did_you_mean
 

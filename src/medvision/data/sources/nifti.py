@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from medvision.data.formats.volumes import AXES, SUFFIXES, VolumeFile
+from medvision.data.formats.nifti import AXES, SUFFIXES, VolumeFile
 from medvision.data.sources.found import Found
 from medvision.data.sources.recordings import bare_name, describe_recordings, find_recordings
 from medvision.errors import MedvisionError, collect, did_you_mean
@@ -18,7 +18,7 @@ MM_DIGITS = 4
 HEADERS = (".hdr",)  # of pairs, listed so that they are refused by name
 
 
-class Wishes(NamedTuple):
+class NiftiOptions(NamedTuple):
     """How volumes become slices."""
 
     axis: str
@@ -56,7 +56,7 @@ def find_nifti(
         MedvisionError: nothing found, no patient rule, a setting that cannot be, masks that do
             not fit.
     """
-    wishes = _check(Wishes(axis, str(slices), fourth), masks)
+    wishes = _check(NiftiOptions(axis, str(slices), fourth), masks)
     top, names, others = find_recordings(Path(input).absolute(), (*SUFFIXES, *HEADERS), "nifti")
     paired = _pair(top, names, masks) if masks else {}
     volumes = [name for name in names if str(top / name) not in set(paired.values())]
@@ -72,7 +72,7 @@ def find_nifti(
     return Found(table, found.dataset, found.patient_rule, facts=facts)
 
 
-def _check(wishes: Wishes, masks: str | None) -> Wishes:
+def _check(wishes: NiftiOptions, masks: str | None) -> NiftiOptions:
     choices = {"axis": ("auto", *AXES), "fourth": ("time", "channel")}
     for key, known in choices.items():
         value = getattr(wishes, key)
@@ -145,7 +145,7 @@ def _tabulate(
     files: pd.DataFrame,
     opened: Mapping[str, VolumeFile | None],
     paired: Mapping[str, str],
-    wishes: Wishes,
+    wishes: NiftiOptions,
 ) -> pd.DataFrame:
     """Give every slice a row with what its file's row says."""
     rows = [
@@ -163,7 +163,7 @@ def _tabulate(
 
 
 def _slice(
-    name: str, volume: VolumeFile | None, mask: str | None, wishes: Wishes
+    name: str, volume: VolumeFile | None, mask: str | None, wishes: NiftiOptions
 ) -> Iterator[dict[str, Any]]:
     if volume is None:
         yield {"frame": 0, "series": name, "position": None, "axis": ""}

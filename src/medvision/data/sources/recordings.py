@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 import medvision.files as files
-from medvision.data.listing import list_images
-from medvision.data.patients import NO_RULE, describe_rule, is_rule, patients_from_names
+from medvision.data.formats.listing import list_images
+from medvision.data.manifest.pseudonyms import NO_RULE, describe_rule, is_rule, patients_from_names
 from medvision.data.sources.folder import read_places
 from medvision.data.sources.found import Found
-from medvision.data.sources.sidecar import join_labels, read_sidecar
+from medvision.data.sources.label_table import join_labels, read_sidecar
 from medvision.errors import MedvisionError
 
 IDS = ("series", "patient")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from medvision.data.manifest import MANIFEST, read_manifest
-from medvision.data.rows import FILES
+from medvision.data.manifest.manifest import MANIFEST, read_manifest
+from medvision.data.manifest.rules import FILES
 from medvision.data.sources.found import Found
 from medvision.errors import MedvisionError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from medvision.data.formats.clips import SUFFIXES, Clip
+from medvision.data.formats.video import SUFFIXES, Clip
 from medvision.data.sources.found import Found
 from medvision.data.sources.recordings import describe_recordings, find_recordings
 from medvision.errors import MedvisionError

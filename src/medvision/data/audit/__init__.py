@@ -1,0 +1,1 @@
+"""What is odd about a data set, found before anything is trained."""

@@ -1,0 +1,190 @@
+"""Rows that only train: of other real manifests, and of generators."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+import medvision.files as files
+from medvision.data.audit.audit import Audit
+from medvision.data.batches.generated import (
+    Generated,
+    describe_gate,
+    holds_generated,
+    read_generated,
+)
+from medvision.data.batches.mixing import RULE
+from medvision.data.batches.read import DecodedRows, decode_rows, keep_whole_series
+from medvision.data.manifest.card import Card
+from medvision.data.manifest.manifest import Manifest, read_manifest
+from medvision.data.store.reader import Reader
+from medvision.data.units.series_form import SeriesForm
+from medvision.errors import MedvisionError
+from medvision.identity import patient_keys
+from medvision.tasks.classification.target import Classes, split_label
+
+if TYPE_CHECKING:
+    from medvision.data.batches.options import Wishes
+
+
+class Main(NamedTuple):
+    """What a run's own manifest has settled before others join it."""
+
+    read: DecodedRows
+    card: Card
+    classes: Classes
+    form: SeriesForm | None
+
+
+class Extra(NamedTuple):
+    """Rows that join train, and whose they are where they are generated."""
+
+    read: DecodedRows
+    generated: Generated | None
+
+
+def read_extras(own: Main, data: "Wishes", audit: Audit) -> list[Extra]:
+    """Read the manifests of `data.extra`, and note each in the audit.
+
+    Raises:
+        MedvisionError: see `read_extra`; a ratio without generated rows.
+    """
+    extras = [read_extra(place, own, data, audit) for place in data.extra]
+    if data.extra_ratio is not None and not any(extra.generated for extra in extras):
+        raise MedvisionError(
+            f"data.extra_ratio={data.extra_ratio} has no generated images to draw from; give "
+            "data.extra=[…/manifest.csv] of medvision generate, or data.extra_ratio=null"
+        )
+    real = [len(extra.read.table) for extra in extras if extra.generated is None]
+    if real:
+        audit.notes.append(f"{sum(real)} rows of data.extra joined train")
+    return extras
+
+
+def read_extra(place: str, own: Main, data: "Wishes", audit: Audit) -> Extra:
+    """Read rows that only train.
+
+    Raises:
+        MedvisionError: they show a patient or an image of val or test, or have another size; or
+            they are generated, and not as `medvision generate` wrote them for images like these.
+    """
+    manifest = read_manifest(files.find_input(place))
+    if holds_generated(manifest):
+        extra = _read_generated(place, manifest, own, data, audit)
+    else:
+        extra = Extra(_read_real(manifest, own, data, audit), None)
+    if manifest.card.key is None or manifest.card.key != own.card.key:
+        whose = "" if extra.generated is None else " its generator has seen"
+        audit.notes.append(f"patients{whose} of {place} not checked: prepared with another key")
+    _refuse_shared(place, own.read, extra.read)
+    _refuse_other_size(place, own.read, extra.read)
+    return extra
+
+
+def _read_real(manifest: Manifest, own: Main, data: "Wishes", audit: Audit) -> DecodedRows:
+    read = decode_rows(manifest, data.reader, data.on_unreadable, data.workers)
+    read, _, told = keep_whole_series(read, own.form, manifest.table)
+    audit.notes += told
+    table = read.table[read.table["split"].isin(("", "train"))]  # its val and test stay unseen
+    return read._replace(table=table.assign(split="train", group=-1))
+
+
+def _read_generated(
+    place: str, manifest: Manifest, own: Main, data: "Wishes", audit: Audit
+) -> Extra:
+    """Read generated rows, but for those their filter left out."""
+    if data.extra_ratio is None:
+        raise MedvisionError(
+            f"data.extra={place} holds generated images and data.extra_ratio does not say how "
+            f"many of them to draw; give {RULE.removeprefix('null, ')}"
+        )
+    told = read_generated(manifest)
+    _check_fit(place, manifest, told, own, data.reader)
+    # They were written as the reader leaves images: a window or a cut would change them once more.
+    reader = replace(data.reader, window="full", center=1.0)
+    read = decode_rows(manifest, reader, data.on_unreadable, data.workers)
+    _refuse_changed(place, read)
+    kept = read.table[read.table["keep"].str.lower() != "false"]
+    if kept.empty:
+        raise MedvisionError(f"data.extra={place} keeps none of its rows; generate more, or others")
+    _note_generated(audit, told, len(kept), len(read.table) - len(kept), data)
+    return Extra(read._replace(table=kept.assign(split="train", group=-1)), told)
+
+
+def _check_fit(place: str, manifest: Manifest, told: Generated, own: Main, reader: Reader) -> None:
+    """Refuse images of other classes, or made alike in another way than those of the run."""
+    if own.form is not None:
+        raise MedvisionError(
+            f"data.extra={place} holds generated images, which make no series; say data.unit=image"
+        )
+    rename = own.classes.rename
+    names = [name for label in manifest.card.classes or () for name in split_label(label, rename)]
+    if sorted(names) != sorted(own.classes.names):
+        raise MedvisionError(
+            f"data.extra={place} is of the classes {', '.join(names)}, and the run has "
+            f"{', '.join(own.classes.names)}; map them with data.rename.THEIRS=OURS, or train a "
+            "generator on the run's manifest"
+        )
+    H, W, C = own.read.store.array.shape[1:]
+    if (told.size, told.channels) != ([H, W], C):
+        found = f"{'x'.join(map(str, told.size))} with {told.channels} channels"
+        raise MedvisionError(
+            f"data.extra={place} has generated images of {found}, not {H}x{W} with {C}; set "
+            f"data.reader.size=[{told.size[0]},{told.size[1]}] data.reader.channels={told.channels}"
+        )
+    ours = reader.contract()
+    differing = [
+        f"{key}={told.reader.get(key)} (here {ours[key]})" for key in ours
+        if key not in ("size", "channels", "depth") and told.reader.get(key) != ours[key]
+    ]  # fmt: skip
+    if differing:
+        raise MedvisionError(
+            f"data.extra={place} was generated from images read with {', '.join(differing)}; "
+            "give data.reader the same settings"
+        )
+
+
+def _refuse_changed(place: str, read: DecodedRows) -> None:
+    """Refuse pixels that are not those that were generated."""
+    digests = [read.store.digests[row] for row in read.table.index]
+    changed = read.table["path"][read.table["digest"].to_numpy() != np.array(digests, object)]
+    if len(changed):
+        raise MedvisionError(
+            f"data.extra={place}: the pixels of {len(changed)} images are not those that were "
+            f"generated, such as {changed.iloc[0]}; remove the folder and generate it again"
+        )
+
+
+def _note_generated(
+    audit: Audit, told: Generated, kept: int, left_out: int, data: "Wishes"
+) -> None:
+    lost = f", {left_out} more left out by their filter" if left_out else ""
+    audit.notes.append(
+        f"{kept} generated images joined train (data.extra_ratio={data.extra_ratio}{lost}) of the "
+        f"generator {told.generator[:8]}, {told.run}: {describe_gate(told.gate)}"
+    )
+    audit.generated.append({
+        "generator": told.generator, "run": told.run, "images": kept, "left_out": left_out,
+        "ratio": data.extra_ratio, "gate": told.gate, "ungated": told.ungated,
+    })  # fmt: skip
+
+
+def _refuse_shared(place: str, own: DecodedRows, extra: DecodedRows) -> None:
+    """Refuse a patient or an image of val or test."""
+    held = own._replace(table=own.table[own.table["split"] != "train"])
+    tested, trained = (set(patient_keys(part.table)) for part in (held, extra))
+    patients, images = tested & trained, (set(held.digest) & set(extra.digest)) - {""}
+    if patients or images:
+        example = f", such as patient {min(patients).rpartition(chr(31))[2]}" if patients else ""
+        raise MedvisionError(
+            f"data.extra={place} shares {len(patients)} patients and {len(images)} images with "
+            f"val or test{example}; remove these rows from it"
+        )
+
+
+def _refuse_other_size(place: str, own: DecodedRows, extra: DecodedRows) -> None:
+    found, expected = ("x".join(map(str, s.array.shape[1:3])) for s in (extra.store, own.store))
+    if found != expected:
+        raise MedvisionError(
+            f"data.extra={place} has images of {found}, not {expected}; set data.reader.size=[H,W]"
+        )

@@ -1,0 +1,58 @@
+"""The rows of a manifest with their decoded pixels."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from medvision.data.manifest.manifest import Manifest
+from medvision.data.store.reader import Reader
+from medvision.data.store.store import Store, open_store
+from medvision.data.units.series_form import SeriesForm, check_series, note_sizes
+
+OnUnreadable = Literal["stop", "exclude"]
+
+
+class DecodedRows(NamedTuple):
+    """Rows that could be read, under their row of `store`, and their manifest's digest."""
+
+    table: pd.DataFrame
+    store: Store
+    manifest: str
+
+    @property
+    def digest(self) -> np.ndarray:
+        """Return the pixel digests; "" where all pixels are one value, which is no copy."""
+        digests, natives = self.store.digests, self.store.natives
+        told = ["" if n and n.low == n.high else d for d, n in zip(digests, natives, strict=True)]
+        return np.asarray(np.array(told, dtype=object)[self.table.index])
+
+    def where(self, number: int) -> np.ndarray:
+        """Return `[N,2]`: the store's number and the row in it."""
+        rows = self.table.index.to_numpy()
+        return np.stack([np.full(len(rows), number), rows], axis=1)
+
+
+def decode_rows(
+    manifest: Manifest, reader: Reader, on_unreadable: OnUnreadable, workers: int | None = None
+) -> DecodedRows:
+    """Open the store of a manifest; paths become absolute."""
+    paths, frames = manifest.files(), manifest.table["frame"].tolist()
+    store = open_store(paths, frames, reader, on_unreadable=on_unreadable, workers=workers)
+    table = manifest.table.assign(path=[str(path) for path in paths])
+    if "mask" in table:
+        folder = manifest.path.parent
+        table["mask"] = [str(folder / mask) if mask else "" for mask in table["mask"]]
+    return DecodedRows(table.drop(index=list(store.unreadable)), store, manifest.digest)
+
+
+def keep_whole_series(
+    read: DecodedRows, form: SeriesForm | None, whole: pd.DataFrame
+) -> tuple[DecodedRows, SeriesForm | None, list[str]]:
+    """Leave out rows that make no whole series; of images all stay."""
+    if form is None:
+        return read, None, []
+    table, form, notes = check_series(read.table, form, whole)
+    natives = [read.store.natives[row] for row in table.index]
+    sizes = [None if each is None else (each.height, each.width) for each in natives]
+    return read._replace(table=table), form, notes + note_sizes(table, sizes)

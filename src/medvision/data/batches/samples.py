@@ -1,0 +1,243 @@
+"""The samples of a run, their labels and their pixels: all a batch is gathered from."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from medvision.data.batches.generated import Generated
+from medvision.data.store.facts import FileFacts, _pair, _text
+from medvision.data.store.store import Store
+from medvision.data.units.series import (
+    SliceBatch,
+    Slices,
+    add_difference,
+    join_channels,
+    pad_series,
+)
+from medvision.tasks.classification.target import Classes
+
+BATCH_BYTES = 2**25
+"""What the images of an unaugmented batch of series may take, as float32: 512 slices of 128 x 128,
+whose maps in a net take a hundred times as much."""
+
+
+@dataclass
+class Samples:
+    """Rows and the store positions of their pixels.
+
+    A sample is a row or, where there are `slices`, a series, known by the row of its first slice.
+
+    Attributes:
+        table: the run's manifest rows; a row's position is its `index` everywhere.
+        classes: names in order and what kind of question they ask.
+        label: int64 `[N]`, −1 unlabelled; multi-label float32 `[N,K]`, nan unlabelled. Rows of a
+            series have its label.
+        digest: pixel digest of each row.
+        stores: decoded arrays, one a manifest.
+        where: int64 `[N,2]`: number of the store and row in it.
+        manifests: digests of the manifests the rows come from.
+        slices: which rows show the slices of each series; None = every row is a sample.
+        slice_label: of each row for itself, as `label`; None = there are none.
+        generated: where generated rows come from.
+    """
+
+    table: pd.DataFrame
+    classes: Classes
+    label: np.ndarray
+    digest: list[str]
+    stores: list[Store]
+    where: np.ndarray
+    manifests: list[str] = field(default_factory=list)
+    slices: Slices | None = None
+    slice_label: np.ndarray | None = None
+    generated: list[Generated] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def rows(self, part: str) -> np.ndarray:
+        """Return the indices of the samples of one part, in table order; of train, real ones."""
+        held = self._held(part)
+        return np.flatnonzero(held) if self.slices is None else self._first[held[self._first]]
+
+    def generated_rows(self) -> np.ndarray:
+        """Return the indices of the generated images that train."""
+        if not self.generated:
+            return np.empty(0, np.int64)
+        return np.flatnonzero(self._held("train", real=False))
+
+    @property
+    def channels(self) -> int:
+        """The channels of a batch's images."""
+        colours = int(self.stores[0].array.shape[-1])
+        return colours if self.slices is None else self.slices.form.width(colours)
+
+    @property
+    def shown_channels(self) -> slice:
+        """The channels that a person looks at: of a slice its own, the first of them."""
+        colours = int(self.stores[0].array.shape[-1])
+        if self.slices is None:
+            return slice(0, colours)
+        form = self.slices.form
+        first = form.neighbours * form.width(colours) // (2 * form.neighbours + 1)
+        return slice(first, first + colours)
+
+    def gather(self, index: np.ndarray) -> np.ndarray:
+        """Copy the pixels of the rows `index` into one array `[B,H,W,C]`, uint8 or uint16."""
+        where = self.where[index]
+        if len(self.stores) == 1:
+            return self.stores[0].gather(where[:, 1])
+        first = self.stores[0].array
+        pixels = np.empty((len(index), *first.shape[1:]), first.dtype)
+        for number, store in enumerate(self.stores):
+            chosen = where[:, 0] == number
+            if chosen.any():
+                pixels[chosen] = store.gather(where[chosen, 1])
+        return pixels
+
+    def pixels(self, index: np.ndarray, strips: SliceBatch | None = None) -> Tensor:
+        """Copy the pixels of samples `[B,H,W,C]`, or of all slices of series `[V,H,W,C]`."""
+        if strips is None:
+            return torch.from_numpy(self.gather(index))
+        gathered = torch.from_numpy(self.gather(strips.rows.reshape(-1)))
+        return join_channels(gathered, strips.rows.shape[1])
+
+    def batches(self, index: np.ndarray, size: int) -> Iterator[dict[str, Tensor]]:
+        """Yield unaugmented batches in the order of `index`.
+
+        At most `size` samples, of series fewer where they would not fit into `BATCH_BYTES`.
+        """
+        for chosen in self._cut(index, size):
+            strips = None if self.slices is None else self.slices.lay_out(chosen)
+            batch = self.facts(chosen, strips)
+            image = as_image(self.pixels(chosen, strips))
+            slot = batch.pop("slot", None)
+            yield batch | {"image": self.finish(image, slot, batch)}
+
+    def each_slice(self, size: int = 128) -> Iterator[Tensor]:
+        """Yield `[V,C,H,W]` of all slices as they are numbered, at most `size` at once."""
+        assert self.slices is not None
+        rows = self.slices.rows.reshape(len(self.slices.rows), -1)
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            pixels = join_channels(torch.from_numpy(self.gather(some.reshape(-1))), some.shape[1])
+            yield add_difference(as_image(pixels), self.slices.form)
+
+    def spread(self, index: np.ndarray) -> np.ndarray:
+        """Return all rows that samples are made of, ascending; an image is its own."""
+        if self.slices is None:
+            return index
+        return np.unique(self.slices.lay_out(index).rows) if len(index) else index
+
+    def finish(self, image: Tensor, slot: Tensor | None, batch: dict[str, Tensor]) -> Tensor:
+        """Make series `[B,S,C,H,W]` of slices `[V,C,H,W]`; images stay as they are."""
+        if slot is None or self.slices is None:
+            return image
+        return pad_series(add_difference(image, self.slices.form), slot, batch["step"].shape)
+
+    def facts(self, index: np.ndarray, strips: SliceBatch | None = None) -> dict[str, Tensor]:
+        """Return everything of a batch but its pixels; of series also where their slices go."""
+        told = {"index": index, "label": self.label[index]}
+        if strips is not None:
+            told |= {"length": strips.length, "step": strips.step, "slot": strips.slot}
+            told["slice_label"] = self._label_slices(strips)
+        return {key: torch.from_numpy(value) for key, value in told.items()}
+
+    def seen(self, part: str) -> tuple[list[str], list[str]]:
+        """Return the sorted patients and image digests of one part; of train, real ones."""
+        rows = np.flatnonzero(self._held(part))
+        patients = self.table["patient"].to_numpy()[rows]
+        return sorted(set(patients)), sorted({self.digest[row] for row in rows} - {""})
+
+    def facts_for(self, index: Sequence[int] | np.ndarray) -> pd.DataFrame:
+        """Return the identifying columns of rows, keyed by `index`, as predictions carry them."""
+        names = ["dataset", "path", "frame", "patient", "series", "label"]
+        facts: pd.DataFrame = self.table.loc[np.asarray(index), names]
+        facts["label"] = self.classes.decode(self.label[np.asarray(index)])
+        facts.insert(0, "index", np.asarray(index))
+        return facts.reset_index(drop=True)
+
+    def slices_for(self, index: Sequence[int] | np.ndarray) -> pd.DataFrame:
+        """Return the slices of series as served, series by series.
+
+        `index` is the series', `slice` counts from 0 within it, `row` is the slice's own in the
+        run's manifest (of several channels, the first), `label` its own label, "" = none.
+        """
+        assert self.slices is not None
+        index = np.asarray(index)
+        strips = self.slices.lay_out(index)
+        count = strips.step.shape[1] if len(index) else 1
+        rows = self.slices.own[strips.slices]
+        said = [""] * len(rows)
+        if self.slice_label is not None:
+            said = self.classes.decode(self.slice_label[rows])
+        return pd.DataFrame({
+            "index": np.repeat(index, strips.length), "slice": strips.slot % count, "row": rows,
+            "position": self.slices.position[strips.slices], "label": said,
+        })  # fmt: skip
+
+    @property
+    def _first(self) -> np.ndarray:
+        assert self.slices is not None
+        return self.slices.first
+
+    def _held(self, part: str, real: bool = True) -> np.ndarray:
+        held = np.asarray(self.table["split"].to_numpy() == part)
+        if part != "train" or not self.generated:
+            return held
+        return np.asarray(held & ((self.table["origin"].to_numpy() != "generated") == real))
+
+    def _label_slices(self, strips: SliceBatch) -> np.ndarray:
+        """Return int64 `[B,S]`, −1 = none or padding; multi-label float32 `[B,S,K]`, nan."""
+        assert self.slices is not None
+        places, none = strips.step.size, np.nan if self.label.ndim == 2 else -1
+        label = np.full((places, *self.label.shape[1:]), none, self.label.dtype)
+        if self.slice_label is not None:
+            label[strips.slot] = self.slice_label[self.slices.own[strips.slices]]
+        return label.reshape(*strips.step.shape, *self.label.shape[1:])
+
+    def _cut(self, index: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Cut into batches whose padded images are not too large; a single series may be."""
+        if self.slices is None:
+            yield from (index[start : start + size] for start in range(0, len(index), size))
+            return
+        height, width = self.stores[0].array.shape[1:3]
+        slices = BATCH_BYTES // (4 * height * width * self.channels)
+        start, longest = 0, 0
+        for place, length in enumerate(self.slices.lengths(index)):
+            longest, count = max(longest, length), place + 1 - start
+            if count > 1 and (count > size or count * longest > slices):
+                yield index[start:place]
+                start, longest = place, length
+        if start < len(index):
+            yield index[start:]
+
+
+def as_image(pixels: Tensor) -> Tensor:
+    """Turn stored integers `[B,H,W,C]` into float32 `[B,C,H,W]` in [0,1].
+
+    The memory stays channels-last: the permutation is a view and the division keeps its strides.
+    """
+    top = 255.0 if pixels.dtype == torch.uint8 else 65535.0
+    return pixels.permute(0, 3, 1, 2).float().div_(top)
+
+
+def facts_of(samples: "Samples", rows: np.ndarray) -> list[FileFacts]:
+    """Return what rows are as their files hold them; the manifest's own words win."""
+    if not all(store.natives for store in samples.stores):
+        return []
+    natives = [samples.stores[n].natives[row] for n, row in samples.where[rows].tolist()]
+    silent = np.full(len(rows), "", dtype=object)
+    modality, y, x = (
+        samples.table[name].to_numpy()[rows] if name in samples.table else silent
+        for name in ("modality", "spacing_y_mm", "spacing_x_mm")
+    )
+    return [
+        replace(native, modality=_text(m) or native.modality,
+                spacing_mm=_pair(*spacing) or native.spacing_mm)
+        for native, m, *spacing in zip(natives, modality, y, x, strict=True) if native is not None
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Pixels and facts of DICOM files."""

@@ -1,0 +1,1 @@
+"""New files, as a trained model meets them."""

@@ -1,0 +1,189 @@
+"""Images on their way to a net, decoded in threads a little ahead of it and never stored."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medvision.data.batches.samples import as_image
+from medvision.data.formats.decode import Decoded, holds_frames, load_frames, pixel_digest
+from medvision.data.inputs.profile import Mismatch, refuse_unlike_training
+from medvision.data.store.facts import FileFacts, Pair, read_facts, read_spacings
+from medvision.data.store.fill import FillRequest, find_shape
+from medvision.data.store.reader import Reader, ViewLevel, find_windows
+from medvision.errors import MedvisionError, collect
+
+WAY_OUT = "Mend or remove these files, or leave them out with on_unreadable=exclude"
+AHEAD = 256  # images decoded before they are asked for: what bounds the memory
+
+
+class InputFacts(NamedTuple):
+    """What is known of an image that was read: its file's own, its pixels' digest, its windows."""
+
+    native: FileFacts
+    digest: str
+    windows: list[ViewLevel]
+
+
+class ReadImage(NamedTuple):
+    """An image in the model's form, `[H,W,C]`, and what is known of it."""
+
+    levels: np.ndarray
+    taken: InputFacts
+
+
+@dataclass
+class InputMonitor:
+    """Looks at images while they are read, row by row.
+
+    Attributes:
+        find: what is foreign in an image.
+        stop: whether that ends in an error.
+        names: the row's file, for that error.
+        taken: what is known of each image that could be read.
+        foreign: of each image in which something is.
+    """
+
+    find: Callable[[FileFacts], list[Mismatch]]
+    stop: bool
+    names: Callable[[int], object]
+    taken: dict[int, InputFacts] = field(default_factory=dict)
+    foreign: dict[int, list[Mismatch]] = field(default_factory=dict)
+
+    def note(self, row: int, taken: InputFacts) -> None:
+        """Write down what was read."""
+        self.taken[row] = taken
+        if oddities := self.find(taken.native):
+            self.foreign[row] = oddities
+
+    @property
+    def refuses(self) -> bool:
+        return self.stop and bool(self.foreign)
+
+
+def read_batches(
+    paths: Sequence[Path],
+    frames: Sequence[int],
+    reader: Reader,
+    batch_size: int,
+    reasons: dict[int, str],
+    stop: bool,
+    watch: InputMonitor | None = None,
+) -> Iterator[Tensor]:
+    """Yield all images as batches `[B,C,H,W]` in [0,1]; unreadable ones are black.
+
+    Args:
+        paths: rows of one file stand together.
+        frames: of each row.
+        reader: the model's own.
+        batch_size: of all batches but the last.
+        reasons: filled with why a row cannot be read.
+        stop: from the first fault on only look for more of them, and end with all in one error.
+        watch: looks at what can be read; what it refuses is such a fault.
+
+    Raises:
+        MedvisionError: where `stop` or the watch says so.
+    """
+    shape = find_shape(FillRequest(paths, frames, reader, progress=False))[1:]
+    black = np.zeros(shape, np.uint8 if reader.depth == 8 else np.uint16)
+    results, first = read_ahead(paths, frames, reader), 0
+    watch = watch or InputMonitor(lambda _: [], stop=False, names=paths.__getitem__)
+    while batch := list(islice(results, batch_size)):
+        pixels = np.stack([black] * len(batch))
+        for k, result in enumerate(batch):
+            fault = find_fault(paths[first + k], result, shape)
+            if fault:
+                reasons.setdefault(first + k, fault)
+            elif isinstance(result, ReadImage):
+                pixels[k] = result.levels
+                watch.note(first + k, result.taken)
+        first += len(batch)
+        if not (watch.refuses or (stop and reasons)):
+            yield as_image(torch.from_numpy(pixels))
+    refuse_faults(reasons if stop else {}, watch, len(paths))
+
+
+def refuse_faults(reasons: Mapping[int, str], watch: InputMonitor, total: int) -> None:
+    """Raise all that was met in one error, if there is anything."""
+    problems = [refuse_unreadable(reasons, total, WAY_OUT)] if reasons else []
+    if watch.refuses:
+        problems.append(refuse_unlike_training(watch.foreign, watch.names, total))
+    if problems:
+        raise MedvisionError(". ".join(map(str, problems)))
+
+
+def find_fault(
+    path: Path, result: ReadImage | MedvisionError, shape: tuple[int, ...]
+) -> str | None:
+    """Say why an image cannot stand in a batch of this shape `[H,W,C]`, or None."""
+    if isinstance(result, MedvisionError):
+        return str(result)
+    found = result.levels.shape
+    if found == shape:
+        return None
+    sides = " and the first image ".join(f"{H} x {W}" for H, W, _ in (found, shape))
+    return f"{path} is {sides}, bring them to one size"
+
+
+def refuse_unreadable(reasons: Mapping[int, str], total: int, way_out: str) -> MedvisionError:
+    """Name the first unreadable images and count the rest."""
+    what = f"cannot read {len(reasons)} of {total} images"
+    return collect(what, [reasons[row] for row in sorted(reasons)], way_out)
+
+
+def read_ahead(
+    paths: Sequence[Path], frames: Sequence[int], reader: Reader
+) -> Iterator[ReadImage | MedvisionError]:
+    """Read images in threads, a little ahead of who asks, in their order."""
+    with ThreadPoolExecutor() as pool:
+        coming: deque[Future[ReadImage | MedvisionError]] = deque()
+        for future in submit(pool, paths, frames, reader):
+            coming.append(future)
+            if len(coming) > AHEAD:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
+def submit(
+    pool: ThreadPoolExecutor, paths: Sequence[Path], frames: Sequence[int], reader: Reader
+) -> Iterator[Future[ReadImage | MedvisionError]]:
+    """Hand out the reading as it is asked for; a file of frames is opened once for all of them."""
+    for path, group in groupby(zip(paths, frames, strict=True), key=lambda row: row[0]):
+        numbers = [frame for _, frame in group]
+        if len(numbers) > 1 or holds_frames(path):
+            spacings = read_spacings(path, numbers)
+            for image, spacing_mm in zip(load_frames(path, numbers), spacings, strict=True):
+                yield pool.submit(render, reader, image, spacing_mm)
+        else:
+            for frame in numbers:
+                yield pool.submit(read, reader, path, frame)
+
+
+def read(reader: Reader, path: Path, frame: int) -> ReadImage | MedvisionError:
+    """Read one image, or return why that fails."""
+    (image,) = load_frames(path, [frame])
+    return render(reader, image)
+
+
+def render(
+    reader: Reader, image: Decoded | MedvisionError, spacing_mm: Pair | None = None
+) -> ReadImage | MedvisionError:
+    """Bring a decoded image to the model's form, or return why that fails."""
+    if isinstance(image, MedvisionError):
+        return image
+    try:
+        levels = reader.render(image)
+    except MedvisionError as error:
+        return error
+    native = read_facts(image, spacing_mm)
+    return ReadImage(
+        levels, InputFacts(native, pixel_digest(image.pixels), find_windows(reader, image))
+    )

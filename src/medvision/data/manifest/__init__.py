@@ -1,0 +1,1 @@
+"""The table through which data enters, and the card beside it."""

@@ -1,0 +1,254 @@
+"""From a source to a manifest: decode once for the audit, hash the patients, join the copies."""
+
+import inspect
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+import medvision.files as files
+from medvision.data.audit.findings import audit_rows, note_copies
+from medvision.data.audit.flow import trace_losses
+from medvision.data.audit.near_duplicates import find_near_duplicates
+from medvision.data.audit.scan import scan_images
+from medvision.data.formats.listing import list_files
+from medvision.data.manifest.card import Card
+from medvision.data.manifest.manifest import CARD, MANIFEST, write_manifest
+from medvision.data.manifest.pseudonyms import fingerprint, pseudonym, user_key
+from medvision.data.sources.dicom.source import find_dicom
+from medvision.data.sources.folder import find_folder
+from medvision.data.sources.found import Found
+from medvision.data.sources.medmnist import find_medmnist
+from medvision.data.sources.nifti import find_nifti
+from medvision.data.sources.phantom.source import make_phantom
+from medvision.data.sources.table import find_table
+from medvision.data.sources.video import find_video
+from medvision.data.splits.groups import connect, join_pairs
+from medvision.errors import MedvisionError, collect, did_you_mean
+from medvision.identity import patient_keys
+
+FORMAT = 3  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
+SOURCES = ("phantom", "folder", "table", "medmnist", "dicom", "nifti", "video")
+
+UNREAD = "none"  # what `labels` says where it is no file
+IDS = {"patient", "series"}  # hashed; those of series are often made from those of patients
+MORE_IDS = {"dicom": {"study", "site"}}  # a hospital's name, where it stands in a header
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A written manifest and the data card's facts.
+
+    Attributes:
+        sizes: "HxW" → number of images, commonest first.
+        copies: number of rows that repeat another row's pixels.
+        left_out: unreadable files that were excluded by choice, with the reason.
+        audit: sentences a reader should see before training.
+    """
+
+    manifest: Path
+    table: pd.DataFrame
+    card: Card
+    sizes: dict[str, int]
+    copies: int
+    left_out: list[str]
+    audit: list[str] = field(default_factory=list)
+
+
+def prepare(
+    source: str,
+    output: Path,
+    *,
+    input: Path | None = None,  # noqa: A002 -- the command's own word
+    columns: Mapping[str, str | None] | None = None,
+    dataset: str | None = None,
+    deidentify: bool = True,
+    on_unreadable: Literal["stop", "exclude"] = "stop",
+    **options: Any,
+) -> Prepared:
+    """Find rows, check every image and write `manifest.csv` and `card.json` into `output`.
+
+    Args:
+        source: one of `SOURCES`.
+        output: the folder of the manifest.
+        input: where the source looks.
+        columns: ours → theirs; for sources without a table only `patient` has a meaning.
+        dataset: the name patients are kept apart by; the source's own where None.
+        deidentify: False keeps patient ids as they are, and the report says so.
+        on_unreadable: `exclude` leaves unreadable files out, counted and named on the card.
+        options: passed on to the source.
+
+    Raises:
+        MedvisionError: unknown source or option, nothing found, unreadable files, an output that
+            would overwrite the input.
+    """
+    output = Path(output).expanduser()
+    _check(source, output, input, on_unreadable)
+    found = _find(source, output, input, columns or {}, options)
+    name = dataset or found.dataset
+    seen, problems = scan_images(found.table)
+    if problems and on_unreadable == "stop":
+        raise collect(
+            f"{len(problems)} of {len(found.table)} images cannot be used", list(problems.values()),
+            "Mend or remove them, or leave them out with on_unreadable=exclude",
+        )  # fmt: skip
+    named_already = dataset is None and "dataset" in found.table
+    whole = found.table if named_already else found.table.assign(dataset=name)
+    kept = whole.drop(index=list(problems))
+    if kept.empty:
+        raise MedvisionError(f"no usable image is left of {len(found.table)}; check input={input}")
+    looks, table = [seen[row] for row in kept.index], kept.reset_index(drop=True)
+    key = user_key() if deidentify else None
+    if key is not None and found.facts.get("hashed_with") != fingerprint(key):
+        _hash_ids(table, key, IDS | MORE_IDS.get(source, set()))
+    patients, digests = patient_keys(table), [look.digest for look in looks]
+    near = find_near_duplicates([look.likeness for look in looks], list(patients), digests)
+    given = [table["group"].fillna("").astype(str)] if "group" in table else []
+    table["group"] = connect(patients, digests, join_pairs(near, len(table)), *given)
+    audit = audit_rows(table, looks, near, found.classes)
+    sizes = Counter(look.size for look in looks)
+    named = [digest for digest in digests if digest]
+    copies = len(named) - len(set(named))
+    left_out = list(problems.values())
+    card = Card(
+        dataset=name,
+        classes=found.classes,
+        patient_rule=found.patient_rule,
+        key=fingerprint(key) if key else None,
+        command=shlex.join(["medvision", *sys.argv[1:]]),
+        versions={"medvision": version("medvision")},
+        facts=found.facts
+        | {"sizes": dict(sizes.most_common(10)), "copies": copies, "left_out": left_out}
+        | {"audit": audit, "flow": trace_losses(whole, [("unreadable", kept)])},
+    )
+    manifest = write_manifest(output, table, card)
+    sizes_found = dict(sizes.most_common())
+    notes = [*note_copies(table, looks), *audit["notes"]]
+    return Prepared(manifest, table, card, sizes_found, copies, left_out, notes)
+
+
+def _check(source: str, output: Path, place: Path | None, on_unreadable: str) -> None:
+    """Refuse settings before anything is read."""
+    if on_unreadable not in ("stop", "exclude"):
+        raise MedvisionError(f"on_unreadable={on_unreadable} cannot be; choose stop or exclude")
+    written = (output / MANIFEST).resolve()
+    if source == "table" and place is not None and written.exists():
+        own = files.find_input(place)
+        if written in (own, own / MANIFEST):
+            raise MedvisionError(
+                f"output={output} would overwrite its input {written}; name another folder"
+            )
+
+
+def _hash_ids(table: pd.DataFrame, key: bytes, columns: set[str]) -> None:
+    """Replace ids by pseudonyms, in place."""
+    for column in columns & set(table.columns):
+        pairs = table[["dataset", column]].drop_duplicates().itertuples(index=False)
+        names = {(d, i): pseudonym(d, i, key) if i else "" for d, i in pairs}
+        ids = zip(table["dataset"], table[column], strict=True)
+        table[column] = [names[pair] for pair in ids]
+
+
+def prepare_once(source: Mapping[str, Any]) -> Path:
+    """Prepare into the cache what a `data.source` describes, unless that was done before.
+
+    The place depends on the description, the user's key and the state of the input, so a changed
+    table or folder is prepared anew.
+    """
+    described = {k: v for k, v in source.items() if v is not None}
+    name = described.pop("name", None)
+    if name is None:
+        raise MedvisionError(f"data.source has no name; say data.source.name={'|'.join(SOURCES)}")
+    if described.get("input") is not None:
+        described["input"] = files.find_input(described["input"])
+    words = [f"{k}={v}" for k, v in sorted(described.items())]
+    state = _state_of(described.get("input")) + _state_of(_labels_of(described))
+    code = files.digest(str(FORMAT), name, *words, state, fingerprint(user_key()))[:8]
+    output = files.cache_folder() / "prepared" / f"{name}-{code}"
+    with files.locked(output.with_name(output.name + ".lock")):
+        if not (output / "manifest.csv").exists():
+            prepare(name, output, **described)
+    return output / "manifest.csv"
+
+
+def _labels_of(described: Mapping[str, Any]) -> Path | None:
+    """Find the table of labels beside an input; one that is missing is told by the source."""
+    labels = described.get("labels")
+    if labels in (None, UNREAD):
+        return None
+    try:
+        return files.find_input(str(labels))
+    except MedvisionError:
+        return None
+
+
+def _state_of(place: Path | None) -> str:
+    """Sum up names, sizes and times of an input, so that a change is noticed."""
+    if place is None:
+        return ""
+    listed = [place, place.with_name(CARD)]
+    if place.is_dir():
+        listed = [place / name for name in sorted(list_files(place))]
+    stats = ((p, p.stat()) for p in listed if p.is_file())
+    return files.digest(*(f"{p}:{s.st_size}:{s.st_mtime_ns}" for p, s in stats))
+
+
+def _find(
+    source: str,
+    output: Path,
+    place: Path | None,
+    columns: Mapping[str, str | None],
+    options: Mapping[str, Any],
+) -> Found:
+    """Call the source with the arguments it takes."""
+    where = files.find_input(place) if place is not None else None
+    given = dict(options)
+    makers: dict[str, Callable[..., Found]] = {
+        "phantom": make_phantom, "folder": find_folder,
+        "table": find_table, "medmnist": find_medmnist, "dicom": find_dicom,
+        "nifti": find_nifti, "video": find_video,
+    }  # fmt: skip
+    if source not in makers:
+        raise MedvisionError(
+            f"source={source} is unknown{did_you_mean(source, SOURCES)}; use {', '.join(SOURCES)}"
+        )
+    known = set(inspect.signature(makers[source]).parameters) - {"input", "output", "columns"}
+    if source != "phantom" and "patient" in given:
+        raise MedvisionError(
+            f"patient={given['patient']} is no option of its own; say "
+            f"columns.patient={given['patient']}"
+        )
+    for key in given:
+        if key not in known:
+            others = ", ".join(sorted(known - {"patient"})) or "none"
+            raise MedvisionError(
+                f"source={source} has no option {key!r}{did_you_mean(key, known)}; "
+                f"it takes {others}"
+            )
+    if source == "phantom":
+        return make_phantom(output, **given)
+    if source == "table":
+        return find_table(_required(where, source), columns=columns, **given)
+    if source in ("dicom", "nifti", "video"):
+        return makers[source](_required(where, source), columns=columns, **given)
+    if unread := sorted(set(columns) - {"patient"}):
+        raise MedvisionError(
+            f"source={source} has no table, so columns.{unread[0]} means nothing; "
+            "only columns.patient does"
+        )
+    patient = columns.get("patient")
+    if source == "folder":
+        return find_folder(_required(where, source), patient=patient, **given)
+    return find_medmnist(where, patient=patient, **given)
+
+
+def _required(place: Path | None, source: str) -> Path:
+    if place is None:
+        raise MedvisionError(f"source={source} needs input=PATH (in a training: data.source.input)")
+    return place

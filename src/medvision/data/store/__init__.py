@@ -1,0 +1,1 @@
+"""Images decoded once, alike, in one array."""

@@ -1,0 +1,157 @@
+"""The store: every image of a manifest decoded once into one memory map."""
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from medvision.data.store.facts import FileFacts, pack, unpack
+from medvision.data.store.fill import FillRequest, fill, find_shape
+from medvision.data.store.reader import Reader
+from medvision.errors import MedvisionError, collect
+from medvision.files import cache_folder, digest, locked, read_json, write_json, written_aside
+
+FORMAT = 2  # part of every key: raise it when the same settings would store something else
+log = logging.getLogger(__name__)
+WAY_OUT = "Mend or remove these files, or leave them out with data.on_unreadable=exclude"
+
+
+@dataclass
+class Store:
+    """Decoded images, row by row as the manifest names them.
+
+    Attributes:
+        array: read-only memory map, uint8 or uint16 `[N,H,W,C]`.
+        digests: pixel digest a row, "" where unreadable.
+        folder: where it lies.
+        unreadable: reason by row, for images left out by choice; their pixels are 0.
+        natives: what each image was in its file; None where unreadable.
+    """
+
+    array: np.ndarray
+    digests: list[str]
+    folder: Path
+    unreadable: dict[int, str]
+    natives: list[FileFacts | None] = field(default_factory=list)
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Return a copy of some rows, `[B,H,W,C]`."""
+        return np.asarray(np.take(self.array, rows, axis=0))
+
+
+def open_store(
+    files: Sequence[Path],
+    frames: Sequence[int],
+    reader: Reader,
+    *,
+    on_unreadable: str = "stop",
+    workers: int | None = None,
+    cache: Path | None = None,
+    progress: bool = True,
+) -> Store:
+    """Open the store of these images, and build it first where there is none.
+
+    Args:
+        files: a path a row; a file may serve many rows.
+        frames: 0-based image inside the file, a row.
+        reader: how images are made alike.
+        on_unreadable: "stop" names all unreadable images in one error, "exclude" leaves them out.
+        workers: decoding threads; None takes one a processor.
+        cache: folder that holds `stores/`; None takes `cache_folder()`.
+        progress: show a bar on a terminal, one line elsewhere.
+
+    Raises:
+        MedvisionError: unreadable images, sizes that differ, or no room or right to write.
+    """
+    if on_unreadable not in ("stop", "exclude"):
+        raise MedvisionError(f"on_unreadable={on_unreadable!r} cannot be; choose stop or exclude")
+    if not files:
+        raise MedvisionError("there is no image to store; the manifest has no rows")
+    filling = FillRequest(_absolute(files), [int(frame) for frame in frames], reader, progress)
+    key = _key(filling)
+    folder = (cache or cache_folder()) / "stores" / key
+    store = _open(folder)
+    if store is None:
+        waiting = f"waiting for another process that builds {folder}"
+        with locked(folder.with_name(f".{key}.lock"), on_wait=lambda: filling.say(waiting)):
+            # Whoever held the lock may just have built it.
+            store = _open(folder) or _build(folder, filling, on_unreadable, workers)
+    if store.unreadable and on_unreadable == "stop":  # it was built for a caller who excludes
+        raise _unreadable(store.unreadable, len(store.digests))
+    return store
+
+
+def _absolute(files: Sequence[Path]) -> list[Path]:
+    """Make paths absolute, links as named, one object a file: rows may be many times the files."""
+    names = [str(file) for file in files]
+    places = {name: Path(os.path.abspath(name)) for name in dict.fromkeys(names)}  # noqa: PTH100
+    return [places[name] for name in names]
+
+
+def _unreadable(reasons: dict[int, str], total: int) -> MedvisionError:
+    what = f"cannot read {len(reasons)} of {total} images"
+    return collect(what, [reasons[row] for row in sorted(reasons)], WAY_OUT)
+
+
+def _key(filling: FillRequest) -> str:
+    """Digest what the pixels depend on: the ordered images, the settings and the format."""
+    stamps = {file: _stamp(file) for file in dict.fromkeys(filling.files)}
+    images = zip(filling.files, filling.frames, strict=True)
+    rows = [[str(file), frame, *stamps[file]] for file, frame in images]
+    return digest(f"{FORMAT}", filling.reader.digest(), json.dumps(rows))[:16]
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return (-1, -1)  # told with all other unreadable images
+    return (found.st_size, found.st_mtime_ns)
+
+
+def _open(folder: Path) -> Store | None:
+    """Open a finished store; None where there is none, or only a broken one."""
+    try:
+        index = read_json(folder / "index.json")
+        array = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+        whole = len(index["digests"]) == len(array) and index["shape"] == [*array.shape]
+        reasons = {int(row): reason for row, reason in index["unreadable"].items()}
+        natives = unpack(index["natives"])
+        return Store(array, index["digests"], folder, reasons, natives) if whole else None
+    except (MedvisionError, OSError, ValueError, EOFError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _build(folder: Path, filling: FillRequest, on_unreadable: str, workers: int | None) -> Store:
+    """Fill a new store; `index.json` is written last, and without it there is no store."""
+    started = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed build or a bad disk left
+    try:
+        shape = find_shape(filling)
+        with written_aside(folder / "pixels.npy") as aside:
+            filled = fill(aside, shape, filling, workers or os.cpu_count() or 1)
+        digests = [row.digest for row in filled]
+        reasons = {number: row.reason for number, row in enumerate(filled) if row.reason}
+        if reasons and (on_unreadable == "stop" or len(reasons) == len(filled)):
+            raise _unreadable(reasons, len(filled))
+        index = {"format": FORMAT, "reader": filling.reader.contract(), "shape": [*shape]}
+        index |= {"digests": digests, "unreadable": reasons}
+        natives = pack([row.native for row in filled])
+        write_json(folder / "index.json", index | {"natives": natives})
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    log.info("decoded %d images into %s", len(filled), folder)
+    left_out = f", {len(reasons)} unreadable ones left out" if reasons else ""
+    seconds = time.monotonic() - started
+    filling.say(f"decoded {len(filled)} images in {seconds:.1f} s{left_out}: {folder}")
+    store = _open(folder)
+    if store is None:
+        raise MedvisionError(f"{folder} is broken right after it was written; check the disk")
+    return store

@@ -1,0 +1,1 @@
+"""What one sample is: a row, a series of rows."""

@@ -1,0 +1,1 @@
+"""Figures that any task may draw."""

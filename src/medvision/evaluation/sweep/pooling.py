@@ -1,0 +1,171 @@
+"""Folds put together: every row scored once, by the model that has not seen its patient."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from medvision.evaluation.comparison.arms import Aligned, Arm, Repeat, align, read_repeats
+from medvision.evaluation.figures.style import show_score
+from medvision.evaluation.report.table import UNDEFINED, Grid, label_of, show_interval
+from medvision.stats.bootstrap import LARGE, Interval, interval
+from medvision.stats.ranking import Floats
+from medvision.tasks.classification.metrics import Kind
+from medvision.tasks.classification.weighted import WeightedScores, draw_means
+
+POOLED = ("auroc", "average_precision", "accuracy", "balanced_accuracy", "recall", "specificity",
+          "f1", "brier")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What the folds of an arm say together.
+
+    Attributes:
+        scores: name → `{value, low, high}`: the mean over repeats, patients drawn within folds.
+        folds: name → a value a fold (nan where undefined), the mean over its seeds.
+        repeats: name → a value a repeat, pooled over its folds.
+        rows, unit, patients: how much was scored; `unit` is images or series.
+        remarks: what is missing, and how it was dealt with.
+    """
+
+    scores: dict[str, Interval]
+    folds: dict[str, list[float]]
+    repeats: dict[str, list[float]]
+    rows: int
+    unit: str
+    patients: int
+    stratified: bool
+    remarks: list[str] = field(default_factory=list)
+
+
+def pool_folds(arm: Arm) -> Pooled | None:
+    """Score the out-of-fold predictions of an arm; None with fewer than two folds.
+
+    A pure function of the stored predictions: the resamples are those of seed 0.
+
+    Raises:
+        MedvisionError: the predictions do not fit together.
+    """
+    every = [repeat for repeat in read_repeats(arm, "test") if repeat.folds != [None]]
+    found = [repeat for repeat in every if len(repeat.folds) > 1]
+    if not found:
+        return None
+    asked = count_folds(arm)
+    most = max(found, key=lambda repeat: len(repeat.folds))
+    used = [repeat for repeat in found if _fits(repeat, most, asked)]
+    classes, kind = read_problem(arm)
+    rows = align(used, classes, kind)
+    scores = weigh_repeats(rows)
+    resamples = 1000 if rows.probs[0].size > LARGE else 2000
+    given = {"resamples": resamples, "names": POOLED}
+    (drawn,) = draw_means([scores], rows.patients, strata=rows.strata, **given)  # type: ignore[arg-type]
+    once = np.ones((1, len(rows.keys)))
+    alone = [repeat.score(once, POOLED) for repeat in scores]
+    return Pooled(
+        scores={name: interval(drawn[name]) for name in POOLED},
+        folds=score_folds(used, classes, kind),
+        repeats={name: [float(score[name][0]) for score in alone] for name in POOLED},
+        rows=len(rows.keys),
+        unit=arm.cells[0].unit,
+        patients=len(set(rows.patients)),
+        stratified=bool(set(rows.strata) - {""}),
+        remarks=list(_say_missing(arm, every, used, asked)),
+    )
+
+
+def count_folds(arm: Arm) -> int:
+    """Return into how many folds the arm was told to split."""
+    asked = (arm.cells[0].config.get("data") or {}).get("folds")
+    return int(asked or len({cell.fold for cell in arm.cells} - {None}))
+
+
+def read_problem(arm: Arm) -> tuple[list[str], Kind]:
+    """Return classes and kind as an arm's first run with any recorded them."""
+    record = next((cell.record for cell in arm.cells if cell.record.get("classes")), {})
+    kind: Kind = record.get("kind", "binary")
+    return list(record.get("classes", [])), kind
+
+
+def _fits(repeat: Repeat, most: Repeat, asked: int) -> bool:
+    """Tell whether two repeats hold the same rows: the same folds, or all of them."""
+    whole = len(repeat.folds) == len(most.folds) == asked
+    return whole or (repeat.split_seed == most.split_seed and repeat.folds == most.folds)
+
+
+def weigh_repeats(rows: Aligned) -> list[WeightedScores]:
+    """Make each repeat ready to be scored, with the decisions of its own runs."""
+    return [
+        WeightedScores(probs, rows.label, rows.kind, preds=preds)
+        for probs, preds in zip(rows.probs, rows.preds, strict=True)
+    ]
+
+
+def score_folds(
+    repeats: Sequence[Repeat], classes: Sequence[str], kind: Kind
+) -> dict[str, list[float]]:
+    """Score each fold by itself: name → a value a (split_seed, fold), the mean over seeds."""
+    values: dict[tuple[int, str], list[Floats]] = defaultdict(list)
+    for repeat in repeats:
+        rows = align([repeat], classes, kind)
+        (scores,), strata = weigh_repeats(rows), np.array(rows.strata)
+        weights = np.stack([strata == fold for fold in dict.fromkeys(rows.strata)])
+        scored = scores.score(weights.astype(np.float64), POOLED)
+        for n, fold in enumerate(dict.fromkeys(rows.strata)):
+            values[repeat.split_seed, fold].append(np.array([scored[name][n] for name in POOLED]))
+    means = np.array([np.mean(values[place], axis=0) for place in sorted(values)])
+    return {name: means[:, n].tolist() for n, name in enumerate(POOLED)}
+
+
+def _say_missing(
+    arm: Arm, every: Sequence[Repeat], used: Sequence[Repeat], asked: int
+) -> Iterator[str]:
+    """Say which repeats lack folds, and whether they count."""
+    folds = {(repeat.seed, repeat.split_seed): repeat.folds for repeat in every}
+    told = {(c.seed, c.split_seed): 0 for c in arm.cells if c.fold is not None}
+    counted = {(repeat.seed, repeat.split_seed) for repeat in used}
+    for seed, split_seed in sorted(told):
+        done = len(folds.get((seed, split_seed), []))
+        if done < asked:
+            name = f"seed={seed}" + (f" split_seed={split_seed}" if split_seed else "")
+            fate = "pooled over those" if (seed, split_seed) in counted else "left out"
+            yield f"{name}: {done} of {asked} folds have test predictions; {fate}."
+        elif (seed, split_seed) not in counted:
+            yield f"seed={seed} split_seed={split_seed}: left out, since its rows differ."
+
+
+def tabulate_pooled(pooled: Pooled) -> Grid:
+    """Lay the pooled scores out: interval, spread over folds, spread over repeats."""
+    folds, repeats = (len(next(iter(v.values()))) for v in (pooled.folds, pooled.repeats))
+    head = ["", "pooled (95 % CI)", f"mean ± SD of {folds} folds"]
+    head += [f"SD of {repeats} repeats"] if repeats > 1 else []
+    rows = []
+    for name, score in pooled.scores.items():
+        spread = [show_spread(pooled.folds[name])]
+        spread += [show_deviation(pooled.repeats[name])] if repeats > 1 else []
+        rows.append([label_of(name), show_interval(score), *spread])
+    drawn = "within folds" if pooled.stratified else "over all patients, since the splits differ"
+    mean = f"the mean of {repeats} repeats (seeds or splits), " if repeats > 1 else ""
+    note = (
+        f"{pooled.rows} {pooled.unit} of {pooled.patients} patients, each predicted by the model "
+        f"that has not seen its patient; {mean}decisions at each run's own operating point, "
+        f"intervals over patients drawn {drawn}. The folds share training patients: their SD is no "
+        "standard error."
+    )
+    return Grid(head, rows, note)
+
+
+def show_spread(values: Sequence[float]) -> str:
+    """Write mean ± standard deviation (of a sample) of what is defined."""
+    known = np.array([value for value in values if not np.isnan(value)])
+    if not len(known):
+        return UNDEFINED
+    mean = show_score(float(known.mean()))
+    return f"{mean} ± {show_deviation(known.tolist())}" if len(known) > 1 else mean
+
+
+def show_deviation(values: Sequence[float]) -> str:
+    """Write the standard deviation of a sample; a dash where there is none."""
+    known = [value for value in values if not np.isnan(value)]
+    return show_score(float(np.std(known, ddof=1))) if len(known) > 1 else UNDEFINED

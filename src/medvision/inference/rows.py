@@ -1,0 +1,207 @@
+"""The rows that frozen models are scored on, as each of them reads them, and what they say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import medvision.files as files
+from medvision.data.batches.assemble import assemble_foreign
+from medvision.data.batches.read import OnUnreadable
+from medvision.data.batches.samples import Samples
+from medvision.data.manifest.manifest import Manifest, read_manifest
+from medvision.data.store.reader import Reader
+from medvision.data.units.series_form import OnGap, SeriesForm, series_labels
+from medvision.errors import MedvisionError
+from medvision.evaluation.comparison.sweep_run import read_sweep_runs
+from medvision.identity import series_keys
+from medvision.inference.ensemble import Ensemble
+from medvision.inference.predictor import BATCH, Predictions, run_net, tabulate, tabulate_slices
+from medvision.model import Model
+from medvision.runs import Run
+from medvision.tasks.classification.calibration import apply_temperature
+from medvision.tasks.classification.evaluator import decide_labels
+from medvision.tasks.classification.target import Classes
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One part of a manifest, as each of some models reads it.
+
+    Attributes:
+        part: val or test.
+        samples: one a model; models that read alike share one.
+        index: `[N]` lines of the manifest, from 0, that every model can read, ascending.
+        unread: the number of lines left out.
+        own: it is the models' own part, not another manifest.
+    """
+
+    manifest: Manifest
+    part: str
+    samples: list[Samples]
+    index: np.ndarray
+    unread: int
+    own: bool
+
+    def find(self, number: int) -> np.ndarray:
+        """Return where the lines of `index` stand in the samples of a model."""
+        return np.searchsorted(self.samples[number].where[:, 1], self.index)
+
+    def facts(self) -> pd.DataFrame:
+        """Return the identifying columns, as predictions carry them."""
+        return self.samples[0].facts_for(self.find(0)).assign(index=self.index)
+
+
+def read_rows(
+    ensemble: Ensemble, words: Mapping[str, Any], part: str, on_unreadable: OnUnreadable
+) -> Rows:
+    """Read the rows that `data.…` words name, once for each way the models have of reading.
+
+    Without `data.manifest` it is the part of their own that all runs have in common.
+
+    Raises:
+        MedvisionError: no such rows, unreadable files, unknown labels, or no common part.
+    """
+    place, columns, rename, on_gap = read_data_words(words)
+    if part not in ("val", "test"):
+        other = "; data.columns.split=null takes all rows of the table" if place else ""
+        raise MedvisionError(f"split={part}: what is scored is called val or test{other}")
+    if place is None:
+        check_own_part(ensemble, part)
+    path = files.find_input(place) if place else ensemble.runs[0].manifest
+    manifest = read_manifest(path, columns)
+    if place is None:  # what was generated only trained, and is read in another way
+        real = manifest.table[manifest.table["origin"] != "generated"]
+        manifest.table = real.reset_index(drop=True)
+    labels = read_labels(ensemble.models[0], rename)
+    ways = [(Reader.from_contract(m.contract), read_form(m, on_gap)) for m in ensemble.models]
+    made = {
+        way: assemble_foreign(manifest, way[0], labels, on_unreadable, part, way[1])
+        for way in dict.fromkeys(ways)
+    }
+    samples = [made[way] for way in ways]
+    lines = [read.where[read.rows(part), 1] for read in made.values()]
+    index = reduce(np.intersect1d, lines)
+    if len(index) == 0:
+        raise MedvisionError(f"{manifest.path} has no rows of split={part}; name another split")
+    asked = count_asked(manifest.table, part, series=ways[0][1] is not None)
+    return Rows(manifest, part, samples, index, asked - len(index), own=place is None)
+
+
+def read_form(model: Model, on_gap: OnGap | None) -> SeriesForm | None:
+    """Return how a model makes series of rows; None of a model of images.
+
+    Raises:
+        MedvisionError: `on_gap` is no choice, or there are no series to have gaps.
+    """
+    if model.series is None:
+        if on_gap is not None:
+            raise MedvisionError(
+                "on_gap is for models of series, and this one takes single images; omit it"
+            )
+        return None
+    return SeriesForm(**model.series | ({"on_gap": on_gap} if on_gap else {}))
+
+
+def count_asked(table: pd.DataFrame, part: str, *, series: bool) -> int:
+    """Count the rows of a part, or its series; without a split column all rows are it."""
+    if (table["split"] != "").any():
+        table = table[table["split"] == part]
+    return series_keys(table).nunique() if series else len(table)
+
+
+def read_data_words(
+    words: Mapping[str, Any],
+) -> tuple[str | None, dict[str, Any] | None, dict[str, Any], OnGap | None]:
+    """Split `data.…` words into the manifest, the columns, the renamed labels and the gaps."""
+    place, columns, rename, on_gap = None, {}, {}, None
+    for key, value in words.items():
+        group, _, name = key.partition(".")
+        if key == "manifest":
+            place = str(value)
+        elif key == "on_gap":
+            on_gap = value
+        elif group == "columns" and name:
+            columns[name] = value
+        elif group == "rename" and name:
+            rename[name] = str(value)
+        else:
+            raise MedvisionError(
+                f"medvision evaluate has no argument data.{key}; "
+                "it takes data.manifest, data.columns.…, data.rename.… and data.on_gap"
+            )
+    return place, columns or None, rename, on_gap
+
+
+def read_labels(model: Model, rename: Mapping[str, str | None]) -> Classes:
+    """Return the classes of a model as it reads them out of a table."""
+    return Classes(model.classes, model.question, model.negative, model.rename | dict(rename))
+
+
+def check_own_part(ensemble: Ensemble, part: str) -> None:
+    """Refuse a part that the runs do not have in common."""
+    first, *others = ensemble.runs
+    if not others:
+        return
+    owned = [read_own(*pair, part) for pair in zip(ensemble.runs, ensemble.models, strict=True)]
+    for run, found in zip(others, owned[1:], strict=True):
+        if found.keys() != owned[0].keys():
+            raise MedvisionError(
+                f"{first.title} and {run.title} have other rows in {part} "
+                f"({len(owned[0])} and {len(found)}, {len(owned[0].keys() & found.keys())} of them "
+                f"in both); {tell_way_out(first, run)}"
+            )
+        differing = sum(found[key] != label for key, label in owned[0].items())
+        if differing:
+            raise MedvisionError(
+                f"{first.title} and {run.title} have other labels for {differing} of {len(found)} "
+                f"rows in {part}; give data.manifest=FILE.csv with the labels to score on"
+            )
+
+
+def read_own(run: Run, model: Model, part: str) -> dict[tuple[str, str, int], str]:
+    """Return the label of each row in one part of a run, by (dataset, path, frame)."""
+    table = read_manifest(run.manifest).table
+    mine = table[table["split"] == part]
+    classes = read_labels(model, {})
+    said = mine["label"] if model.series is None else series_labels(mine)
+    labels = classes.decode(classes.encode(said.tolist()))
+    keys = zip(mine["dataset"], mine["path"], mine["frame"].tolist(), strict=True)
+    return dict(zip(keys, labels, strict=True))
+
+
+def tell_way_out(first: Run, second: Run) -> str:
+    """Say what to do with runs that were tested on different patients."""
+    a, b = read_sweep_runs([first, second])
+    if a.fold == b.fold:
+        return "give data.manifest=FILE.csv, rows that none of them has seen"
+    return (
+        "each fold tests on other patients; give data.manifest=FILE.csv for new data, or "
+        "medvision report run=SWEEP pools the out-of-fold predictions"
+    )
+
+
+def predict_rows(ensemble: Ensemble, rows: Rows) -> Predictions:
+    """Predict: one model with its logits, several with their mean probabilities."""
+    facts, models = rows.facts(), ensemble.models
+    probs: list[Any] = []
+    for number, model in enumerate(models):
+        task = "predicting" if len(models) == 1 else f"predicting {number + 1} of {len(models)}"
+        batches = rows.samples[number].batches(rows.find(number), BATCH)
+        said = run_net(model, batches, rows.index, task)
+        if len(models) == 1:
+            own = rows.find(number)
+            slices = tabulate_slices(model, rows.samples[number], own, said)
+            if slices is not None:
+                slices["index"] = rows.samples[number].where[slices["index"], 1]
+                slices["row"] = rows.samples[number].where[slices["row"], 1]
+            return Predictions(tabulate(model, facts, said.logits), slices)
+        probs.append(apply_temperature(said.logits.numpy(), model.temperature, model.question))
+    mean, model = np.mean(probs, axis=0), ensemble.joined
+    for k, name in enumerate(model.classes):
+        facts[f"prob_{name}"] = mean[:, k]
+    pred = decide_labels(mean, model.classes, model.question, model.threshold)
+    return Predictions(facts.assign(pred=pred))

@@ -1,0 +1,1 @@
+"""Statistics that know no task: resampling, ranking, tests."""

@@ -1,0 +1,238 @@
+"""ROC and precision-recall curves, with bands over patients."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+from sklearn import metrics as sk
+
+from medvision.evaluation.figures.style import (
+    LINES,
+    MUTED,
+    PALETTE,
+    blank,
+    shorten,
+    show_score,
+    styled,
+    unit_axes,
+)
+from medvision.stats.bootstrap import Keys, resample_patients
+from medvision.stats.ranking import Floats
+from medvision.tasks.classification.metrics import Kind
+from medvision.tasks.classification.weighted import WeightedScores
+
+
+class OneClass(NamedTuple):
+    """One class against the rest: `score` `[N]` in 0..1, `truth` `[N]` bool, how its line looks."""
+
+    name: str
+    score: NDArray[np.floating[Any]]
+    truth: NDArray[np.bool_]
+    look: dict[str, Any]
+    column: int
+
+
+def _one_vs_rest(
+    probs: ArrayLike, label: ArrayLike, classes: Sequence[str], kind: Kind
+) -> Iterator[OneClass]:
+    scores = np.asarray(probs, dtype=np.float64)
+    truth = np.nan_to_num(np.asarray(label, dtype=np.float64), nan=-1)
+    columns = [1] if kind == "binary" else range(len(classes))
+    for order, k in enumerate(columns):
+        look = {
+            "color": PALETTE[order % len(PALETTE)],
+            "linestyle": LINES[order // len(PALETTE) % len(LINES)],
+        }
+        mine = truth[:, k] if kind == "multilabel" else truth
+        known = (mine >= 0) & np.isfinite(scores[:, k])
+        wanted = 1 if kind == "multilabel" else k
+        yield OneClass(str(classes[k]), scores[known, k], mine[known] == wanted, look, k)
+
+
+def _curve_axes(classes: Sequence[str], kind: Kind, x: str, y: str) -> tuple[Figure, Any]:
+    lines = 1 if kind == "binary" else len(classes)
+    figure, axes = blank(4.8, 4.4 if lines <= 4 else 4.6 + 0.24 * lines)
+    unit_axes(axes, x, y)
+    return figure, axes
+
+
+def _curve_legend(figure: Figure, axes: Any, loc: str) -> None:
+    """Few lines are named inside the plot, many below it."""
+    handles, names = axes.get_legend_handles_labels()
+    if len(names) <= 6:
+        axes.legend(loc=loc)
+    else:
+        columns = 2 if max(map(len, names)) <= 24 else 1
+        figure.legend(handles, names, loc="outside lower left", ncols=columns)
+
+
+class Band(NamedTuple):
+    """A pointwise 95 % band around a curve on a grid, each `[G]`; nan where undefined."""
+
+    x: Floats
+    low: Floats
+    high: Floats
+
+
+def _fill_band(axes: Any, band: Band | None, color: str) -> None:
+    if band is not None:
+        look = {"color": color, "alpha": 0.18, "linewidth": 0, "label": "95 % band"}
+        axes.fill_between(band.x, band.low, band.high, **look)
+
+
+def _at(point: float | Sequence[float] | None, column: int, kind: Kind) -> float | None:
+    """Return the threshold of one class; multi-class decides by argmax and has none."""
+    if point is None or kind == "multiclass":
+        return None
+    return float(point) if isinstance(point, int | float) else float(point[column])
+
+
+@styled
+def draw_roc(
+    probs: ArrayLike,
+    label: ArrayLike,
+    classes: Sequence[str],
+    kind: Kind,
+    band: Band | None = None,
+    operating_point: float | Sequence[float] | None = None,
+) -> Figure:
+    """Draw sensitivity against 1 - specificity, a line a class.
+
+    A class without positive or without negative rows has no curve and is left out.
+
+    Args:
+        probs: `[N,K]` in 0..1.
+        label: `[N]`, multi-label `[N,K]`.
+        classes: K names.
+        kind: binary draws the positive class alone.
+        band: of `bands.roc_band`; only binary has one.
+        operating_point: threshold on the probability (`>=` is positive); multi-label one a class.
+    """
+    figure, axes = _curve_axes(classes, kind, "1 - specificity", "sensitivity")
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
+    for one in _one_vs_rest(probs, label, classes, kind):
+        if one.truth.all() or not one.truth.any():
+            continue
+        fpr, tpr, _ = sk.roc_curve(one.truth, one.score, drop_intermediate=False)
+        axes.plot(
+            fpr, tpr, label=f"AUC {show_score(sk.auc(fpr, tpr))}  {shorten(one.name)}", **one.look
+        )
+        _fill_band(axes, band if kind == "binary" else None, one.look["color"])
+        if (threshold := _at(operating_point, one.column, kind)) is not None:
+            positive = one.score >= threshold
+            point = (positive[~one.truth].mean(), positive[one.truth].mean())
+            _mark(
+                axes, point, one, f"threshold {show_score(threshold)}" if kind == "binary" else None
+            )
+    _curve_legend(figure, axes, "lower right")
+    return figure
+
+
+@styled
+def draw_precision_recall(
+    probs: ArrayLike,
+    label: ArrayLike,
+    classes: Sequence[str],
+    kind: Kind,
+    band: Band | None = None,
+    operating_point: float | Sequence[float] | None = None,
+) -> Figure:
+    """Draw precision against recall, a line a class, over the prevalence that chance would reach.
+
+    Arguments as in `draw_roc`; `band` is of `bands.pr_band`.
+    """
+    figure, axes = _curve_axes(classes, kind, "recall (sensitivity)", "precision")
+    for one in _one_vs_rest(probs, label, classes, kind):
+        if not one.truth.any():
+            continue
+        precision, recall, _ = sk.precision_recall_curve(one.truth, one.score)
+        ap = sk.average_precision_score(one.truth, one.score)
+        name = f"AP {show_score(ap)}  {shorten(one.name)}"
+        axes.plot(recall, precision, drawstyle="steps-post", label=name, **one.look)
+        _fill_band(axes, band if kind == "binary" else None, one.look["color"])
+        _draw_prevalence(axes, one, kind)
+        if (threshold := _at(operating_point, one.column, kind)) is not None:
+            positive = one.score >= threshold
+            if positive.any():
+                point = (positive[one.truth].mean(), one.truth[positive].mean())
+                text = f"threshold {show_score(threshold)}" if kind == "binary" else None
+                _mark(axes, point, one, text)
+    _curve_legend(figure, axes, "lower left")
+    return figure
+
+
+def _draw_prevalence(axes: Any, one: OneClass, kind: Kind) -> None:
+    alone = kind == "binary"
+    share = float(one.truth.mean())
+    axes.axhline(
+        share,
+        color=MUTED if alone else one.look["color"],
+        linewidth=0.8,
+        linestyle=(0, (3, 3)),
+        alpha=1 if alone else 0.5,
+        label=f"prevalence {show_score(share)}" if alone else None,
+    )
+
+
+def _mark(axes: Any, point: tuple[float, float], one: OneClass, text: str | None) -> None:
+    axes.plot(
+        *point,
+        marker="o",
+        markersize=7,
+        linestyle="none",
+        markerfacecolor="white",
+        markeredgecolor=one.look["color"],
+        markeredgewidth=1.7,
+        label=text,
+        zorder=5,
+        clip_on=False,
+    )
+
+
+def roc_band(probs_positive: ArrayLike, label: ArrayLike, patients: Keys, **options: int) -> Band:
+    """Sensitivity over 1 - specificity.
+
+    Args:
+        probs_positive: `[N]` in 0..1.
+        label: `[N]` of 0 and 1; -1 or nan = unlabelled.
+        patients: `[N]`; rows of one patient are drawn together.
+        options: `resamples`, `seed` and `points` of the grid.
+    """
+    return _band(_sensitivity_at, probs_positive, label, patients, **options)
+
+
+def pr_band(probs_positive: ArrayLike, label: ArrayLike, patients: Keys, **options: int) -> Band:
+    """Precision over recall, where the recall is first reached; arguments as in `roc_band`."""
+    return _band(_precision_at, probs_positive, label, patients, **options)
+
+
+def _sensitivity_at(x: Floats, hits: Floats, alarms: Floats) -> Floats:
+    return np.asarray(np.interp(x, alarms / alarms[-1], hits / hits[-1]))
+
+
+def _precision_at(x: Floats, hits: Floats, alarms: Floats) -> Floats:
+    place = np.searchsorted(hits, np.maximum(x * hits[-1] - 1e-9, 1e-9))
+    return np.asarray(hits[place] / (hits[place] + alarms[place]))
+
+
+def _band(
+    at: Callable[[Floats, Floats, Floats], Floats],
+    probs_positive: ArrayLike,
+    label: ArrayLike,
+    patients: Keys,
+    resamples: int = 1000,
+    seed: int = 0,
+    points: int = 101,
+) -> Band:
+    probs = np.asarray(probs_positive, dtype=np.float64)
+    scores = WeightedScores(np.stack([1 - probs, probs], axis=1), label, "binary")
+    x, heights = np.linspace(0, 1, points), []
+    for weights in islice(resample_patients(patients, resamples, seed), 1, None):
+        pairs = zip(*scores.cumulate(1, weights), strict=True)
+        heights += [at(x, *pair) for pair in pairs if pair[0][-1] and pair[1][-1]]
+    if not heights or 2 * len(heights) < resamples:
+        return Band(x, np.full(points, np.nan), np.full(points, np.nan))
+    return Band(x, *np.quantile(heights, [0.025, 0.975], axis=0))

@@ -1,0 +1,150 @@
+"""Confusion, reliability and scores of a classifier, drawn."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from medvision.evaluation.figures.style import (
+    FAINT,
+    INK,
+    MUTED,
+    PALETTE,
+    blank,
+    blanks,
+    shorten,
+    show_score,
+    styled,
+    unit_axes,
+)
+from medvision.tasks.classification.metrics import BINS, Kind
+
+
+@styled
+def draw_confusion(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
+    """Draw counts, shaded by the share of the true class.
+
+    Args:
+        matrix: `[K,K]`, rows are the truth; or `[K,2,2]` of a multi-label task, drawn as one row a
+            class (true negative, false positive, false negative, true positive).
+        classes: K names.
+    """
+    counts = np.asarray(matrix, dtype=np.int64)
+    shares = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
+    names = columns = [shorten(name, 16) for name in classes]
+    if many := counts.ndim == 3:
+        columns = ["TN", "FP", "FN", "TP"]
+        counts, shares = counts.reshape(-1, 4), shares.reshape(-1, 4)
+    height, width = counts.shape
+    side = max(0.42, min(1.35, 4.0 / width))
+    figure, axes = blank(1.6 + side * width, 1.1 + (0.6 if many else side) * height)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25, aspect="auto")
+    axes.set_xticks(range(width), columns)
+    axes.set_yticks(range(height), names)
+    if max(map(len, columns)) * 0.1 > side:
+        axes.tick_params(axis="x", labelrotation=90)
+    if not many:
+        axes.set(xlabel="decided", ylabel="true")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    size = 10.5 if width <= 8 else 8.5
+    for row, column in np.ndindex(height, width):
+        share = shares[row, column]
+        text = f"{counts[row, column]}" if width > 5 else f"{counts[row, column]}\n{share:.0%}"
+        axes.text(column, row, text, ha="center", va="center", linespacing=1.35,
+                  color="white" if share > 0.7 else INK, fontsize=size)  # fmt: skip
+    return figure
+
+
+@styled
+def draw_reliability(probs: ArrayLike, label: ArrayLike, kind: Kind, bins: int = BINS) -> Figure:
+    """Draw how often what was said with probability p came true, over how often p was said.
+
+    Binary: the positive class; multi-class: the chosen class; multi-label: all classes pooled.
+    Bins are equally wide; empty ones have no point. ECE is the mean gap weighted by count, and of
+    multi-label the mean over classes, as in `metrics`.
+
+    Reference: Naeini, Cooper, Hauskrecht, "Obtaining well calibrated probabilities using Bayesian
+        binning", AAAI 2015; Guo et al., "On calibration of modern neural networks", ICML 2017.
+    """
+    pairs = _said_and_true(np.asarray(probs), np.asarray(label, dtype=np.float64), kind)
+    gaps = [_bin(said, true, bins).gap for said, true in pairs if len(said)]
+    said, true = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    binned = _bin(said, true, bins)
+    figure, (top, below) = blanks(4.8, 5.4, (4, 1))
+    top.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
+    name = f"ECE {show_score(float(np.mean(gaps)))} ({bins} bins)" if gaps else "no labelled rows"
+    top.plot(binned.said, binned.true, "o-", markersize=4.5, label=name)
+    unit_axes(top, "", "fraction that came true")
+    top.legend(loc="upper left")
+    counts = np.append(binned.rows[: bins - 1], binned.rows[bins - 1 :].sum())
+    below.bar((np.arange(bins) + 0.5) / bins, counts, width=0.92 / bins, color=FAINT)
+    below.set(xlabel="predicted probability", ylabel="count")
+    below.yaxis.get_major_locator().set_params(nbins=3, integer=True)
+    return figure
+
+
+class Binned(NamedTuple):
+    """Rows by predicted probability; probability 1 has a bin of its own, as in torchmetrics.
+
+    `rows` is `[bins + 1]`; `said` and `true` are the means of the bins that hold any.
+    """
+
+    rows: NDArray[np.int64]
+    said: NDArray[np.float64]
+    true: NDArray[np.float64]
+    gap: float
+
+
+def _bin(said: NDArray[np.float64], true: NDArray[np.float64], bins: int) -> Binned:
+    place = np.searchsorted(np.linspace(0, 1, bins + 1), said, side="right") - 1
+    rows = np.bincount(place, minlength=bins + 1)
+    full = rows > 0
+    mean = np.bincount(place, said, bins + 1)[full] / rows[full]
+    share = np.bincount(place, true, bins + 1)[full] / rows[full]
+    gap = float(np.sum(rows[full] * np.abs(mean - share)) / max(len(said), 1))
+    return Binned(rows, mean, share, gap)
+
+
+def _said_and_true(
+    probs: NDArray[np.float64], label: NDArray[np.float64], kind: Kind
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return pairs of what was said (0..1) and whether it came true (0, 1), a pair a question."""
+    known = (label >= 0) & np.isfinite(probs if kind == "multilabel" else probs.sum(axis=1))
+    if kind == "multilabel":
+        return [(probs[m, k], label[m, k]) for k, m in enumerate(known.T)]
+    probs, label = probs[known], label[known]
+    if kind == "binary":
+        return [(probs[:, 1], (label == 1).astype(np.float64))]
+    return [(probs.max(axis=1), (probs.argmax(axis=1) == label).astype(np.float64))]
+
+
+@styled
+def draw_scores(
+    probs_positive: ArrayLike, label: ArrayLike, threshold: float | None, bins: int = 30
+) -> Figure:
+    """Draw where the positive probability falls, as shares of each class.
+
+    Args:
+        probs_positive: `[N]` in 0..1.
+        label: `[N]`, 1 is positive.
+        threshold: the operating point, a line; None draws none.
+        bins: equally wide ones over 0..1.
+    """
+    scores, truth = np.asarray(probs_positive), np.asarray(label, dtype=np.float64)
+    figure, axes = blank(4.8, 3.4)
+    sides = ((truth == 0, "negative", PALETTE[0]), (truth == 1, "positive", PALETTE[1]))
+    for rows, name, color in sides:
+        if rows.any():
+            weights = np.full(rows.sum(), 100 / rows.sum())
+            axes.hist(scores[rows], np.linspace(0, 1, bins + 1), weights=weights, color=color,
+                      histtype="stepfilled", alpha=0.45, edgecolor=color, linewidth=1.2,
+                      label=f"{name} ({rows.sum()})")  # fmt: skip
+    if threshold is not None:
+        axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)),
+                     label=f"threshold {show_score(threshold)}")  # fmt: skip
+    axes.set(xlim=(-0.01, 1.01), xlabel="predicted probability", ylabel="% of the class")
+    figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handlelength=1.4)
+    return figure

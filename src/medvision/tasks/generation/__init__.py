@@ -1,0 +1,1 @@
+"""Images made by a generator, judged before they may be used."""

@@ -1,0 +1,128 @@
+"""What a judge said of a generator, as tables for the report and the terminal."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from medvision.evaluation.figures.style import show_score
+from medvision.evaluation.report.table import UNDEFINED, Grid, count_words
+
+Metrics = Mapping[str, Any]
+SHOWN = ("coverage", "density", "precision", "recall", "diversity", "fd", "kid")
+HEADS = {"fd": "FD", "kid": "KID × 1000"}
+
+
+def phrase_gate(metrics: Metrics) -> str:
+    """Say the verdict of `metrics.json` in one sentence; "" where nobody judged."""
+    gate = metrics.get("gate")
+    if not gate:
+        return ""
+    spaces = " and ".join(gate["spaces"])
+    passed = "passed" if gate["passed"] else "failed"
+    reasons = f": {'; '.join(gate['reasons'])}" if gate["reasons"] else ""
+    return f"Gate {passed} (score {show_score(gate['score'])}, seen by {spaces}){reasons}."
+
+
+def fidelity_grids(metrics: Metrics) -> Iterator[tuple[str, Grid]]:
+    """Yield title and table: what the gate asks, the scores of each class, the ladder."""
+    if not metrics.get("gate"):
+        return
+    yield "What the gate asks", gate_grid(metrics)
+    yield "Generated beside real images", score_grid(metrics)
+    yield "What the gate can see: real images, spoilt", ladder_grid(metrics)
+
+
+def gate_grid(metrics: Metrics) -> Grid:
+    """Lay out the three criteria, what was found and where it was worst."""
+    scores, asked = metrics["fidelity"], metrics["floor"]["asked"]
+    coverage, copying = scores["coverage"], scores["copying"]
+    agreement = scores["label_agreement"]
+    rows = [
+        ["coverage, share of real", show_score(coverage["relative"]),
+         f"≥ {show_score(asked['coverage'])}", f"{coverage['class']}, {coverage['space']}"],
+        ["label agreement, share of real",
+         UNDEFINED if agreement is None else show_score(agreement["relative"]),
+         f"≥ {show_score(asked['agreement'])}", "" if agreement is None else agreement["class"]],
+        ["copies of training images", show_score(copying["copied"]),
+         f"≤ {show_score(asked['copied'])}", copying["space"]],
+    ]  # fmt: skip
+    return Grid(["", "found", "asked", "worst in"], rows, _describe_rest(scores))
+
+
+def _describe_rest(scores: Metrics) -> str:
+    """Say what is reported and decides nothing."""
+    copying, critic = scores["copying"], scores.get("critic") or {}
+    told = [
+        f"Nearer to a training than to a held-out image: {show_score(copying['rate'])}, of unseen "
+        f"real images {show_score(copying['null'])}",
+        f"near-duplicates of training images {show_score(scores['near_duplicates'])}",
+    ]
+    if critic.get("auc") is not None:
+        told.append(f"the critic tells training from held-out images with AUROC "
+                    f"{show_score(critic['auc'])}")  # fmt: skip
+    if critic.get("overfit_ratio") is not None:
+        told.append(f"overfit ratio {show_score(critic['overfit_ratio'])}")
+    if inception := scores.get("inception"):
+        told.append(f"FID {inception['fid']:.1f} in the features of Inception, floor "
+                    f"{inception['floor_fid']:.1f} (n {inception['n']})")  # fmt: skip
+    return "; ".join(told) + "."
+
+
+def score_grid(metrics: Metrics) -> Grid:
+    """Lay out the scores of each class in each space, and below them what real images reach."""
+    rows = []
+    for space, found in metrics["fidelity"]["spaces"].items():
+        floors = metrics["floor"]["spaces"][space]["classes"]
+        for name, scores in found["classes"].items():
+            for side, held in (("generated", scores), ("real", floors[name])):
+                cells = [_show(key, held.get(key)) for key in SHOWN]
+                rows.append([f"{name}, {space}, {side}", *cells])
+    heads = [HEADS.get(key, key) for key in SHOWN]
+    n = metrics.get("n") or {}
+    counts = "; ".join(f"{part} {count_words(n[part])}" for part in n)
+    return Grid(
+        ["", *heads], rows, f"Real: training images in the place of generated ones. {counts}."
+    )
+
+
+def _show(key: str, value: float | None) -> str:
+    if value is None:
+        return UNDEFINED
+    return f"{1000 * value:.2f}" if key == "kid" else show_score(value)
+
+
+def ladder_grid(metrics: Metrics) -> Grid:
+    """Lay out the corruption ladder, and what the gate is blind to."""
+    ladder = metrics["floor"]["ladder"]
+    spaces = list(next(iter(ladder.values()))["coverage"])
+    rows = []
+    for name, rung in ladder.items():
+        agreement = rung["agreement"]
+        rows.append([
+            name, *(show_score(rung["coverage"][space]) for space in spaces),
+            UNDEFINED if agreement is None else show_score(agreement), show_score(rung["copied"]),
+            ", ".join(rung["flagged"]) or "not noticed",
+        ])  # fmt: skip
+    heads = ["", *(f"coverage, {space}" for space in spaces), "agreement", "copies", "noticed by"]
+    blind = metrics["floor"]["blind"]
+    note = f"{'; '.join(blind)}." if blind else "The gate notices every rung."
+    return Grid(heads, rows, note[0].upper() + note[1:])
+
+
+def print_fidelity(metrics: Metrics, console: Console | None = None) -> None:
+    """Print what the gate asks, and its verdict."""
+    console = console or Console()
+    grid = gate_grid(metrics)
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False,
+                  header_style="bold", padding=(0, 1, 0, 0))  # fmt: skip
+    for head in grid.head:
+        table.add_column(head, no_wrap=True)
+    for row in grid.rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console.print(table)
+    for sentence in (grid.note, phrase_gate(metrics)):
+        console.print(Text(sentence), soft_wrap=True)

@@ -1,0 +1,282 @@
+"""A generator against a critic."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from medvision.errors import MedvisionError
+from medvision.losses import GanLoss, gradient_penalty, zero_centred_penalty
+
+Batch = dict[str, Tensor]
+
+
+class Adversarial(LightningModule):
+    """Trains a conditional GAN: one step of the critic, one of the generator, a batch.
+
+    Both steps see the same generated images. Budgets and ramps count images shown, in thousands
+    (kimg): Lightning's `global_step` counts both optimisers. What is validated, kept and exported
+    is the running mean of the generator's weights, `ema`. Where nets are compiled, their losses in
+    training are; all else goes by the plain `forward`.
+
+    Args:
+        generator: (noise `[B,Z]`, label `[B]`, condition) → image in [-1,1]; Z is its `latent`.
+        critic: (image in [-1,1], label, condition) → logit `[B]`.
+        loss: (real, fake) → `GanLoss`, a function of `losses`; the generator's side gets the real
+            logits as they were before the critic's step.
+        optimizer, critic_optimizer: partials, called with the parameters of each side.
+        kimg: the budget.
+        ema_kimg: half-life of the running mean; at most a twentieth of what has been seen.
+        policy: change of real and generated images before the critic sees them; None = none.
+        policy_kimg: it grows from nothing to full strength over so many.
+        warmup_kimg: the class fades in from half of this to all of it; until then all classes are
+            one, which few images can teach sooner (Shahbazi et al. 2022, arXiv:2201.06578).
+        r1, r2: weights gamma of the zero-centred penalties on real and on generated images.
+        gradient_penalty: weight of WGAN-GP's penalty.
+        penalty_every: penalties are taken at each so-many-th step, as many times as heavy.
+        clip: largest norm of each side's gradients; None = no limit.
+        final_lr: share of the learning rates that is left at the end, along a half cosine.
+        channels_last: memory format in which convolutions run.
+        seed: of the policy.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        *,
+        loss: Callable[[Tensor, Tensor], GanLoss],
+        optimizer: Callable[..., Optimizer],
+        critic_optimizer: Callable[..., Optimizer],
+        kimg: float,
+        ema_kimg: float = 10.0,
+        policy: Callable[..., Tensor] | None = None,
+        policy_kimg: float = 0.0,
+        warmup_kimg: float = 0.0,
+        r1: float = 0.0,
+        r2: float = 0.0,
+        gradient_penalty: float = 0.0,
+        penalty_every: int = 4,
+        clip: float | None = None,
+        final_lr: float = 1.0,
+        channels_last: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.generator = generator.to(memory_format=layout)
+        self.critic = critic.to(memory_format=layout)
+        self.ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.loss, self.policy, self.seed = loss, policy, seed
+        self.optimizer, self.critic_optimizer = optimizer, critic_optimizer
+        self.kimg, self.ema_kimg = kimg, ema_kimg
+        self.policy_kimg, self.warmup_kimg = policy_kimg, warmup_kimg
+        self.r1, self.r2, self.gradient_penalty = r1, r2, gradient_penalty
+        self.penalty_every, self.clip, self.final_lr = penalty_every, clip, final_lr
+        self.steps, self.seen = 0, 0  # batches and images, of this run as a whole
+        self._said: list[dict[str, Tensor]] = []
+        self._val: list[Tensor] = []
+        self._scores: dict[str, float] = {}
+
+    def forward(self, noise: Tensor, label: Tensor) -> Tensor:
+        """Return images `[B,C,H,W]` in [0,1] of the averaged generator."""
+        image: Tensor = self.ema(noise, label)
+        return (image + 1) / 2
+
+    @torch.no_grad()
+    def sample(self, noise: Tensor, label: Tensor, size: int = 256) -> Tensor:
+        """Return images in [0,1] as 8 bits would keep them, made in float32, on the CPU."""
+        made = []
+        for some, of_class in zip(torch.split(noise, size), torch.split(label, size), strict=True):
+            image = self(some.to(self.device), of_class.to(self.device)).float()
+            made.append(((image * 255).round() / 255).clamp(0, 1).cpu())
+        return torch.cat(made)
+
+    @torch.no_grad()
+    def criticise(self, image: Tensor, label: Tensor, size: int = 256) -> Tensor:
+        """Return the critic's logits `[N]` of unchanged images in [0,1], on the CPU.
+
+        They pass in mixed order, and batch norm takes their own statistics, as in training: real
+        and generated images there pass apart, and the running statistics are of both.
+        """
+        order = torch.randperm(len(image), generator=torch.Generator().manual_seed(0))
+        logits = torch.empty(len(image))
+        with as_trained(self.critic):
+            for some in torch.split(order, size):
+                shown, of_class = image[some].to(self.device), label[some].to(self.device)
+                logits[some] = self.critic.forward(2 * shown - 1, of_class, 1.0).float().cpu()
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        generator_steps, critic_steps = cast(list[LightningOptimizer], self.optimizers())
+        self._set_rates(generator_steps, critic_steps)
+        real, label = 2 * batch["image"] - 1, batch["label"]
+        latent = cast(int, self.generator.latent)
+        noise = torch.randn(len(real), latent, device=real.device)
+        fake = self.generator(noise, label, self.condition).float()
+        real, fake = self._change(real, 0), self._change(fake, 1)
+        logits, said = self._teach_critic(critic_steps, real, fake.detach(), label)
+        with frozen(self.critic):
+            verdict = self.critic(fake, label, self.condition)
+            loss = self.loss(logits, verdict).generator
+            norm = self._step(generator_steps, loss, self.generator)
+        self.steps, self.seen = self.steps + 1, self.seen + len(real)
+        self._average(len(real))
+        self._said.append(said | {"generator_loss": loss.detach(), "generator_grad_norm": norm})
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logit = self.critic.forward(2 * batch["image"] - 1, batch["label"], self.condition)
+        self._val.append(logit.detach().float())
+
+    def on_validation_epoch_start(self) -> None:
+        """Sum the epoch up before anyone judges what came of it.
+
+        Raises:
+            MedvisionError: a loss or a weight is not a number.
+        """
+        said, self._said = self._said, []
+        names = said[0] if said else ()
+        self._scores = {
+            f"train/{k}": float(torch.stack([s[k] for s in said]).mean()) for k in names
+        }
+        told = self._scores | {"a weight": float(sum(w.sum() for w in self.ema.parameters()))}
+        if wrong := [name for name, value in told.items() if not math.isfinite(value)]:
+            raise MedvisionError(
+                f"training diverged: {wrong[0]} was not a number after {self.seen} images; lower "
+                "model.optimizer.lr and model.critic_optimizer.lr, or set trainer.precision=32-true"
+            )
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's means over thousands of images."""
+        scores, self._val = {"val/critic_real": float(torch.cat(self._val).mean())}, []
+        counted = {"train/kimg": self.seen / 1000, "step": self.seen / 1000}
+        self.log_dict(self._scores | scores | counted)
+
+    def configure_optimizers(self) -> Any:
+        optimizers = [
+            self.optimizer(self.generator.parameters()),
+            self.critic_optimizer(self.critic.parameters()),
+        ]
+        self._rates = [float(o.defaults["lr"]) for o in optimizers]
+        return optimizers
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the counters: what they steer then resumes as well."""
+        checkpoint["counters"] = {"steps": self.steps, "seen": self.seen}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.steps = checkpoint["counters"]["steps"]
+        self.seen = checkpoint["counters"]["seen"]
+
+    @property
+    def condition(self) -> float:
+        """How much of the class both nets are told now, 0 to 1."""
+        half = 500 * self.warmup_kimg
+        return 1.0 if half == 0 else min(max(self.seen / half - 1, 0.0), 1.0)
+
+    def _teach_critic(
+        self, optimizer: LightningOptimizer, real: Tensor, fake: Tensor, label: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Take the critic's step; return its logits of the real images before it, and its scores.
+
+        Real and generated images pass one after the other: batch statistics stay apart.
+        """
+        on_real = self.critic(real, label, self.condition)
+        on_fake = self.critic(fake, label, self.condition)
+        loss = self.loss(on_real, on_fake).critic
+        said = {"critic_loss": loss.detach(), "critic_real": on_real.detach().float().mean(),
+                "critic_fake": on_fake.detach().float().mean()}  # fmt: skip
+        if (self.r1 or self.r2 or self.gradient_penalty) and self.steps % self.penalty_every == 0:
+            loss = loss + self.penalty_every * self._penalise(real, fake, label)
+        norm = self._step(optimizer, loss, self.critic)
+        return on_real.detach(), said | {"critic_grad_norm": norm}
+
+    def _penalise(self, real: Tensor, fake: Tensor, label: Tensor) -> Tensor:
+        """Return the weighted penalties, in float32: their second derivatives need the digits.
+
+        The critic's plain `forward` answers: torch cannot go twice through what it has compiled.
+        """
+        with torch.autocast(real.device.type, enabled=False):
+            total = real.new_zeros(())
+            for weight, image in ((self.r1, real), (self.r2, fake)):
+                if weight:
+                    image = image.detach().requires_grad_()
+                    logits = self.critic.forward(image, label, self.condition)
+                    total = total + weight * zero_centred_penalty(logits, image)
+            if self.gradient_penalty:
+                share = torch.rand(len(real), device=real.device)
+                total = total + self.gradient_penalty * gradient_penalty(
+                    lambda image: self.critic.forward(image, label, self.condition),
+                    real, fake, share,
+                )  # fmt: skip
+            return total
+
+    def _step(self, optimizer: LightningOptimizer, loss: Tensor, net: nn.Module) -> Tensor:
+        """Step down the loss; return the norm of the gradients, before they are clipped."""
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        norm = clip_grad_norm_(net.parameters(), self.clip or math.inf).detach()
+        optimizer.step()
+        return norm
+
+    def _change(self, image: Tensor, side: int) -> Tensor:
+        if self.policy is None:
+            return image
+        strength = 1.0
+        if self.policy_kimg:
+            strength = min(self.seen / (1000 * self.policy_kimg), 1.0)
+        return self.policy(image, strength, self.seed, self.steps, side)
+
+    def _set_rates(self, *optimizers: LightningOptimizer) -> None:
+        progress = min(self.seen / (1000 * self.kimg), 1.0)
+        share = self.final_lr + (1 - self.final_lr) * (1 + math.cos(math.pi * progress)) / 2
+        for optimizer, rate in zip(optimizers, self._rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+
+    @torch.no_grad()
+    def _average(self, images: int) -> None:
+        half_life = min(1000 * self.ema_kimg, self.seen / 20)
+        share = 1 - 0.5 ** (images / max(half_life, 1e-8))
+        state = self.generator.state_dict()
+        for name, mean in self.ema.state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(state[name], share)
+            else:
+                mean.copy_(state[name])
+
+
+@contextmanager
+def as_trained(critic: nn.Module) -> Iterator[None]:
+    """Let batch norm use the statistics of each batch, and keep its running ones as they are."""
+    norms = [m for m in critic.modules() if isinstance(m, nn.BatchNorm2d)]
+    kept = [(m.training, m.momentum) for m in norms]
+    counts = [m.num_batches_tracked.clone() for m in norms if m.num_batches_tracked is not None]
+    for module in norms:
+        module.training, module.momentum = True, 0.0
+    try:
+        yield
+    finally:
+        for module, (training, momentum) in zip(norms, kept, strict=True):
+            module.training, module.momentum = training, momentum
+        for module, count in zip(norms, counts, strict=False):
+            module.num_batches_tracked = count
+
+
+@contextmanager
+def frozen(net: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a net without collecting any in its weights."""
+    net.requires_grad_(False)
+    try:
+        yield
+    finally:
+        net.requires_grad_(True)

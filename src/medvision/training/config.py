@@ -1,0 +1,111 @@
+"""Hydra's side of a command: where conf/ lies, words that need quoting, sweeps."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from medvision.evaluation.evaluator import direction
+
+FREE_MAPPINGS = ("data.columns.", "data.rename.", "data.source.")
+FLAGS_WITH_A_VALUE = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn",
+                      "--config-name", "-cp", "--config-path", "-i", "--info")  # fmt: skip
+REPEATS = ("seed", "experiment", "data", "data.fold", "data.split_seed", "data.manifest", "name")
+
+
+def conf_folder() -> Path:
+    """Find `conf/`: inside an installed package, or beside `src` in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def run_name(experiment: str, data: str) -> str:
+    """Name the folder of runs: the experiment, or other data that the default one is trained on."""
+    return data if experiment == "cnn_phantom" and data != "phantom" else experiment
+
+
+def part_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part Hydra's flags, which it takes only in front, from the overrides."""
+    flags, overrides, rest = [], [], iter(words)
+    for word in rest:
+        if word.startswith("-"):
+            flags += [word, *([next(rest, "")] if word in FLAGS_WITH_A_VALUE else [])]
+        else:
+            overrides.append(word)
+    return flags, overrides
+
+
+def register_resolvers() -> None:
+    """Teach OmegaConf the two functions that conf/ calls."""
+    OmegaConf.register_new_resolver("direction", direction, replace=True)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+
+
+def swept_keys(flags: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Name what a sweep varies: on the command line, and under `hydra.sweeper.params` of its file.
+
+    Raises:
+        HydraException: the words do not compose.
+    """
+    parser = OverridesParser.create()
+    parsed = [parser.parse_override(quote(word)) for word in overrides]
+    fixed = [o.input_line for o in parsed if not o.is_sweep_override() and o.input_line]
+    swept = [o.get_key_element().lstrip("+") for o in parsed if o.is_sweep_override()]
+    space = compose_train(flags, fixed).hydra.sweeper.get("params") or {}
+    return list(dict.fromkeys([*swept, *map(str, space)]))
+
+
+def searches(swept: Sequence[str], overrides: Sequence[str]) -> bool:
+    """Tell a sweep over hyper-parameters, which must not see the test part, from seeds and folds.
+
+    A sweep that says `test=` itself is taken at its word.
+    """
+    if any(word.startswith("test=") for word in overrides):
+        return False
+    return any(key not in REPEATS and not key.startswith("hydra.") for key in swept)
+
+
+def compose_train(flags: Sequence[str], overrides: Sequence[str]) -> DictConfig:
+    """Compose `train.yaml` with Hydra's own node, outside of an app; `--config-dir` is honoured.
+
+    Raises:
+        HydraException: the words do not compose.
+    """
+    places = [Path(flags[flags.index(flag) + 1]).resolve()
+              for flag in ("-cd", "--config-dir") if flag in flags]  # fmt: skip
+    path = ",".join(f"file://{place}" for place in places)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return compose(
+            "train", [*overrides, f"hydra.searchpath=[{path}]"], return_hydra_config=True
+        )
+
+
+def quote(word: str) -> str:
+    """Quote a value that Hydra's grammar refuses or takes apart, so that any path works as typed.
+
+    Keys of free mappings (`data.columns.…`) may be new, which Hydra writes as `++`.
+    """
+    key, equals, value = word.partition("=")
+    if word.startswith("-") or not equals:
+        return word
+    if key.startswith(FREE_MAPPINGS):
+        key = "++" + key
+    try:
+        parsed = OverridesParser.create().parse_override(f"{key}={value}")
+        # os.path.exists takes any text for an answer; Path.exists raises on a long sweep.
+        is_path = parsed.is_sweep_override() and os.path.exists(value)  # noqa: PTH110
+    except HydraException:
+        is_path = True
+    if not is_path:
+        return f"{key}={value}"
+    # In quotes a backslash stands for itself, except in front of a quote or at the end.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return f"{key}='{escaped}'"

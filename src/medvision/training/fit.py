@@ -1,0 +1,238 @@
+"""One training from its composed configuration to a finished run folder."""
+
+import math
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from io import StringIO
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as lightning
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+import medvision.files as files
+from medvision.data.manifest.card import Card
+from medvision.errors import MedvisionError, Stopped
+from medvision.provenance import command_line, cost, describe_code, describe_process
+from medvision.runs import Run, claimed, prepare_folder, run_key
+from medvision.training.build import Task, build_task, build_trainer
+from medvision.training.distributed import State, announce, await_decision, is_leader, takes_several
+from medvision.training.explain import explain
+from medvision.training.job import Job, prepare_job
+from medvision.training.machine import compile_nets
+from medvision.training.preview import Preview
+from medvision.training.validate import makes_images
+
+
+def train(
+    config: DictConfig,
+    overrides: list[str],
+    callbacks: Sequence[Callback] = (),
+    *,
+    cell: bool = False,
+) -> float:
+    """Fit, calibrate and evaluate; return the best value of the monitor.
+
+    The same configuration is the same run folder: finished answers, unfinished resumes.
+
+    Args:
+        config: composed, without Hydra's own node.
+        overrides: the words that led to it: they name the folder and repeat the run.
+        callbacks: called after the checkpoints of an epoch are written.
+        cell: one of several jobs, whose refusal is written down as well.
+
+    Returns:
+        the best value of the monitor; nan from a process that only helped rank 0.
+
+    Raises:
+        MedvisionError: a mistake in the configuration or the data, before the first batch.
+    """
+    start = time.perf_counter()
+    with refusals_noted(config, overrides) if cell and is_leader() else nullcontext():
+        job = prepare_job(config)
+    run = Run(files.runs_folder() / config.name / run_key(overrides, job.plain, job.identity()))
+    if not is_leader():
+        return follow(run, job, callbacks)
+    with claimed(run):
+        state = prepare_folder(run, config.rerun)
+        if takes_several(config):
+            announce(run, state)
+        if state == "done":
+            return answer(run, job)
+        earlier = count_seconds(run)
+        begin(run, job, state, overrides)
+        try:
+            objective = learn(run, job, state, callbacks)
+            from medvision.training.finish import finish_run, report
+
+            finish_run(run, job, brief=cell)
+        except BaseException as error:
+            note_end(run, error, cost(start, earlier))
+            raise
+        run.note(status="done", finished=files.today(), **cost(start, earlier))
+        report(run, brief=cell)
+    return objective
+
+
+def note_end(run: Run, error: BaseException, spent: dict[str, float]) -> None:
+    """Write down why a run ended: what a full disk or a person stopped resumes, the rest failed."""
+    stopped = isinstance(error.__cause__ or error, KeyboardInterrupt | OSError | Stopped)
+    reason = "stopped by you" if isinstance(error, KeyboardInterrupt) else explain(error)[:2000]
+    with suppress(MedvisionError):
+        run.note(status="interrupted" if stopped else "failed", reason=reason, **spent)
+
+
+def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
+    """Write down what goes in before anything comes out."""
+    samples, audit, card = job.data.ready, job.data.audit, job.data.card
+    assert audit is not None
+    assert card is not None
+    process = describe_process(job.config.seed)
+    if state == "resume":
+        if process["code"] != run.record.get("code"):
+            print("note: the code has changed since this run began; rerun=true starts it afresh")
+        run.note(status="running", resumed=[*run.record.get("resumed", []), process])
+        return
+    seen = {part: dict(zip(("patients", "images"), samples.seen(part), strict=True))
+            for part in ("train", "val")}  # fmt: skip
+    run.note(
+        **process, status="running", monitor=job.config.monitor, manifest=job.data.identity(),
+        seen=seen, key=card.key, classes=samples.classes.names,
+        kind="generator" if makes_images(job.config) else samples.classes.kind,
+        overrides=overrides, judge=describe_judge(job), compile=job.plain["compile"],
+    )  # fmt: skip
+    files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
+    files.write_text(run.manifest, samples.table.to_csv(index=False))
+    files.write_json(run.folder / "card.json", card.to_json() | {"facts": sum_up(card)})
+    files.write_json(run.folder / "audit.json", audit.to_json())
+    for note in audit.notes:
+        print(f"note: {note}")
+
+
+def describe_judge(job: Job) -> dict[str, str] | None:
+    """Name the classifier that judges a generator, and the digest of its model."""
+    if job.judge is None:
+        return None
+    return {"run": job.judge.title, "model": files.digest_file(job.judge.model)}
+
+
+def sum_up(card: Card) -> dict[str, Any]:
+    """Return the facts of a card without lists, which name files and folders: counts say enough."""
+    if card.key is None:
+        return dict(card.facts)
+    return {k: len(v) if isinstance(v, list) else v for k, v in card.facts.items()}
+
+
+def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
+    """Fit, pick the best epoch, calibrate, and freeze_model it all into `model.pt`."""
+    print(f"{'resuming' if state == 'resume' else 'training'} in {run.folder}", flush=True)
+    judge = None
+    watching: list[Callback] = [Preview(job.data, run.folder / "figures" / "preview.png")]
+    if makes_images(job.config):
+        from medvision.tasks.generation.setup import build_callback, open_judge
+
+        judge = open_judge(job)
+        watching.append(build_callback(run, job, judge))
+    trainer, task = fit(run, job, state, [*watching, *callbacks])
+    objective = best_score(trainer, job.config.monitor)
+    best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
+    task.load_state_dict(best["state_dict"])
+    from medvision.training.finish import freeze_model
+
+    run.note(
+        objective=objective, best_epoch=best["epoch"], epochs=trainer.current_epoch,
+        model=freeze_model(run, job, task, judge),
+        checkpoints={p.stem: files.digest_file(p) for p in run.checkpoints},
+    )  # fmt: skip
+    return objective
+
+
+def follow(run: Run, job: Job, callbacks: Sequence[Callback]) -> float:
+    """Train beside rank 0, which decides, writes and evaluates alone."""
+    state = await_decision(run)
+    if state != "done":
+        with redirect_stdout(StringIO()):
+            fit(run, job, state, callbacks)
+    return math.nan
+
+
+def fit(
+    run: Run, job: Job, state: State, callbacks: Sequence[Callback]
+) -> tuple[lightning.Trainer, Task]:
+    """Fit; Ctrl-C, which Lightning turns into an exit, leaves a run that resumes."""
+    config = job.config
+    lightning.seed_everything(config.seed, verbose=False)
+    task = build_task(config, job.data, job.weights)
+    compile_nets(task, job.plain["compile"])
+    trainer = build_trainer(run, config, job.data, state == "resume", callbacks)
+    resume = str(run.last_checkpoint) if state == "resume" else None
+    try:
+        trainer.fit(task, job.data, ckpt_path=resume, weights_only=True)
+    except SystemExit:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return trainer, task
+
+
+def best_score(trainer: lightning.Trainer, monitor: str) -> float:
+    """Return the best value of the monitor.
+
+    Raises:
+        MedvisionError: there is none, because training diverged.
+    """
+    checkpoints = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    score = next(c.best_model_score for c in checkpoints if c.monitor == monitor)
+    if score is None or not torch.isfinite(score):
+        raise MedvisionError(
+            f"training diverged: {monitor} was not a number in any epoch; "
+            "lower model.optimizer.lr, or set trainer.precision=32-true"
+        )
+    return float(score)
+
+
+def count_seconds(run: Run) -> float:
+    """Add up the epochs that earlier sessions of a run have finished."""
+    history = run.folder / "history.csv"
+    return float(pd.read_csv(history)["seconds"].sum()) if history.exists() else 0.0
+
+
+def answer(run: Run, job: Job) -> float:
+    """Answer for a finished run; open its test part if that is asked for and was not done."""
+    record = run.record
+    changed = record["code"]["digest"] != describe_code()["digest"]
+    print(f"finished already: {run.folder}" + (
+        " (the code has changed since; rerun=true does it again)" if changed else ""))  # fmt: skip
+    unopened = job.config.test and not run.predictions("test").exists()
+    if unopened or not (run.folder / "report.html").exists():  # a full disk refused this last file
+        from medvision.training.finish import finish_run, report
+
+        if unopened:
+            finish_run(run, job)
+        report(run)
+    return float(record["objective"])
+
+
+@contextmanager
+def refusals_noted(config: DictConfig, overrides: Sequence[str]) -> Iterator[None]:
+    """Leave a failed run behind when a job is refused before its run folder can be named.
+
+    Once it is no longer refused the trace goes: it held nothing but the reason.
+    """
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    trace = Run(files.runs_folder() / config.name / run_key(overrides, plain, ["refused"]))
+    try:
+        yield
+    except Exception as error:
+        trace.note(
+            command=command_line(), started=files.today(), seed=config.seed, status="failed",
+            reason=explain(error)[:2000], monitor=config.monitor, overrides=list(overrides),
+        )  # fmt: skip
+        raise
+    shutil.rmtree(trace.folder, ignore_errors=True)

@@ -1,0 +1,79 @@
+"""What one training is made of, settled before its first batch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+import medvision.files as files
+from medvision.data.batches.datamodule import ImageDataModule
+from medvision.model import Seen
+from medvision.runs import Run
+from medvision.training.machine import choose_compile, quieten, set_allocator
+from medvision.training.prior import (
+    check_generators,
+    check_pretraining,
+    find_inception,
+    find_judge,
+    find_weights,
+)
+from medvision.training.validate import (
+    check_labels,
+    check_monitor,
+    check_parts,
+    check_settings,
+    makes_images,
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one training is made of.
+
+    Attributes:
+        config: composed; `plain` is the same, resolved, as plain containers, `compile` settled.
+        weights: the file to start from.
+        earlier: what the model behind that file has seen, and the generators of images that train.
+        judge: the classifier in whose eyes a generator is judged as well.
+        inception: the file of Inception's weights, for scores as papers report them.
+    """
+
+    config: DictConfig
+    plain: dict[str, Any]
+    data: ImageDataModule
+    weights: str | None
+    earlier: list[Seen]
+    judge: Run | None = None
+    inception: Path | None = None
+
+    def identity(self) -> list[str]:
+        """Return digests of all that is read: what the run's name depends on."""
+        models = [Path(self.weights)] if self.weights else []
+        models += [self.judge.model] if self.judge else []
+        models += [self.inception] if self.inception else []
+        return self.data.identity() + [files.digest_file(path) for path in models]
+
+
+def prepare_job(config: DictConfig) -> Job:
+    """Set the machine and the data up, and refuse whatever cannot work."""
+    check_settings(config)
+    quieten()
+    set_allocator(config.allocator)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    weights = find_weights(config.model.get("weights"))
+    data: ImageDataModule = instantiate(config.data)
+    data.setup()
+    check_monitor(config.monitor, data)
+    check_parts(config, data)
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    plain["compile"] = choose_compile(config.compile, config.trainer.accelerator)
+    earlier = [check_pretraining(weights, data), *check_generators(data)]
+    if not makes_images(config):
+        return Job(config, plain, data, weights, earlier)
+    check_labels(data)
+    inception = config.judge.inception and find_inception(config.judge.inception)
+    return Job(config, plain, data, weights, earlier, find_judge(config, data), inception)

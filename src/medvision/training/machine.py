@@ -1,0 +1,167 @@
+"""What a run sets on the machine: threads, allocator, precision, compilation."""
+
+import ctypes
+import logging
+import os
+import shutil
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from medvision.errors import collect
+from medvision.nets.slice_rnn import SliceRNN
+from medvision.tasks.classification.task import SequenceClassifier
+from medvision.tasks.generation.task import Adversarial
+from medvision.tasks.task import Supervised
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
+
+def set_allocator(allocator: Literal["keep", "system"]) -> bool:
+    """Let glibc keep freed memory instead of mapping large activations anew at every step.
+
+    Returns:
+        whether that was done; only glibc has the switch.
+    """
+    if allocator == "system" or not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # musl
+        return False
+    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def takes_gpu(accelerator: str) -> bool:
+    """Whether Lightning takes a GPU of CUDA or ROCm for this word."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def choose_precision(precision: str, accelerator: str = "auto") -> str:
+    """Settle `auto`: bf16 where the processor or the device computes in it, else float32."""
+    if precision != "auto":
+        return precision
+    if takes_gpu(accelerator):
+        return (
+            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        )
+    return "bf16-mixed" if cpu_has_bf16() else "32-true"
+
+
+def cpu_has_bf16() -> bool:
+    """Tell whether the processor multiplies in bf16 (AVX512-BF16 or AMX)."""
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe and probe())
+
+
+def quieten() -> None:
+    """Silence what Lightning says of itself at every start, and warnings nobody can act on."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    for text in (
+        r".*LeafSpec.*is deprecated",  # Lightning's own use of torch
+        r".*is smaller than the logging interval",  # we log once an epoch
+        r".*does not have many workers",  # batches are gathered, not loaded
+        r".*Checkpoint directory .* exists",  # a resumed run
+        r".*all_gather is deprecated",  # Lightning's own use of torch
+        r".*will save all extracted features in buffer",  # of a few hundred images
+        r".*recommended to use `self.log.*sync_dist=True",  # every rank scored the rows of all
+    ):
+        warnings.filterwarnings("ignore", message=text)
+
+
+How = bool | str
+BACKEND = "inductor"
+GRAPHS = "reduce-overhead"  # torch's word for CUDA graphs
+OLDEST = (7, 0)  # of a GPU's generations that torch compiles for: Volta
+
+
+def check_compile(config: DictConfig) -> None:
+    """Refuse to compile where it was asked for and cannot be.
+
+    Raises:
+        MedvisionError: naming all that stands in the way.
+    """
+    if config.compile in (False, "auto"):
+        return
+    gpu = takes_gpu(config.trainer.accelerator)
+    problems = find_obstacles(gpu)
+    if config.compile == GRAPHS:
+        stands = {
+            "CUDA graphs need a GPU": not gpu,
+            "series differ in length, and each length would be a graph of its own":
+                config.data.get("unit") == "series",
+            "the nets of a GAN take turns, and one would overwrite what the other still needs":
+                "critic" in config.model,
+            "gradients add up over trainer.accumulate_grad_batches, and a graph overwrites them":
+                config.trainer.accumulate_grad_batches != 1,
+        }  # fmt: skip
+        problems += [problem for problem, there in stands.items() if there]
+    if problems:
+        told = str(config.compile).lower()
+        raise collect(f"compile={told} cannot be", problems, "Mend this, or say compile=false")
+
+
+def find_obstacles(gpu: bool) -> list[str]:
+    """Name what torch needs to compile and does not find on this machine."""
+    compilers = ("CC", "gcc", "clang") if gpu else ("CXX", "g++", "clang++")
+    variable, *usual = compilers
+    headers = Path(sysconfig.get_paths()["include"], "Python.h")
+    missing = {
+        f"there is no compiler ({' or '.join(usual)}, or one named by {variable})":
+            variable not in os.environ and not any(map(shutil.which, usual)),
+        f"Python's headers are missing ({headers}; install python3-dev)": not headers.exists(),
+        "triton is not installed": gpu and find_spec("triton") is None,
+        "the GPU is too old": gpu and torch.cuda.get_device_capability() < OLDEST,
+    }  # fmt: skip
+    return [obstacle for obstacle, there in missing.items() if there]
+
+
+def choose_compile(how: How, accelerator: str) -> How:
+    """Settle `auto`: on a GPU, where nothing stands in the way; a processor was slower for it."""
+    if how != "auto":
+        return how
+    if not takes_gpu(accelerator):
+        return False
+    if obstacles := find_obstacles(gpu=True):
+        print(f"note: nets are not compiled (compile=auto): {'; '.join(obstacles)}")
+    return not obstacles
+
+
+def compile_nets(task: Supervised | Adversarial, how: How) -> None:
+    """Compile the nets of a task in place: weights keep their names, and copies are plain nets."""
+    if not how:
+        return
+    # What earlier runs of this process compiled would count towards torch's limit of variants.
+    torch.compiler.reset()
+    options = {"mode": how} if isinstance(how, str) else {}
+    for net, dynamic in choose_nets(task):
+        net.compile(backend=BACKEND, dynamic=dynamic, **options)
+
+
+def choose_nets(task: Supervised | Adversarial) -> Iterator[tuple[nn.Module, bool | None]]:
+    """Yield what is compiled of a task, and whether for all sizes at once; None: as they come.
+
+    Of a net of series only the encoder is: packed sequences are nothing that can be compiled.
+    Slices that are encoded once, before the first step, are not worth it. A critic with spectral
+    norm is left alone: compiled, its power iteration for generated images writes over what the
+    gradient of the real ones still needs.
+    """
+    if isinstance(task, Adversarial):
+        yield task.generator, None
+        if not any(map(is_parametrized, task.critic.modules())):
+            yield task.critic, None
+    elif not isinstance(task.net, SliceRNN):
+        yield task.net, None
+    elif not (isinstance(task, SequenceClassifier) and task.cache_features):
+        yield task.net.encoder, True

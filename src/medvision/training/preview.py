@@ -1,0 +1,57 @@
+"""What the net sees: training images, plain and augmented."""
+
+from pathlib import Path
+
+import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from medvision.augment import host as augment_on_host
+from medvision.augment.draw import Augment
+from medvision.data.batches.datamodule import ImageDataModule
+
+
+class Preview(Callback):
+    """Draws them once the first epoch is over: loading what draws would delay its first step."""
+
+    def __init__(self, data: ImageDataModule, path: Path) -> None:
+        self.data, self.path = data, path
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.path.exists():
+            draw_preview(self.data, self.path)
+
+
+def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int = 3) -> Path:
+    """Draw a row of training images over rows of augmented views of the same images, if any.
+
+    Of series the images are slices of one, evenly spread: they change alike.
+    """
+    from medvision.evaluation.figures.common import draw_grid
+    from medvision.evaluation.figures.style import save_figure
+
+    samples = data.ready
+    rows = samples.rows("train")
+    if samples.slices is None:
+        chosen = keys = rows[np.linspace(0, len(rows) - 1, min(images, len(rows)), dtype=int)]
+        captions = samples.classes.decode(samples.label[chosen])
+    else:
+        (label,), own = (
+            samples.classes.decode(samples.label[rows[:1]]),
+            samples.slices_for(rows[:1]),
+        )
+        some = np.linspace(0, len(own) - 1, min(images, len(own)), dtype=int)
+        chosen, keys = own["row"].to_numpy()[some], np.repeat(rows[:1], len(some))
+        captions = [label, *(str(at) for at in own["position"].to_numpy()[some[1:]])]
+    plain = samples.gather(chosen)
+    size = (plain.shape[1], plain.shape[2])
+    views = 0 if data.augment == Augment() else views
+    augmented = [
+        augment_on_host.augment(plain, data.augment.draw(data.seed, view, keys, size))
+        for view in range(views)
+    ]
+    grid = np.concatenate([plain, *augmented])
+    if grid.dtype == np.uint16:
+        grid = (grid >> 8).astype(np.uint8)
+    return save_figure(
+        draw_grid(grid, captions + ["augmented"] * len(chosen) * views, columns=len(chosen)), path
+    )

@@ -1,0 +1,66 @@
+"""TensorBoard beyond the curves: configuration, figures, final scores for its HPARAMS tab."""
+
+from typing import Any
+
+import cv2
+from omegaconf import OmegaConf
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
+
+from medvision.evaluation.comparison.settings import flatten
+from medvision.evaluation.predictions import read_predictions
+from medvision.runs import Run, is_place
+
+
+def open_board(run: Run, first_epoch: int = 0) -> TensorBoardLogger:
+    """Open the run's TensorBoard folder; what was logged from `first_epoch` on is cut off."""
+    return TensorBoardLogger(
+        run.folder, name="", version="tensorboard", default_hp_metric=False, purge_step=first_epoch
+    )
+
+
+def show_in_tensorboard(
+    run: Run, plain: dict[str, Any], metrics: dict[str, Any], step: int
+) -> None:
+    """Put configuration, figures and final scores beside the curves, which end before `step`."""
+    record = run.record
+    logger = open_board(run, step)
+    board = logger.experiment
+    text = OmegaConf.to_yaml(OmegaConf.create(plain))
+    board.add_text("config", "    " + text.replace("\n", "\n    "))
+    for path in sorted((run.folder / "figures").glob("*.png")):
+        picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        board.add_image(f"figures/{path.stem}", picture, step, dataformats="HWC")
+    add_curves(run, board, step)
+    scores = metrics.get("test", {})
+    final = {f"test/{name}": score["value"] for name, score in scores.items()
+             if score["value"] is not None}  # fmt: skip
+    best = {f"best/{record['monitor']}": record["objective"]}
+    logger.log_hyperparams(choose_settings(record, plain), best | final, step=step)
+    logger.finalize("success")
+
+
+def add_curves(run: Run, board: SummaryWriter, step: int) -> None:
+    """Add a precision-recall curve a class and part to the PR CURVES tab, so that runs overlay."""
+    record = run.record
+    for part in ("val", "test"):
+        if not run.predictions(part).exists():
+            continue
+        table = read_predictions(run.predictions(part)).query("label != ''")
+        names = record["classes"][-1:] if record["kind"] == "binary" else record["classes"]
+        for name in names:
+            truth = table["label"].str.split("|").map(lambda labels, name=name: name in labels)
+            board.add_pr_curve(f"{part}/{name}", truth.to_numpy(), table[f"prob_{name}"].to_numpy(),
+                               step)  # fmt: skip
+
+
+def choose_settings(record: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    """Take what this run was told, and what everyone asks for: a hundred columns compare nothing.
+
+    The whole configuration stands in the TEXT tab.
+    """
+    flat = flatten(plain)
+    words = (word.lstrip("+~").partition("=") for word in record["overrides"])
+    told = {key: flat.get(key, text) for key, _, text in words if not is_place(key)}
+    usual = {key: flat[key] for key in ("seed", "model.optimizer.lr") if key in flat}
+    return usual | told

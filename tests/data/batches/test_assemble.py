@@ -1,0 +1,228 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from medvision.data.batches.assemble import assemble, assemble_foreign
+from medvision.data.batches.datamodule import ImageDataModule
+from medvision.data.manifest.manifest import read_manifest
+from medvision.data.store.reader import Reader
+from medvision.errors import MedvisionError
+from medvision.tasks.classification.target import Classes
+
+READER = Reader(size=(12, 12))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDVISION_CACHE", str(tmp_path / "cache"))
+
+
+def plant(folder, patients=10, seed=0, size=(12, 14), labels=("ill", "well"), **columns):
+    """Two images a patient; patient 2k is of the one label, 2k+1 of the other."""
+    random = np.random.default_rng(seed)
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for number in range(2 * patients):
+        name = f"images/{number}.png"
+        cv2.imwrite(str(folder / name), random.integers(0, 255, size, dtype=np.uint8))
+        patient = f"{folder.name}{number // 2}"
+        rows.append((name, patient, labels[number // 2 % len(labels)]))
+    table = pd.DataFrame(rows, columns=["path", "patient", "label"]).assign(**columns)
+    table.to_csv(folder / "manifest.csv", index=False)
+    return folder / "manifest.csv"
+
+
+def rewrite(manifest, change):
+    table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+    change(table)
+    table.to_csv(manifest, index=False)
+    return manifest
+
+
+def module(manifest, **options):
+    return ImageDataModule(manifest=str(manifest), reader=options.pop("reader", READER), **options)
+
+
+def test_rows_labels_pixels_and_digests_belong_together(tmp_path):
+    samples, _, _ = assemble(module(plant(tmp_path / "a")))
+    assert len(samples) == 20
+    for row, path in enumerate(samples.table["path"]):
+        assert np.array_equal(samples.gather(np.array([row]))[0], READER.read(Path(path)))
+        expected = samples.classes.names.index(samples.table["label"][row])
+        assert samples.label[row] == expected
+    assert samples.digest == [samples.stores[0].digests[at] for _, at in samples.where]
+
+
+def test_rows_that_leave_take_their_pixels_along(tmp_path):
+    manifest = plant(tmp_path / "a", split=["train", "test"] * 5 + ["train"] * 10)  # five leak
+    samples, audit, _ = assemble(module(manifest, on_leak="drop", val_share=0.4))
+    assert audit.dropped["patients_rows"] == 5
+    assert len(samples) == 15
+    for row, path in enumerate(samples.table["path"]):
+        assert np.array_equal(samples.gather(np.array([row]))[0], READER.read(Path(path)))
+
+
+def test_unreadable_images_are_left_out_counted_and_named(tmp_path):
+    manifest = plant(tmp_path / "a")
+    (tmp_path / "a/images/3.png").write_text("no image")
+    with pytest.raises(MedvisionError, match=r"cannot read 1 of 20 images: .*3\.png"):
+        assemble(module(manifest))
+    samples, audit, _ = assemble(module(manifest, on_unreadable="exclude"))
+    assert len(samples) == 19
+    assert any("1 unreadable images were left out" in note for note in audit.notes)
+    for row, path in enumerate(samples.table["path"]):
+        assert np.array_equal(samples.gather(np.array([row]))[0], READER.read(Path(path)))
+
+
+def test_extra_rows_only_train_and_come_from_their_own_store(tmp_path):
+    own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1)
+    alone, _, _ = assemble(module(own))
+    samples, audit, _ = assemble(module(own, extra=[str(extra)]))
+    added = samples.table.iloc[len(alone) :]
+    assert set(added["split"]) == {"train"}
+    assert set(added["dataset"]) == {"b"}
+    assert samples.table["split"][: len(alone)].tolist() == alone.table["split"].tolist()
+    assert len(samples.stores) == 2
+    mixed = np.array([len(alone) + 3, 0, len(alone), 5])
+    for row, pixels in zip(mixed, samples.gather(mixed), strict=True):
+        assert np.array_equal(pixels, READER.read(Path(samples.table["path"][row])))
+    assert audit.counts["train"]["images"] == alone.rows("train").size + 8
+    assert "8 rows of data.extra joined train" in audit.notes
+
+
+def test_an_extra_manifest_without_masks_joins_one_that_has_them(tmp_path):
+    own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1)
+    rewrite(own, lambda t: t.__setitem__("mask", t["path"]))
+    samples, _, _ = assemble(module(own, extra=[str(extra)]))
+    assert set(samples.table["mask"][samples.table["dataset"] == "b"]) == {""}
+
+
+def test_the_val_and_test_rows_of_an_extra_manifest_stay_unseen(tmp_path):
+    split = ["train"] * 4 + ["val", "val", "test", "test"]
+    own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1, split=split)
+    samples, audit, _ = assemble(module(own, extra=[str(extra)]))
+    added = samples.table[samples.table["dataset"] == "b"]
+    assert [Path(path).stem for path in added["path"]] == ["0", "1", "2", "3"]
+    for row in added.index:
+        pixels = READER.read(Path(added["path"][row]))
+        assert np.array_equal(samples.gather(np.array([row]))[0], pixels)
+    assert any("not checked: prepared with another key" in note for note in audit.notes)
+
+
+def held_row(manifest):
+    samples, _, _ = assemble(module(manifest))
+    return samples.table.iloc[samples.rows("test")[0]]
+
+
+def test_extra_rows_of_a_patient_who_tests_are_refused(tmp_path):
+    own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1)
+    patient = held_row(own)["patient"]
+    rewrite(extra, lambda t: t.__setitem__("dataset", "a"))
+    rewrite(extra, lambda t: t.__setitem__("patient", [patient, *t["patient"][1:]]))
+    told = f"shares 1 patients and 0 images with val or test, such as patient {patient}; remove"
+    with pytest.raises(MedvisionError, match=told):
+        assemble(module(own, extra=[str(extra)]))
+
+
+def test_extra_rows_of_an_image_that_tests_are_refused(tmp_path):
+    own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1)
+    copy = Path(held_row(own)["path"]).read_bytes()
+    (tmp_path / "b/images/5.png").write_bytes(copy)
+    with pytest.raises(MedvisionError, match="shares 0 patients and 1 images with val or test"):
+        assemble(module(own, extra=[str(extra)]))
+
+
+def test_the_same_id_in_another_data_set_is_another_patient(tmp_path):
+    own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1)
+    patient = held_row(own)["patient"]
+    rewrite(extra, lambda t: t.__setitem__("patient", [patient] * 8))
+    samples, _, _ = assemble(module(own, extra=[str(extra)]))
+    assert len(samples) == 28
+
+
+def test_extra_labels_must_be_classes(tmp_path):
+    own = plant(tmp_path / "a")
+    extra = plant(tmp_path / "b", patients=4, seed=1, labels=("ill", "wel"))
+    with pytest.raises(MedvisionError, match=r"'wel' \(4 rows\) \(did you mean 'well'\?\)"):
+        assemble(module(own, extra=[str(extra)]))
+    assert len(assemble(module(own, extra=[str(extra)], rename={"wel": "well"}))[0]) == 28
+
+
+def test_extra_images_of_another_size_are_refused_before_the_first_batch(tmp_path):
+    own = plant(tmp_path / "a")
+    extra = plant(tmp_path / "b", patients=4, seed=1, size=(9, 9))
+    told = r"has images of 9x9, not 12x14; set data\.reader\.size"
+    with pytest.raises(MedvisionError, match=told):
+        assemble(module(own, extra=[str(extra)], reader=Reader(size=None)))
+    assert len(assemble(module(own, extra=[str(extra)]))[0]) == 28  # one size for all: fine
+
+
+def test_notes_tell_what_a_reader_should_know(tmp_path):
+    _, audit, card = assemble(module(plant(tmp_path / "a", age="7")))
+    assert "patients are given as they stand in the manifest, not hashed" in audit.notes
+    assert "columns carried but not read: age" in audit.notes
+    assert f"a patient is told by: {card.patient_rule}" in audit.notes
+
+
+def test_host_residency_holds_the_pixels_in_memory(tmp_path):
+    manifest = plant(tmp_path / "a")
+    disk, host = (assemble(module(manifest, residency=r))[0] for r in ("disk", "host"))
+    assert isinstance(disk.stores[0].array, np.memmap)
+    assert not isinstance(host.stores[0].array, np.memmap)
+    assert np.array_equal(disk.stores[0].array, host.stores[0].array)
+
+
+BINARY = Classes(["ill", "well"], "binary")
+
+
+def test_another_manifest_without_a_split_is_all_of_the_part_asked_for(tmp_path):
+    manifest = read_manifest(plant(tmp_path / "a"))
+    samples = assemble_foreign(manifest, READER, BINARY, "stop", "test")
+    assert samples.rows("test").tolist() == list(range(20))
+
+
+def test_another_manifest_with_a_split_keeps_it(tmp_path):
+    manifest = read_manifest(plant(tmp_path / "a", split=["train"] * 12 + ["test"] * 8))
+    samples = assemble_foreign(manifest, READER, BINARY, "stop", "test")
+    assert samples.rows("test").tolist() == list(range(12, 20))
+
+
+def test_another_manifest_may_lack_labels_and_files(tmp_path):
+    manifest = rewrite(plant(tmp_path / "a"), lambda t: t.__setitem__("label", ""))
+    (tmp_path / "a/images/0.png").write_text("no image")
+    samples = assemble_foreign(read_manifest(manifest), READER, BINARY, "exclude", "test")
+    assert (samples.label == -1).all()
+    assert len(samples) == 19
+    for row, path in enumerate(samples.table["path"]):
+        assert np.array_equal(samples.gather(np.array([row]))[0], READER.read(Path(path)))
+    unknown = Classes(["a", "b"], "binary")
+    foreign = read_manifest(plant(tmp_path / "c", patients=2))
+    with pytest.raises(MedvisionError, match="labels that do not fit the classes a, b"):
+        assemble_foreign(foreign, READER, unknown, "stop", "test")
+
+
+def test_runs_of_other_labels_split_alike_where_they_are_told_to(tmp_path):
+    manifest = plant(tmp_path / "a", patients=40)
+
+    def add_size(table):
+        table["size"] = np.where(np.arange(len(table)) % 7 < 3, "small", "large")
+
+    rewrite(manifest, add_size)
+    other = {"columns": {"label": "size"}, "shares": {"train": 0.5, "val": 0.5}}
+
+    def val_of(**options):
+        samples, audit, _ = assemble(module(manifest, mode="patient", **options))
+        return set(samples.table.loc[samples.rows("val"), "patient"]), samples, audit
+
+    own = val_of(shares=other["shares"])[0]
+    alike, samples, audit = val_of(**other, stratify="file_label")
+    assert alike == own
+    assert samples.classes.names == ["large", "small"]
+    assert set(audit.counts["val"]["per_class"]) == {"large", "small"}
+    assert "parts are alike in 'file_label' (data.stratify)" in audit.notes
+    assert val_of(**other)[0] != own
+    with pytest.raises(MedvisionError, match=r"data\.stratify=file_labl is no column of the man"):
+        val_of(**other, stratify="file_labl")

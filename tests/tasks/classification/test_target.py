@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medvision.errors import MedvisionError
+from medvision.tasks.classification.target import Classes, choose_classes
+
+
+def test_given_before_card_before_sorted_labels():
+    labels = ["b", "a", "", "b"]
+    assert choose_classes(labels).names == ["a", "b"]
+    assert choose_classes(labels, card=["b", "a"]).names == ["b", "a"]
+    assert choose_classes(labels, ["a", "b"], ["b", "a"]).names == ["a", "b"]
+
+
+def test_of_two_classes_the_last_is_positive():
+    classes = choose_classes(["well", "sick"], ["well", "sick"])
+    assert classes.kind == "binary"
+    codes = classes.encode(["sick", "well", ""])
+    assert codes.tolist() == [1, 0, -1]
+    assert codes.dtype == np.int64
+
+
+def test_more_classes_and_numbers_in_their_order():
+    classes = choose_classes([str(number) for number in range(11)])
+    assert classes.kind == "multiclass"
+    assert classes.names[-2:] == ["9", "10"]
+
+
+@given(st.lists(st.sampled_from(["", "x", "y", "z"])))
+def test_encoding_can_be_read_back(labels):
+    codes = Classes(["z", "x", "y"], "multiclass").encode(labels)
+    assert [["z", "x", "y", ""][code] for code in codes] == labels
+
+
+def test_several_labels_a_row():
+    classes = choose_classes(["a|b", "c", "", "No Finding", "b | a"], negative="No Finding")
+    assert classes.kind == "multilabel"
+    assert classes.names == ["a", "b", "c"]
+    encoded = classes.encode(["a|b", "c", "", "No Finding", "b | a"])
+    expected = [[1, 1, 0], [0, 0, 1], [np.nan] * 3, [0, 0, 0], [1, 1, 0]]
+    np.testing.assert_array_equal(encoded, np.array(expected, dtype=np.float32))
+    assert encoded.dtype == np.float32
+
+
+def test_multilabel_may_be_said_aloud():
+    classes = choose_classes(["a", "b"], multilabel=True)
+    assert classes.kind == "multilabel"
+    assert classes.encode(["b"]).tolist() == [[0, 1]]
+    assert classes.encode([]).shape == (0, 2)
+
+
+def test_nothing_found_is_dropped_from_the_card_too():
+    assert choose_classes(["a|b"], card=["none", "a", "b"], negative="none").names == ["a", "b"]
+
+
+def test_unknown_labels_are_named_with_count_hint_and_way_out():
+    with pytest.raises(MedvisionError) as caught:
+        choose_classes(["pneumona", "normal", "pneumona", "7"], ["normal", "pneumonia"])
+    assert str(caught.value) == (
+        "labels that do not fit the classes normal, pneumonia: 'pneumona' (2 rows) (did you mean "
+        "'pneumonia'?); '7' (1 rows). Map a label with data.rename, or list all classes in "
+        "data.classes"
+    )
+
+
+def test_an_unknown_label_of_another_manifest_is_refused():
+    with pytest.raises(MedvisionError, match="'c' \\(1 rows\\)"):
+        Classes(["a", "b"], "binary").encode(["a", "c"])
+
+
+def test_rename_maps_labels_and_card_but_not_the_given_classes():
+    rename = {"covid": "sick", "cap": "sick", "healthy": "well", "unsure": None}
+    labels = ["covid", "cap", "healthy", "unsure"]
+    classes = choose_classes(labels, card=["healthy", "covid", "cap"], rename=rename)
+    assert classes.names == ["well", "sick"]
+    assert classes.encode(labels).tolist() == [1, 1, 0, -1]
+    assert choose_classes(["a", "b"], rename={"a": "b", "b": "a"}).encode(["a"]).tolist() == [1]
+    both = choose_classes(["a|b", "c"], rename={"b": "c"})
+    assert both.encode(["a|b", "c"]).tolist() == [[1, 1], [0, 1]]
+
+
+def test_contradictions_are_refused():
+    with pytest.raises(MedvisionError, match=r"'none\|a' \(1 rows\) says two things at once"):
+        choose_classes(["none|a", "b"], negative="none")
+    with pytest.raises(MedvisionError, match=r"'a\|b' \(1 rows\) says two things at once"):
+        Classes(["a", "b"], "binary").encode(["a|b"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "text"),
+    [
+        (["a", "a", ""], None, "only one class, 'a', in the labels: there is nothing to tell"),
+        (["a"], ["a"], r"only one class, 'a', in data\.classes"),
+        (["", ""], None, r"no row has a label; say where it is with columns\.label=NAME"),
+        (["a", "b"], ["a", "b", "a"], r"data\.classes names 'a' twice"),
+    ],
+)
+def test_what_is_no_list_of_classes_is_refused(labels, given, text):
+    with pytest.raises(MedvisionError, match=text):
+        choose_classes(labels, given)
+
+
+def test_unlabelled_rows_alone_will_do_where_the_classes_are_known():
+    assert choose_classes(["", ""], ["a", "b"]).encode(["", ""]).tolist() == [-1, -1]
+
+
+def test_classes_without_rows_are_known():
+    assert choose_classes(["a", "b", ""], ["a", "b", "c"]).absent(["a", ""]) == ["b", "c"]

@@ -1,0 +1,135 @@
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import cross_entropy as torch_cross_entropy
+from torch.optim import AdamW
+
+from medvision.losses import cross_entropy
+from medvision.nets.convnet import ConvNet
+from medvision.tasks.classification.metrics import score
+from medvision.tasks.classification.task import Classifier, mix
+
+
+def task(kind="binary", classes=2, **options):
+    torch.manual_seed(0)
+    net = ConvNet(classes, 1, widths=(4, 8), dropout=0.0)
+    return Classifier(net, kind, optimizer=AdamW, loss=options.pop("loss", cross_entropy),
+                      **options)  # fmt: skip
+
+
+def batch(classes=2, rows=8, multilabel=False):
+    torch.manual_seed(1)
+    label = torch.arange(rows) % classes
+    if multilabel:
+        label = torch.randint(0, 2, (rows, classes)).float()
+    return {"image": torch.rand(rows, 1, 8, 8), "label": label, "index": torch.arange(rows)}
+
+
+def test_the_loss_is_torchs_cross_entropy_with_class_weights():
+    weights, given = torch.tensor([0.5, 1.5]), batch()
+    made = task(class_weights=weights)
+    logits = made(given["image"])
+    expected = torch_cross_entropy(logits, given["label"], weight=weights)
+    torch.testing.assert_close(made.loss(logits, given), expected)
+    assert not torch.allclose(task().loss(logits, given), expected)
+
+
+def test_several_labels_are_compared_one_by_one():
+    made, given = task("multilabel", 3), batch(3, multilabel=True)
+    logits = made(given["image"])
+    expected = binary_cross_entropy_with_logits(logits, given["label"])
+    torch.testing.assert_close(made.loss(logits, given), expected)
+
+
+def test_partial_losses_keep_their_settings():
+    given = batch()
+    smoothed = task(loss=partial(cross_entropy, label_smoothing=0.2))
+    logits = smoothed(given["image"])
+    expected = torch_cross_entropy(logits, given["label"], label_smoothing=0.2)
+    torch.testing.assert_close(smoothed.loss(logits, given), expected)
+
+
+def test_class_weights_follow_the_device_and_stay_out_of_the_checkpoint():
+    made = task(class_weights=torch.tensor([0.5, 1.5]))
+    assert "class_weights" not in made.state_dict()
+    assert made.to(torch.float64).class_weights.dtype == torch.float64
+    assert task().class_weights is None
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("binary", 2), ("multiclass", 4), ("multilabel", 3)])
+def test_scores_are_those_of_the_probabilities(kind, classes):
+    several = kind == "multilabel"
+    made, given = task(kind, classes), batch(classes, 24, several)
+    logits = made(given["image"]).detach()
+    probs = logits.sigmoid() if several else logits.softmax(1)
+    assert made.score({"logits": logits} | given) == score(probs, given["label"], kind)
+
+
+def test_a_mixed_image_is_its_share_and_its_partners():
+    given = batch(rows=64)
+    mixed = mix(given, 0.4)
+    share = mixed["share"]
+    assert 0 < float(share) < 1
+    assert all(torch.equal(mixed[key], given[key]) for key in ("label", "index"))
+    shown = (mixed["image"] - share * given["image"]) / (1 - share)
+    partner = torch.cdist(shown.flatten(1), given["image"].flatten(1)).argmin(1)
+    assert sorted(partner.tolist()) == list(range(64))
+    torch.testing.assert_close(
+        share * given["image"] + (1 - share) * given["image"][partner], mixed["image"]
+    )
+    assert torch.equal(mixed["partner"], given["label"][partner])
+
+
+def test_an_image_mixed_with_itself_stays():
+    one = {"image": torch.rand(1, 1, 4, 4), "label": torch.tensor([1])}
+    mixed = mix(one, 1.0)
+    torch.testing.assert_close(mixed["image"], one["image"])
+    assert mixed["partner"].tolist() == [1]
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_shares_are_drawn_from_beta(alpha):
+    torch.manual_seed(0)
+    given = batch(rows=2)
+    shares = torch.stack([mix(given, alpha)["share"] for _ in range(1000)])
+    assert float(shares.mean()) == pytest.approx(0.5, abs=0.04)
+    assert float(shares.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel"])
+def test_the_mixed_loss_is_that_of_the_blended_target(kind):
+    """Cross-entropy is linear in the target, so the two shares are one soft label."""
+    several = kind == "multilabel"
+    made, given = task(kind, 2, mixup=0.4), batch(2, 16, several)
+    mixed = mix(given, 0.4)
+    logits, share = made(mixed["image"]), mixed["share"]
+    hot = [y if several else nn.functional.one_hot(y, 2).float()
+           for y in (mixed["label"], mixed["partner"])]  # fmt: skip
+    target = share * hot[0] + (1 - share) * hot[1]
+    closed = binary_cross_entropy_with_logits if several else torch_cross_entropy
+    torch.testing.assert_close(made.loss(logits, mixed), closed(logits, target))
+
+
+def test_mixup_is_drawn_in_training_only():
+    given = batch()
+    seen = []
+    for mixup, step in ((0.4, "training_step"), (0.4, "validation_step"), (0.0, "training_step")):
+        made = task(mixup=mixup)
+        made.net.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+        getattr(made, step)(given, 0)
+    assert [torch.equal(image, given["image"]) for image in seen] == [False, True, True]
+
+
+def test_a_batch_can_be_learned_by_heart():
+    torch.manual_seed(0)
+    given, made = batch(), task(channels_last=False)
+    optimizer = AdamW(made.parameters(), lr=0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = made.loss(made(given["image"]), given)
+        loss.backward()
+        optimizer.step()
+    assert float(loss) < 0.05
