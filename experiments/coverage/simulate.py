@@ -26,7 +26,7 @@ import medvision.files as files
 from medvision.provenance import describe_code, name_processor
 from medvision.stats.bootstrap import interval, resample_patients
 from medvision.stats.hypothesis_tests import compare_decisions, compare_draws, smallest_difference
-from medvision.tasks.classification.metrics import curve_areas
+from medvision.stats.ranking import curve_areas
 from medvision.tasks.classification.weighted import WeightedScores
 
 HERE = Path(__file__).parent
@@ -88,7 +88,7 @@ def draw_auroc(
     drawn: list[list[NDArray[np.float64]]] = [[] for _ in models]
     for weights in resample_patients(keys, resamples, seed):
         for values, model in zip(drawn, models, strict=True):
-            values.append(curve_areas(*model.cumulate(1, weights))[0])
+            values.append(curve_areas(*model.rankings[1].cumulate(weights))[0])
     return [np.concatenate(values) for values in drawn]
 
 

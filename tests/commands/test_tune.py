@@ -139,12 +139,12 @@ def test_a_killed_process_loses_nothing(tune, tiny, apart, tmp_path, monkeypatch
         "class Slow(Callback):\n"
         "    def on_train_epoch_start(self, trainer, task): time.sleep(0.5)\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.syspath_prepend(tmp_path)
     slow = ("+callbacks.slow._target_=planted.Slow", "trials=2", "trainer.max_epochs=8")
     words = (*SPACE, *slow, "pruner=null")
     process = start("tune", *tiny[1:], *SHORT, *words)
-    while not (histories := [*apart.glob("s/*/history.csv")]):
+    while not (saved := [*apart.glob("s/*/checkpoints/last.ckpt")]):  # written behind the training
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGKILL)
@@ -155,7 +155,7 @@ def test_a_killed_process_loses_nothing(tune, tiny, apart, tmp_path, monkeypatch
     trials = study_of(apart / "s").trials
     assert trials[0].params == trials[1].params
     assert sorted(trials[1].intermediate_values) == list(range(8))
-    killed = Run(histories[0].parent)
+    killed = Run(saved[0].parents[1])
     assert killed.status == "done"
     assert len(killed.record["resumed"]) == 1
     assert len(find_runs(apart / "s")) == 2

@@ -1,121 +1,31 @@
-"""Where a step of training goes: a trace to look into, and one page of numbers."""
+"""Where a step of training goes: one page of numbers, and a trace to look into."""
 
 import json
 import os
 import time
-from bisect import bisect
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.profilers import Profiler
-from torch.autograd.profiler import record_function
-from torch.profiler import ProfilerActivity, profile, schedule
+from torch.autograd.profiler_util import EventList
+from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 import medvision.files as files
 from medvision.errors import MedvisionError
 from medvision.evaluation.report.page import write_grid, write_list
 from medvision.evaluation.report.table import Grid
-from medvision.provenance import name_processor
+from medvision.provenance import cost, name_processor
 
-# All that a viewer needs; what is left out names the machine and the folder.
-KEPT = ("schemaVersion", "deviceProperties", "displayTimeUnit", "baseTimeNanoseconds",
-        "traceEvents")  # fmt: skip
-
-
-BY_HAND = "Forward and loss are of both nets, with penalties and the running mean of the weights."
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Times of steady steps, in ms.
-
-    Attributes:
-        facts: what was measured, on what.
-        unit: what a sample is: images or series.
-        steps: time and samples of each step that ran freely.
-        parts: part of a step → its mean time; together they are a step.
-        operators: name, own time a step and calls a step of the dearest, in traced steps.
-        traced: mean time of a traced step.
-        busy: share of it in which the device computed; None: not known.
-        notes: how to read all that.
-    """
-
-    facts: Mapping[str, Any]
-    unit: str
-    steps: list[tuple[float, int]]
-    parts: Mapping[str, float]
-    operators: list[tuple[str, float, float]]
-    traced: float
-    busy: float | None
-    notes: list[str]
-
-    def sum_up(self) -> str:
-        """Say in one line how fast it goes."""
-        times, samples = zip(*self.steps, strict=True)
-        rate = 1000 * sum(samples) / sum(times)
-        return (
-            f"{median(times):.1f} ms a step (median of {len(times)}: {min(times):.1f} to "
-            f"{max(times):.1f}), {rate:.1f} {self.unit} a second on average"
-        )
-
-    def name_dearest(self, count: int = 3) -> str:
-        """Name the dearest parts with their shares."""
-        whole = sum(self.parts.values())
-        dear = sorted(self.parts.items(), key=lambda part: -part[1])[:count]
-        return ", ".join(f"{name} {100 * ms / whole:.0f} %" for name, ms in dear)
-
-    def write_page(self) -> str:
-        """Lay it out in Markdown."""
-        whole = sum(self.parts.values())
-        parts = [*self.parts.items(), ("a step (mean)", whole)]
-        shares = [[name, f"{ms:.2f}", f"{100 * ms / whole:.1f} %"] for name, ms in parts]
-        dearest = [[name, f"{ms:.2f}", f"{100 * ms / self.traced:.1f} %", f"{calls:.4g}"]
-                   for name, ms, calls in self.operators]  # fmt: skip
-        busy = "" if self.busy is None else f"; the device was busy {100 * self.busy:.0f} % of it"
-        sections = [
-            "# Where a step goes",
-            write_list(f"{name}: {value}" for name, value in self.facts.items()),
-            f"**{self.sum_up()}**",
-            write_grid(Grid(["part", "ms a step", "share"], shares)),
-            "## The dearest operators",
-            f"Own time, in traced steps of {self.traced:.1f} ms{busy}.",
-            write_grid(Grid(["operator", "ms a step", "share", "calls a step"], dearest)),
-            write_list(self.notes),
-        ]
-        return "\n\n".join(section.strip() for section in sections) + "\n"
-
-
-ON_DEVICE = (
-    "A step ends when the device is done. For the table each part waits for it as well, so parts "
-    "together can take longer than a step that runs freely."
-)
-
-
-ON_HOST = "What OpenCV and NumPy do on the host, augmentation above all, is no operator of torch."
-
-
-FORWARD, BACKWARD = "forward + loss", "backward"
-CLIPPING, OPTIMISER = "clipping", "optimiser"
-
-
-GATHER, TRANSFER = "gather + host augmentation", "transfer + device augmentation"
-
-
-REST = "Lightning, callbacks, logging"
-PARTS = (GATHER, TRANSFER, FORWARD, BACKWARD, CLIPPING, OPTIMISER, REST)
-
-
-STEADY = "Parts are timed on steady steps that nothing traces: tracing slows every operator down."
-
-
-# Which part begins where an action starts, and which where it stops.
+PARTS = GATHER, TRANSFER, FORWARD, BACKWARD, CLIPPING, OPTIMISER, REST = (
+    "gather + host augmentation", "transfer + device augmentation", "forward + loss", "backward",
+    "clipping", "optimiser", "Lightning, callbacks, logging",
+)  # fmt: skip
+# Which part begins where one of Lightning's actions starts, and which where it stops.
 AT_START = {
     "train_dataloader_next": GATHER, "batch_to_device": TRANSFER, "training_step": FORWARD,
     "on_after_backward": REST, "configure_gradient_clipping": CLIPPING,
@@ -127,10 +37,32 @@ AT_STOP = {
 }  # fmt: skip
 # A task that steps its optimisers itself does so, and clips before, inside of `training_step`.
 AT_STOP_BY_HAND = AT_STOP | {"on_after_backward": CLIPPING, "optimizer_step": FORWARD}
+PAGE = """# Where a step goes
+
+{facts}
+**{speed}**
+
+{parts}
+## The dearest operators
+
+```
+{operators}
+```
+
+- Parts are timed on steady steps that nothing traces: tracing slows every operator down.
+- Operators are of {traced} traced steps, and of a validation where an epoch ends between them.
+- What OpenCV and NumPy do on the host, augmentation above all, is no operator of torch.
+- On a device a step ends when that is done. For the table each part waits for it as well, so parts
+  together can take longer than a step that runs freely.
+- A generator's step is of both nets; forward and loss hold penalties and the mean of its weights.
+"""
+# All that a viewer of traces needs; what is left out names the machine and the folder.
+KEPT = ("schemaVersion", "deviceProperties", "displayTimeUnit", "baseTimeNanoseconds",
+        "traceEvents")  # fmt: skip
 
 
-class Stopwatch(Profiler):
-    """Times the parts of every training step, and names them in a trace.
+class _PartTimer(Profiler):
+    """Cuts training into parts at the actions that Lightning reports, and names them in a trace.
 
     Args:
         by_hand: the task steps its optimisers itself.
@@ -138,16 +70,16 @@ class Stopwatch(Profiler):
         between: called after each step, in no step's time.
 
     Attributes:
-        steps: part → seconds, of each step: from the call for its batch to the last of its hooks.
+        steps: part → ms, of each step: from the call for its batch to the last of its hooks.
     """
 
     def __init__(
         self, by_hand: bool, settle: Callable[[bool], None], between: Callable[[], object]
     ) -> None:
         super().__init__()
-        self.steps: list[dict[str, float]] = []
         self.at_stop = AT_STOP_BY_HAND if by_hand else AT_STOP
         self.settle, self.between = settle, between
+        self.steps: list[dict[str, float]] = []
         self.part: str | None = None  # None: outside of steps, in validation for one
         self.named: Any = None
         self.since, self.over = 0.0, False
@@ -175,7 +107,7 @@ class Stopwatch(Profiler):
             self.settle(part is None)
         now = time.perf_counter()
         if self.part:
-            self.steps[-1][self.part] += now - self.since
+            self.steps[-1][self.part] += 1000 * (now - self.since)
             self.named.__exit__(None, None, None)
         self.part, self.since = part, now
         if part:
@@ -203,38 +135,37 @@ class Profile(Callback):
         self.warmup, self.timed, self.traced = warmup, timed, traced
         self.end = warmup + timed
         self.samples: list[int] = []
-        self.found: Costs | None = None
+        self.summary = ""
         self.tracer: profile | None = None
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it misses GPUs where there are none
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        self.device, self.by_hand = pl_module.device, not pl_module.automatic_optimization
-        self.waits = self.device.type != "cpu"
+        self.device = pl_module.device
+        self.waits, self.on_cuda = self.device.type != "cpu", self.device.type == "cuda"
         self.apart = self.end - self.timed // 2 if self.waits else self.warmup
-        on_cuda = [ProfilerActivity.CUDA] if self.device.type == "cuda" else []
         self.tracer = profile(
-            activities=[ProfilerActivity.CPU, *on_cuda],
+            activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * self.on_cuda],
             schedule=schedule(wait=self.end, warmup=1, active=self.traced, repeat=1),
             on_trace_ready=partial(self._conclude, trainer),
         )
-        self.watch = Stopwatch(self.by_hand, self._settle, self.tracer.step)
-        cast(Any, trainer).profiler = self.watch
+        by_hand = not pl_module.automatic_optimization
+        self.timer = _PartTimer(by_hand, self._settle, self.tracer.step)
+        cast(Any, trainer).profiler = self.timer
         self.tracer.start()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self.samples.append(len(batch["index"]))
-        self.batch = batch.get("image", batch.get("features")).shape
+        self.batch = " × ".join(map(str, batch.get("image", batch.get("features")).shape))
         self.unit = "series" if "length" in batch else "images"
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop()
-        if self.found is not None:
-            print(self.found.sum_up())
-            print(f"{self.found.name_dearest()}: {Path(trainer.default_root_dir) / 'profile.md'}")
+        if self.summary:
+            print(self.summary)
         elif trainer.is_global_zero:
             needed, there = self.end + 1 + self.traced, len(self.samples)
             print(f"note: no profile; it takes {needed} steps at a stretch, not {there}: raise "
@@ -254,88 +185,65 @@ class Profile(Callback):
 
     def _settle(self, ends: bool) -> None:
         """Let the device finish, where what it still has to do would be booked later."""
-        if self.waits and (ends or self.apart < len(self.watch.steps) <= self.end):
+        if self.waits and (ends or self.apart < len(self.timer.steps) <= self.end):
             torch.accelerator.synchronize(self.device)
 
     def _conclude(self, trainer: Trainer, tracer: profile) -> None:
-        """Write the trace and the page."""
-        folder, steps = Path(trainer.default_root_dir), self.watch.steps
-        write_trace(tracer, folder / "tensorboard" / "steps.pt.trace.json")
-        events, traced = keep_steps(cast(Any, tracer).events())
-        times = [1000 * sum(step.values()) for step in steps]
+        """Write the trace, and the page in Markdown."""
+        folder, steps = Path(trainer.default_root_dir), self.timer.steps
+        _write_trace(tracer, folder / "tensorboard" / "steps.pt.trace.json")
         free = slice(self.warmup, self.apart if self.waits else self.end)
-        timed = steps[self.apart : self.end]
-        on_cuda = self.device.type == "cuda"
-        notes = {STEADY: True, ON_HOST: True, ON_DEVICE: self.waits,
-                 BY_HAND: self.by_hand}  # fmt: skip
-        self.found = Costs(
-            facts={
-                "run": f"{folder.parent.name}/{folder.name}",
-                "machine": name_processor(),
-                "device": torch.cuda.get_device_name(self.device) if on_cuda else self.device.type,
-                "precision": trainer.precision,
-                "threads": torch.get_num_threads(),
-                "batch": " × ".join(map(str, self.batch)),
-            },
-            unit=self.unit,
-            steps=list(zip(times[free], self.samples[free], strict=True)),
-            parts={p: 1000 * sum(step[p] for step in timed) / len(timed) for p in PARTS},
-            operators=rank_operators(events, self.traced, on_cuda),
-            traced=traced / self.traced,
-            busy=measure_busy(events) / traced if on_cuda else None,
-            notes=[note for note, fits in notes.items() if fits],
+        times = [sum(step.values()) for step in steps[free]]
+        rate = 1000 * sum(self.samples[free]) / sum(times)
+        speed = (
+            f"{median(times):.1f} ms a step (median of {len(times)}: {min(times):.1f} to "
+            f"{max(times):.1f}), {rate:.1f} {self.unit} a second on average"
         )
-        files.write_text(folder / "profile.md", self.found.write_page())
+        parts = {p: mean(step[p] for step in steps[self.apart : self.end]) for p in PARTS}
+        whole = sum(parts.values())
+        rows = [[name, f"{ms:.2f}", f"{100 * ms / whole:.1f} %"]
+                for name, ms in [*parts.items(), ("a step (mean)", whole)]]  # fmt: skip
+        page = PAGE.format(
+            facts=write_list(f"{k}: {v}" for k, v in self._tell_facts(trainer).items()),
+            speed=speed,
+            traced=self.traced,
+            parts=write_grid(Grid(["part", "ms a step", "share"], rows)),
+            operators=_tabulate_operators(tracer, self.on_cuda),
+        )
+        place = files.write_text(folder / "profile.md", page)
+        dearest = sorted(parts, key=lambda part: -parts[part])[:3]
+        shares = ", ".join(f"{part} {100 * parts[part] / whole:.0f} %" for part in dearest)
+        self.summary = f"{speed}\n{shares}: {place}"
+
+    def _tell_facts(self, trainer: Trainer) -> dict[str, Any]:
+        folder = Path(trainer.default_root_dir)
+        facts = {
+            "run": f"{folder.parent.name}/{folder.name}",
+            "machine": name_processor(),
+            "device": torch.cuda.get_device_name(self.device) if self.on_cuda else self.device.type,
+            "precision": trainer.precision,
+            "threads": torch.get_num_threads(),
+            "batch": self.batch,
+            "peak memory": f"{cost(time.perf_counter())['peak_memory_mb']} MB",
+        }
+        if self.on_cuda:
+            held = torch.cuda.max_memory_allocated(self.device) / 2**20
+            facts["peak memory of the device"] = f"{held:.0f} MB"
+        return facts
 
 
-def write_trace(tracer: profile, path: Path) -> None:
+def _tabulate_operators(tracer: profile, on_cuda: bool) -> str:
+    """Lay out the ten operators that took longest themselves, as torch does."""
+    averages = tracer.key_averages()
+    operators = cast(Any, EventList)([each for each in averages if not each.is_user_annotation],
+                                     use_device="cuda" if on_cuda else None)  # fmt: skip
+    order = f"self_{'cuda' if on_cuda else 'cpu'}_time_total"
+    return str(operators.table(sort_by=order, row_limit=10, max_name_column_width=60)).strip("\n")
+
+
+def _write_trace(tracer: profile, path: Path) -> None:
     """Write a trace that names neither machine nor folder."""
     with files.written_aside(path) as aside:
         tracer.export_chrome_trace(str(aside))
         trace = json.loads(aside.read_text(encoding="utf-8"))
         aside.write_text(json.dumps({key: trace[key] for key in KEPT if key in trace}))
-
-
-def keep_steps(events: Iterable[Any]) -> tuple[list[Any], float]:
-    """Return the events of a trace that began within a step, and how long the steps took, in ms.
-
-    Between two steps there may be a validation.
-
-    Args:
-        events: `torch.autograd.profiler_util.FunctionEvent`, with the parts of steps among them.
-    """
-    events = list(events)
-    parts = sorted((e.time_range.start, e.time_range.end) for e in events
-                   if e.name in PARTS and e.device_type.name == "CPU")  # fmt: skip
-    starts = [start for start, _ in parts]
-
-    def is_inside(moment: float) -> bool:
-        place = bisect(starts, moment) - 1
-        return place >= 0 and moment < parts[place][1]
-
-    kept = [e for e in events if not e.is_user_annotation and is_inside(e.time_range.start)]
-    return kept, sum(end - start for start, end in parts) / 1000
-
-
-def rank_operators(
-    events: Iterable[Any], steps: int, on_cuda: bool, count: int = 10
-) -> list[tuple[str, float, float]]:
-    """Return the dearest operators: name, own time a step in ms, calls a step."""
-    own: Counter[str] = Counter()
-    calls: Counter[str] = Counter()
-    for event in events:
-        if event.device_type.name == "CPU":  # kernels are counted where they were launched
-            spent = event.self_device_time_total if on_cuda else event.self_cpu_time_total
-            own[event.name] += spent / 1000
-            calls[event.name] += 1
-    return [(name, ms / steps, calls[name] / steps) for name, ms in own.most_common(count)]
-
-
-def measure_busy(events: Iterable[Any]) -> float:
-    """Return for how long a device did something, in ms; its streams run side by side."""
-    busy, last = 0.0, 0.0
-    spans = [e.time_range for e in events if e.device_type.name != "CPU"]
-    for span in sorted(spans, key=lambda span: span.start):
-        busy += max(span.end - max(span.start, last), 0.0) / 1000
-        last = max(last, span.end)
-    return busy

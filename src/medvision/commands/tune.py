@@ -2,6 +2,7 @@
 
 import inspect
 import shlex
+import warnings
 from collections.abc import Sequence
 from pydoc import locate
 from typing import Any
@@ -56,6 +57,7 @@ def launch(words: Sequence[str]) -> int:
         return 0
     register_resolvers()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     try:
         search = plan(words)
     except (HydraException, OmegaConfBaseException) as error:

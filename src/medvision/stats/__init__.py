@@ -1,1 +1,1 @@
-"""Statistics that know no task: resampling, ranking, tests."""
+"""Statistics that know no task: the patient bootstrap, areas under curves, tests of differences."""

@@ -1,18 +1,37 @@
 """Intervals of any score: patients drawn with replacement."""
 
 from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from medvision.stats.ranking import Floats
+from medvision.stats.ranking import Floats, curve_areas
+from medvision.tasks.classification.metrics import (
+    RANKED,
+    defined,
+)
 
-Interval = dict[str, float | None]
+LARGE = 50_000  # probabilities that are scored 1000 times only
 
 
-Keys = Sequence[Hashable]  # of each row: its patient, or its stratum
+def _rank(hits: Floats, alarms: Floats) -> list[Floats]:
+    """Return both areas where `metrics.defined` lets them be, nan elsewhere."""
+    areas = zip(RANKED, curve_areas(hits, alarms), strict=True)
+    ends = hits[:, -1], alarms[:, -1]
+    return [np.where(defined(name, *ends), area, np.nan) for name, area in areas]
 
 
-CELLS, LARGE = 2_000_000, 50_000  # weights held at once; probabilities scored 1000 times only
+Interval: TypeAlias = dict[str, float | None]
+Keys: TypeAlias = Sequence[Hashable]  # of each row: its patient, or its stratum
+CELLS = 2_000_000  # weights held at once
+
+
+def number(keys: Keys) -> tuple[list[Any], NDArray[np.intp]]:
+    """Return the distinct keys in order of appearance, and for each row its key's number."""
+    numbers: dict[Any, int] = {}
+    place = [numbers.setdefault(key, len(numbers)) for key in keys]
+    return list(numbers), np.array(place, dtype=np.intp)
 
 
 def _chunks(R: int, N: int) -> Iterator[slice]:
@@ -28,12 +47,11 @@ def resample_patients(
     First come `[1,N]` ones, the data as they are. Random: the patients, from `seed` alone. Each of
     the `strata` (`[N]`, such as folds; a patient's first row counts) keeps its number of patients.
     """
-    numbers: dict[Hashable, int] = {}
-    place = np.array([numbers.setdefault(patient, len(numbers)) for patient in patients], np.intp)
+    distinct, place = number(patients)
     members: dict[Hashable, list[int]] = {}
-    for number, row in enumerate(np.unique(place, return_index=True)[1]):
-        members.setdefault(strata[row] if strata is not None else "", []).append(number)
-    P, rng = len(numbers), np.random.default_rng(seed)
+    for patient, row in enumerate(np.unique(place, return_index=True)[1]):
+        members.setdefault(strata[row] if strata is not None else "", []).append(patient)
+    P, rng = len(distinct), np.random.default_rng(seed)
     yield np.ones((1, len(place)))
     for some in _chunks(resamples if P else 0, len(place)):
         r = some.stop - some.start

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import binomtest, chi2, norm, rankdata, t
 
-from medvision.stats.bootstrap import Keys
-from medvision.stats.ranking import Floats
+from medvision.stats.bootstrap import Keys, number
+from medvision.stats.ranking import Floats, measure_areas
 
 ALPHA, POWER = 0.05, 0.8
 
@@ -43,10 +43,10 @@ def delong(label: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
     ranks = rankdata(values, axis=1)
     hits = (ranks[:, positive] - rankdata(values[:, positive], axis=1)) / n
     misses = 1 - (ranks[:, ~positive] - rankdata(values[:, ~positive], axis=1)) / m
+    areas = np.array([measure_areas(one, positive)[0] for one in values])
     if min(m, n) < 2:
-        return hits.mean(axis=1), np.full((len(values), len(values)), np.nan)
-    covariance = np.atleast_2d(np.cov(hits)) / m + np.atleast_2d(np.cov(misses)) / n
-    return hits.mean(axis=1), covariance
+        return areas, np.full((len(values), len(values)), np.nan)
+    return areas, np.atleast_2d(np.cov(hits)) / m + np.atleast_2d(np.cov(misses)) / n
 
 
 def compare_areas(label: ArrayLike, first: ArrayLike, second: ArrayLike) -> Finding:
@@ -86,13 +86,6 @@ def compare_decisions(gains: ArrayLike, patients: Keys) -> Finding:
     square = float((sums**2).sum())
     p = chi2.sf(float(sums.sum()) ** 2 / square, 1) if square > 0 else 1.0
     return Finding("clustered McNemar", float(p))
-
-
-def number(keys: Keys) -> tuple[list[Any], NDArray[np.intp]]:
-    """Return the distinct keys in order of appearance, and for each row its key's number."""
-    numbers: dict[Any, int] = {}
-    place = [numbers.setdefault(key, len(numbers)) for key in keys]
-    return list(numbers), np.array(place, dtype=np.intp)
 
 
 def compare_draws(values: Floats) -> Finding:

@@ -145,7 +145,7 @@ def test_a_kill_between_queue_and_verdict_queues_once(search, trained):
     with pytest.raises(KeyboardInterrupt):
         go(search, trials=1)
     study = open_study(search)
-    study.enqueue_trial(study.trials[0].params, user_attrs={"resumes": 0})
+    optuna.storages.RetryHeartbeatStaleTrialCallback()(study, study.trials[0])
     assert states(go(search, trials=1)) == ["FAIL", "COMPLETE"]
 
 

@@ -1,8 +1,4 @@
-"""Which differences between models on the same patients chance alone could have made.
-
-Always the second minus the first. Rows of one patient are not independent: every test here either
-counts patients or is used only where each patient has one row.
-"""
+"""Arms in pairs on the same patients: differences of scores, and what chance could have made."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,16 +9,8 @@ from typing import Any
 import numpy as np
 
 from medvision.evaluation.comparison.arms import Aligned, Repeat, align
+from medvision.stats import hypothesis_tests
 from medvision.stats.bootstrap import Interval, interval
-from medvision.stats.hypothesis_tests import (
-    Finding,
-    adjust,
-    compare_areas,
-    compare_decisions,
-    compare_draws,
-    compare_folds,
-    smallest_difference,
-)
 from medvision.stats.ranking import Floats
 from medvision.tasks.classification.metrics import Kind, truth_of
 from medvision.tasks.classification.weighted import WeightedScores, draw_means
@@ -65,7 +53,7 @@ def compare_arms(
         arms: of equal keys, labels and patients.
         cells: of each arm, what `score_runs` gives for `metric`.
         metric: the score that is tested.
-        ratio: as in `compare_folds`.
+        ratio: as in `hypothesis_tests.compare_folds`.
         resamples: of patients, within the folds; the same for all arms.
 
     Returns:
@@ -87,10 +75,10 @@ def compare_arms(
         pairs.append({
             "first": a, "second": b, "scores": {k: interval(v) for k, v in values.items()},
             "tests": tests, "seeds": trained.get("seeds"),
-            "smallest_difference": smallest_difference(values[metric]),
+            "smallest_difference": hypothesis_tests.smallest_difference(values[metric]),
         })  # fmt: skip
     for test in pairs[0]["tests"]:
-        adjusted = adjust([pair["tests"][test]["p"] for pair in pairs])
+        adjusted = hypothesis_tests.adjust([pair["tests"][test]["p"] for pair in pairs])
         for pair, p in zip(pairs, adjusted, strict=True):
             pair["tests"][test]["p_holm"] = p
     return [{k: interval(v) for k, v in one.items()} for one in drawn], pairs
@@ -100,9 +88,9 @@ def compare_scores(a: Aligned, b: Aligned, metric: str, values: Floats) -> dict[
     """Test the difference of `metric`: DeLong where it holds, else the bootstrap."""
     single = len(set(a.patients)) == len(a.patients) and len(a.probs) == 1
     if metric == "auroc" and a.kind == "binary" and single:
-        finding = compare_areas(a.label, a.probs[0][:, 1], b.probs[0][:, 1])
+        finding = hypothesis_tests.compare_areas(a.label, a.probs[0][:, 1], b.probs[0][:, 1])
     else:
-        finding = compare_draws(values)
+        finding = hypothesis_tests.compare_draws(values)
     return finding_as_json(finding)
 
 
@@ -113,7 +101,7 @@ def count_decisions(a: Aligned, b: Aligned) -> dict[str, Any]:
     gains = (second.astype(np.float64) - first).mean(axis=0)
     counts = {"only_first": first & ~second, "only_second": second & ~first}
     found = {name: float(cells.sum(axis=1).mean()) for name, cells in counts.items()}
-    return finding_as_json(compare_decisions(gains, a.patients)) | found
+    return finding_as_json(hypothesis_tests.compare_decisions(gains, a.patients)) | found
 
 
 def compare_trainings(
@@ -124,7 +112,8 @@ def compare_trainings(
     for (seed, split_seed, fold), value in a.items():
         splits.setdefault((split_seed, fold), []).append(b[seed, split_seed, fold] - value)
     if len(splits) > 1:
-        return {"folds": compare_folds([float(np.mean(d)) for d in splits.values()], ratio)}
+        means = [float(np.mean(differences)) for differences in splits.values()]
+        return {"folds": hypothesis_tests.compare_folds(means, ratio)}
     (values,) = splits.values()
     if len(values) < 2 or np.isnan(values).any():
         return {}
@@ -132,6 +121,6 @@ def compare_trainings(
     return {"seeds": {"differences": values, "mean": mean, "sd": sd}}
 
 
-def finding_as_json(finding: Finding) -> dict[str, Any]:
+def finding_as_json(finding: hypothesis_tests.Finding) -> dict[str, Any]:
     """Write a test as JSON can hold it."""
     return {"test": finding.test, "p": None if math.isnan(finding.p) else finding.p}

@@ -6,7 +6,15 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from medvision.evaluation.comparison.text import LONGEST, Difference, show_difference
-from medvision.evaluation.figures.style import FAINT, INK, MUTED, PALETTE, blank, shorten, styled
+from medvision.evaluation.figures.style import (
+    FAINT,
+    INK,
+    MUTED,
+    PALETTE,
+    blank,
+    shorten,
+    styled,
+)
 
 
 @styled

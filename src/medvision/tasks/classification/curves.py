@@ -20,9 +20,8 @@ from medvision.evaluation.figures.style import (
     unit_axes,
 )
 from medvision.stats.bootstrap import Keys, resample_patients
-from medvision.stats.ranking import Floats
+from medvision.stats.ranking import Floats, Ranking, measure_areas
 from medvision.tasks.classification.metrics import Kind
-from medvision.tasks.classification.weighted import WeightedScores
 
 
 class OneClass(NamedTuple):
@@ -117,9 +116,8 @@ def draw_roc(
         if one.truth.all() or not one.truth.any():
             continue
         fpr, tpr, _ = sk.roc_curve(one.truth, one.score, drop_intermediate=False)
-        axes.plot(
-            fpr, tpr, label=f"AUC {show_score(sk.auc(fpr, tpr))}  {shorten(one.name)}", **one.look
-        )
+        area, _ = measure_areas(one.score, one.truth)
+        axes.plot(fpr, tpr, label=f"AUC {show_score(area)}  {shorten(one.name)}", **one.look)
         _fill_band(axes, band if kind == "binary" else None, one.look["color"])
         if (threshold := _at(operating_point, one.column, kind)) is not None:
             positive = one.score >= threshold
@@ -149,7 +147,7 @@ def draw_precision_recall(
         if not one.truth.any():
             continue
         precision, recall, _ = sk.precision_recall_curve(one.truth, one.score)
-        ap = sk.average_precision_score(one.truth, one.score)
+        _, ap = measure_areas(one.score, one.truth)
         name = f"AP {show_score(ap)}  {shorten(one.name)}"
         axes.plot(recall, precision, drawstyle="steps-post", label=name, **one.look)
         _fill_band(axes, band if kind == "binary" else None, one.look["color"])
@@ -227,11 +225,11 @@ def _band(
     seed: int = 0,
     points: int = 101,
 ) -> Band:
-    probs = np.asarray(probs_positive, dtype=np.float64)
-    scores = WeightedScores(np.stack([1 - probs, probs], axis=1), label, "binary")
+    truth = np.nan_to_num(np.asarray(label, dtype=np.float64), nan=-1)
+    ranking = Ranking(probs_positive, truth == 1, truth >= 0)
     x, heights = np.linspace(0, 1, points), []
     for weights in islice(resample_patients(patients, resamples, seed), 1, None):
-        pairs = zip(*scores.cumulate(1, weights), strict=True)
+        pairs = zip(*ranking.cumulate(weights), strict=True)
         heights += [at(x, *pair) for pair in pairs if pair[0][-1] and pair[1][-1]]
     if not heights or 2 * len(heights) < resamples:
         return Band(x, np.full(points, np.nan), np.full(points, np.nan))

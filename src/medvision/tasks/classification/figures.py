@@ -19,7 +19,8 @@ from medvision.evaluation.figures.style import (
     styled,
     unit_axes,
 )
-from medvision.tasks.classification.metrics import BINS, Kind
+from medvision.stats.calibration import BINS, calibration_error, place_in_bins
+from medvision.tasks.classification.metrics import Kind
 
 
 @styled
@@ -70,7 +71,11 @@ def draw_reliability(probs: ArrayLike, label: ArrayLike, kind: Kind, bins: int =
         binning", AAAI 2015; Guo et al., "On calibration of modern neural networks", ICML 2017.
     """
     pairs = _said_and_true(np.asarray(probs), np.asarray(label, dtype=np.float64), kind)
-    gaps = [_bin(said, true, bins).gap for said, true in pairs if len(said)]
+    gaps = [
+        calibration_error(np.ones((1, len(said))), said, true, bins)[0]
+        for said, true in pairs
+        if len(said)
+    ]
     said, true = (np.concatenate(column) for column in zip(*pairs, strict=True))
     binned = _bin(said, true, bins)
     figure, (top, below) = blanks(4.8, 5.4, (4, 1))
@@ -87,25 +92,20 @@ def draw_reliability(probs: ArrayLike, label: ArrayLike, kind: Kind, bins: int =
 
 
 class Binned(NamedTuple):
-    """Rows by predicted probability; probability 1 has a bin of its own, as in torchmetrics.
-
-    `rows` is `[bins + 1]`; `said` and `true` are the means of the bins that hold any.
-    """
+    """Rows by predicted probability: `[bins + 1]`, and the means of the bins that hold any."""
 
     rows: NDArray[np.int64]
     said: NDArray[np.float64]
     true: NDArray[np.float64]
-    gap: float
 
 
 def _bin(said: NDArray[np.float64], true: NDArray[np.float64], bins: int) -> Binned:
-    place = np.searchsorted(np.linspace(0, 1, bins + 1), said, side="right") - 1
+    place = place_in_bins(said, bins)
     rows = np.bincount(place, minlength=bins + 1)
     full = rows > 0
     mean = np.bincount(place, said, bins + 1)[full] / rows[full]
     share = np.bincount(place, true, bins + 1)[full] / rows[full]
-    gap = float(np.sum(rows[full] * np.abs(mean - share)) / max(len(said), 1))
-    return Binned(rows, mean, share, gap)
+    return Binned(rows, mean, share)
 
 
 def _said_and_true(

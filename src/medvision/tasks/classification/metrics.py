@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medvision.stats.calibration import BINS
 from medvision.stats.ranking import Floats, mean_defined, ratio
 
 if TYPE_CHECKING:
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["binary", "multiclass", "multilabel"]
 
-
 RANKED = ("auroc", "average_precision")
 DECIDED = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc")
 CALIBRATED = ("brier", "ece")
 METRICS = RANKED + DECIDED + CALIBRATED
-BINS = 15  # of the calibration error
 
 # The rows of a class that a score needs; the others need any row.
 NEEDS = {
@@ -140,22 +139,6 @@ def decision_scores(confusion: Floats, kind: Kind) -> dict[str, Floats]:
         scores["balanced_accuracy"] = np.where(two_classes, scores["recall"], np.nan)
         scores["mcc"] = np.where(two_classes, correlation(confusion), np.nan)
     return scores
-
-
-def curve_areas(hits: Floats, alarms: Floats) -> tuple[Floats, Floats]:
-    """Return AUROC (ties count half) and average precision (in steps), each `[R]`, nan undefined.
-
-    Args:
-        hits: `[R,1+T]` true positives from the highest of T distinct scores down, starting at 0.
-        alarms: likewise false positives.
-    """
-    P, N = hits[:, -1], alarms[:, -1]
-    steps = np.diff(hits, axis=1)
-    above = np.einsum("rt,rt->r", np.diff(alarms, axis=1), hits[:, 1:] + hits[:, :-1])
-    precision = np.nan_to_num(ratio(hits[:, 1:], hits[:, 1:] + alarms[:, 1:]))
-    both = defined("auroc", P, N)
-    areas = ratio(above, 2 * P * N), ratio(np.einsum("rt,rt->r", steps, precision), P)
-    return np.where(both, areas[0], np.nan), np.where(both, areas[1], np.nan)
 
 
 def score(

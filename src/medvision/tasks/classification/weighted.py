@@ -5,26 +5,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
 
-from medvision.stats.bootstrap import LARGE, Interval, Keys, interval, resample_patients
-from medvision.stats.ranking import Floats, mean_defined, ratio
+from medvision.stats.bootstrap import LARGE, Interval, Keys, _rank, interval, resample_patients
+from medvision.stats.calibration import calibration_error
+from medvision.stats.ranking import Floats, Ranking, mean_defined, ratio, sum_cells
 from medvision.tasks.classification.calibration import apply_thresholds
 from medvision.tasks.classification.metrics import (
-    BINS,
     METRICS,
     RANKED,
     Kind,
     class_decisions,
-    curve_areas,
     decision_scores,
     one_against_rest,
     truth_of,
 )
 
 Threshold = float | Sequence[float] | None
-
-
 PER_CLASS = (*RANKED, "precision", "recall", "specificity", "f1")
 
 
@@ -47,27 +43,14 @@ class WeightedScores:
         self.known = self.truth >= 0
         self.finite = bool(np.isfinite(self.probs[self.known.any(axis=1)]).all())
         self.preds = apply_thresholds(self.probs, kind, threshold) if preds is None else preds
-        self.orders = [self._sort(k) for k in range(self.probs.shape[1])]
-
-    def _sort(self, k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the known rows from the highest score down, and the last place of each tie."""
-        rows = np.flatnonzero(self.known[:, k])
-        rows = rows[np.argsort(-self.probs[rows, k], kind="stable")]
-        values = self.probs[rows, k]
-        return rows, np.flatnonzero(np.append(values[1:] != values[:-1], len(values) > 0))
-
-    def cumulate(self, k: int, weights: Floats) -> tuple[Floats, Floats]:
-        """Sum hits and false alarms from class `k`'s highest score down: from 0, `[R,1+T]` each."""
-        rows, ends = self.orders[k]
-        sorted_weights = weights[:, rows]
-        everything = np.cumsum(sorted_weights, axis=1)[:, ends]
-        hits = np.cumsum(sorted_weights * (self.truth[rows, k] == 1), axis=1)[:, ends]
-        zero = np.zeros((len(weights), 1))
-        return np.hstack([zero, hits]), np.hstack([zero, everything - hits])
+        self.rankings = [
+            Ranking(probs, truth == 1, truth >= 0)
+            for probs, truth in zip(self.probs.T, self.truth.T, strict=True)
+        ]
 
     def rank(self, weights: Floats) -> dict[str, Floats]:
         """Return each class's area under the ROC and the precision-recall curve, `[R,K]`."""
-        pairs = [curve_areas(*self.cumulate(k, weights)) for k in range(self.probs.shape[1])]
+        pairs = [_rank(*ranking.cumulate(weights)) for ranking in self.rankings]
         return dict(zip(RANKED, np.moveaxis(np.array(pairs), 0, -1), strict=True))
 
     def confusion(self, weights: Floats) -> Floats:
@@ -81,7 +64,7 @@ class WeightedScores:
             rows = np.flatnonzero(self.known[:, 0])
             cells = K * self.truth[rows].argmax(axis=1) + self.preds[rows].argmax(axis=1)
             shape = (K, K)
-        return _add_up(weights[:, rows], cells, int(np.prod(shape))).reshape(-1, *shape)
+        return sum_cells(weights[:, rows], cells, int(np.prod(shape))).reshape(-1, *shape)
 
     def calibration(self, weights: Floats) -> dict[str, Floats]:
         """Return Brier score and expected calibration error, `[R]`."""
@@ -112,21 +95,12 @@ class WeightedScores:
         return wanted if self.finite else {k: np.full_like(v, np.nan) for k, v in wanted.items()}
 
 
-def _add_up(weights: Floats, cells: NDArray[Any], n: int, values: ArrayLike = 1.0) -> Floats:
-    """Sum weight times value in each of `n` cells: `[R,N]` → `[R,n]`."""
-    filled = np.broadcast_to(np.asarray(values, dtype=np.float64), cells.shape)
-    table = csr_array((filled, (cells, np.arange(len(cells)))), shape=(n, len(cells)))
-    return np.asarray((table @ weights.T).T)
-
-
 def _calibrate(
-    weights: Floats, confidence: Floats, right: NDArray[Any], error: Floats
+    weights: Floats, probs: Floats, right: NDArray[Any], error: Floats
 ) -> tuple[Floats, Floats]:
-    """Brier score and expected calibration error, in torchmetrics' bins."""
-    n = weights.sum(axis=1)
-    bins = np.searchsorted(np.linspace(0, 1, BINS + 1), confidence, side="right") - 1
-    gaps = _add_up(weights, bins, BINS + 1, confidence - right)
-    return ratio(weights @ error, n), ratio(np.abs(gaps).sum(axis=1), n)
+    """Return Brier score and expected calibration error, `[R]` each."""
+    brier = ratio(weights @ error, weights.sum(axis=1))
+    return brier, calibration_error(weights, probs, right)
 
 
 def draw_means(

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from medvision.errors import MedvisionError
+from medvision.stats.ranking import measure_areas
 
 Features = NDArray[np.float64]
 CHUNK = 256  # rows whose distances to all others are held at once
@@ -177,10 +177,11 @@ def measure_membership(
             "the membership test needs finite critic scores of training, held-out and generated "
             "images; one set is empty or holds nan: the critic has diverged, train it again"
         )
-    above = mannwhitneyu(train, held).statistic / (len(train) * len(held))
+    trained = np.arange(len(train) + len(held)) < len(train)
+    auc, _ = measure_areas(np.concatenate([train, held]), trained)
     gap = train.mean() - fake.mean()
     ratio = (train.mean() - held.mean()) / gap if abs(gap) > 1e-12 else None
-    return {"auc": float(above), "overfit_ratio": None if ratio is None else float(ratio)}
+    return {"auc": auc, "overfit_ratio": None if ratio is None else float(ratio)}
 
 
 BATCH = 64

@@ -5,7 +5,9 @@
     runs/<name>/.trials/study.lock      held while one proposes
 
 Whoever shares the folder shares the study. A trial that is said to run and whose lock is free
-lost its process: its values are tried again first, and its run folder resumes.
+lost its process: Optuna retries its values first, and its run folder resumes. Locks finish_trial that at
+once and without doubt; the heartbeat of Optuna's databases tells it after a while, takes a
+suspended process for a lost one, and never retries what Ctrl-C or a full disk ended.
 """
 
 import copy
@@ -24,6 +26,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict, read_write
+from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
@@ -168,20 +171,21 @@ def run_trials(search: Search, study: optuna.Study) -> None:
 
 
 def retire_killed(search: Search, study: optuna.Study) -> None:
-    """Give up trials whose process is gone, and put the same values first in the queue."""
-    taken_up = resumed(study)
-    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+    """Give up trials whose process is gone; the same values, with what they reported, come next."""
+    retry = RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
+    retried = resumed(study)
+    for trial in study.get_trials(states=[TrialState.RUNNING]):
         if files.is_locked(search.lock(trial.number)):
             continue
-        if trial.number not in taken_up:  # in this order a kill between the two loses nothing
-            study.enqueue_trial(trial.params, user_attrs={"resumes": trial.number})
+        if trial.number not in retried:  # in this order a kill between the two loses nothing
+            retry(study, trial)
         finish_trial(study, trial.number, None, TrialState.FAIL)
 
 
 def resumed(study: optuna.Study) -> set[int]:
     """Number the trials whose values a later one has taken over."""
-    trials = study.get_trials(deepcopy=False)
-    return {trial.user_attrs["resumes"] for trial in trials if "resumes" in trial.user_attrs}
+    history = RetryHeartbeatStaleTrialCallback.retry_history
+    return {number for trial in study.get_trials(deepcopy=False) for number in history(trial)}
 
 
 def count_trials(study: optuna.Study) -> int:
@@ -192,15 +196,10 @@ def count_trials(study: optuna.Study) -> int:
 
 
 def propose(search: Search, study: optuna.Study, number: int) -> optuna.Trial:
-    """Draw the values of trial `number`, or take up a killed one with what it had reported."""
+    """Draw the values of trial `number`, or take up a killed one."""
     sampler = build(search.settings, "sampler", number)
     study.sampler = sampler or optuna.samplers.TPESampler()
-    trial = study.ask(fixed_distributions=search.space)
-    earlier = trial.user_attrs.get("resumes")
-    if earlier is not None:
-        for step, value in study.trials[earlier].intermediate_values.items():
-            trial.report(value, step)
-    return trial
+    return study.ask(fixed_distributions=search.space)
 
 
 def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial) -> bool:
