@@ -5,7 +5,7 @@
     runs/<name>/.trials/study.lock      held while one proposes
 
 Whoever shares the folder shares the study. A trial that is said to run and whose lock is free
-lost its process: Optuna retries its values first, and its run folder resumes. Locks finish_trial that at
+lost its process: Optuna retries its values first, and its run folder resumes. Locks tell that at
 once and without doubt; the heartbeat of Optuna's databases tells it after a while, takes a
 suspended process for a lost one, and never retries what Ctrl-C or a full disk ended.
 """
