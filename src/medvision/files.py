@@ -28,6 +28,7 @@ WAYS_OUT = {
     errno.ENOSPC: "free some space and run the same command again; nothing done so far is lost",
     errno.EDQUOT: "free some space and run the same command again; nothing done so far is lost",
 }
+Stamp = tuple[int, int]
 MOVE_ELSEWHERE = "choose a writable place (MEDVISION_RUNS, MEDVISION_CACHE or output=)"
 
 
@@ -138,6 +139,15 @@ def is_locked(path: str | os.PathLike[str]) -> bool:
         return True
     except OSError:  # a folder that may not be written to: nobody works in it
         return False
+
+
+def stamp(path: Path) -> Stamp:
+    """Return size and time of change of a file, -1 where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (-1, -1)
+    return (found.st_size, found.st_mtime_ns)
 
 
 def digest(*parts: str | bytes) -> str:

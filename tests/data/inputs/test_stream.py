@@ -7,7 +7,6 @@ import torch
 from pydicom.data import get_testdata_file
 
 from medvision.data.formats.listing import count_frames
-from medvision.data.inputs import stream
 from medvision.data.inputs.stream import read_batches
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError
@@ -28,17 +27,6 @@ def test_images_come_as_the_reader_reads_them_in_order(tmp_path):
     assert [len(batch) for batch in batches] == [3, 3, 2]
     expected = np.stack([reader.read(*row) for row in rows]).transpose(0, 3, 1, 2) / np.float32(255)
     torch.testing.assert_close(torch.cat(batches), torch.from_numpy(expected))
-
-
-def test_no_more_is_decoded_ahead_than_memory_is_meant_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "AHEAD", 5)
-    decoded = []
-    monkeypatch.setattr(stream, "read", lambda reader, path, frame: decoded.append(path))
-    results = stream.read_ahead([tmp_path / f"{n}.png" for n in range(50)], [0] * 50, Reader(8))
-    next(results)
-    assert len(decoded) <= 6
-    assert len(list(results)) == 49
-    assert len(decoded) == 50
 
 
 def test_without_a_size_all_images_must_agree(tmp_path):

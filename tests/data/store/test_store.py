@@ -205,13 +205,13 @@ def test_a_refused_write_is_a_sentence_and_nothing_stays(
 ):
     written = []
 
-    def refuse_later(writer, row, image, write=fill._Writer._write_row):
+    def refuse_later(writer, row, levels, write=fill._Writer.write):
         written.append(row)
         if len(written) > 10:
             raise OSError(number, os.strerror(number))
-        return write(writer, row, image)
+        return write(writer, row, levels)
 
-    monkeypatch.setattr(fill._Writer, "_write_row", refuse_later)
+    monkeypatch.setattr(fill._Writer, "write", refuse_later)
     with pytest.raises(MedvisionError) as caught:
         open_store(images, cache)
     assert "pixels.npy: " in str(caught.value)
@@ -223,12 +223,12 @@ def test_a_refused_write_is_a_sentence_and_nothing_stays(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_really_full_device_is_an_error_not_a_crash(images):
-    settings = fill.FillRequest(images, [0] * 40, Reader(size=200), progress=False)
+    levels = Reader(size=200).read(images[0])
     with Path("/dev/full").open("wb") as stream:
         stream.truncate = lambda size: size
-        writer = fill._Writer(stream, (40, 200, 200, 1), settings)
+        writer = fill._Writer(stream, 40)
         with pytest.raises(OSError, match="No space left"):
-            writer.write([(images[0], [0])], fill._bar(False), 0)
+            writer.write(0, levels)
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # so that it can be closed
 
 
@@ -236,7 +236,7 @@ def test_an_interrupted_build_leaves_nothing(images, cache, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fill._Writer, "_write_row", interrupt)
+    monkeypatch.setattr(fill._Writer, "write", interrupt)
     with pytest.raises(KeyboardInterrupt):
         open_store(images, cache)
     assert leftovers(cache) == []
@@ -264,13 +264,13 @@ from medvision.data.store.reader import Reader
 from medvision.data.store.store import open_store
 
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-write = fill._Writer._write_row
+write = fill._Writer.write
 
-def slow(writer, row, image):
+def slow(writer, row, levels):
     time.sleep(float(sys.argv[3]))
-    return write(writer, row, image)
+    return write(writer, row, levels)
 
-fill._Writer._write_row = slow
+fill._Writer.write = slow
 files = sorted(Path(sys.argv[1]).glob("*.png"))
 print("begun", flush=True)
 open_store(files, [0] * len(files), Reader(size=12), cache=Path(sys.argv[2]), workers=2)

@@ -1,17 +1,20 @@
 """Every image of a table decoded once, and what is written down of it."""
 
+import shutil
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from medvision.data.audit.near_duplicates import ImageHash, hash_image
-from medvision.data.formats.decode import Decoded, load_frames, pixel_digest
+from medvision.data.formats.decode import Decoded
+from medvision.data.store.facts import Facts, describe_image
+from medvision.data.store.fill import Images
+from medvision.data.store.parallel import decode_all
+from medvision.data.store.reader import Reader
+from medvision.data.store.store import keep_rows, open_store
 from medvision.errors import MedvisionError
 
 
@@ -42,8 +45,29 @@ class ImageFacts:
     def size(self) -> str:
         return f"{self.height}x{self.width}"
 
+    @classmethod
+    def of(
+        cls, facts: Facts, kind: str, white: float, ends: float, border: float,
+        likeness: ImageHash | None,
+    ) -> "ImageFacts":  # fmt: skip
+        """Put together what was seen and what is kept of every image."""
+        native = facts.native
+        digest = "" if native.low == native.high else facts.digest
+        return cls(digest, native.height, native.width, kind, white, ends, border, likeness)
 
-def scan_image(image: Decoded) -> ImageFacts:
+
+class Seen(NamedTuple):
+    """An image that was looked at."""
+
+    facts: Facts
+    look: ImageFacts
+
+
+Inspected = tuple[dict[int, Seen], dict[int, str]]
+"""What was seen of each row, and what is wrong with those that cannot be used."""
+
+
+def scan_image(image: Decoded) -> Seen:
     """Write down what is kept of one image."""
     pixels = image.pixels
     height, width, channels = pixels.shape
@@ -51,16 +75,16 @@ def scan_image(image: Decoded) -> ImageFacts:
     middle = pixels[height // 4 : height - height // 4, width // 4 : width - width // 4]
     edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
     colour = "grey" if channels == 1 else "colour"
-    return ImageFacts(
-        digest="" if low == high else pixel_digest(pixels),
-        height=height,
-        width=width,
+    facts = describe_image(image)
+    look = ImageFacts.of(
+        facts,
         kind=f"{_ending(image.path)} {pixels.dtype} {colour}",
         white=float((middle == high).mean()),
         ends=float(((pixels == high) | (pixels == low)).mean()),
         border=float(np.mean([edge.mean(dtype=np.float64) for edge in edges])),
         likeness=hash_image(pixels),
     )
+    return Seen(facts, look)
 
 
 def _ending(path: Path) -> str:
@@ -69,43 +93,50 @@ def _ending(path: Path) -> str:
     return ending if ending[1:].isalnum() and not ending[1:].isdigit() else ""
 
 
-def scan_images(table: pd.DataFrame) -> tuple[dict[int, ImageFacts], dict[int, str]]:
-    """Decode every image at full depth, each file opened once for all its rows.
+def scan_images(images: Images, known: Mapping[int, Seen]) -> Inspected:
+    """Decode the images of rows that are not known, at full depth."""
+    left = [row for row in range(len(images.files)) if row not in known]
+    rest, seen, problems = images.take(left), dict(known), {}
+    looks = decode_all(
+        rest.files, rest.frames, lambda _, image: scan_image(image), task="checking files"
+    )
+    for number, found in looks:
+        if isinstance(found, Seen):
+            seen[left[number]] = found
+        else:
+            problems[left[number]] = str(found)
+    return dict(sorted(seen.items())), dict(sorted(problems.items()))
+
+
+def inspect_into_store(
+    images: Images, reader: Reader, workers: int | None, *, exclude: bool
+) -> Inspected:
+    """Look at images while the store of those that can be used is built: each is decoded once.
 
     Args:
-        table: with `path` and perhaps `frame`.
+        images: of all rows.
+        reader: of the store.
+        workers: decoding threads.
+        exclude: keep that store where some cannot be used.
 
     Returns:
-        What was seen of a row, and what is wrong with those that cannot be used.
+        Nothing where no image was decoded: there is a store, or there can be none, which is told
+        by who opens it.
     """
-    frames = table["frame"] if "frame" in table else np.zeros(len(table), dtype=int)
-    files: dict[str, list[tuple[int, int]]] = {}
-    for row, path, frame in zip(table.index, table["path"], frames, strict=True):
-        files.setdefault(path, []).append((int(frame), row))
-    looks: dict[int, ImageFacts] = {}
-    problems: dict[int, str] = {}
+    seen: dict[int, Seen] = {}
 
-    def inspect_file(path: str) -> None:
-        for row, found in _look_through(path, files[path]).items():
-            if isinstance(found, ImageFacts):
-                looks[row] = found
-            else:
-                problems[row] = str(found)
+    def look(row: int, image: Decoded) -> Facts:
+        seen[row] = scan_image(image)
+        return seen[row].facts
 
-    console = Console(stderr=True)
-    with ThreadPoolExecutor() as pool:
-        list(track(pool.map(inspect_file, files), "checking files", len(files), console=console,
-                   disable=not console.is_terminal))  # fmt: skip
-    return looks, dict(sorted(problems.items()))
-
-
-def _look_through(
-    path: str, wanted: list[tuple[int, int]]
-) -> Mapping[int, ImageFacts | MedvisionError]:
-    """Look at some frames of a file, in order, one in memory at a time; row → what was seen."""
-    wanted = sorted(wanted)
-    images = load_frames(Path(path), [frame for frame, _ in wanted])
-    return {
-        row: scan_image(image) if isinstance(image, Decoded) else image
-        for (_, row), image in zip(wanted, images, strict=True)
-    }
+    try:
+        store = open_store(images.files, images.frames, reader, on_unreadable="exclude",
+                           workers=workers, describe=lambda _: look)  # fmt: skip
+    except MedvisionError:
+        return {}, {}
+    problems = {row: reason for row, reason in store.unreadable.items() if row not in seen}
+    if seen and problems:
+        if exclude:
+            keep_rows(store, sorted(seen), images, reader)
+        shutil.rmtree(store.folder)
+    return (dict(sorted(seen.items())), problems) if seen else ({}, {})

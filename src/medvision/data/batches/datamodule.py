@@ -150,13 +150,13 @@ class ImageDataModule(LightningDataModule):
         self._features: Tensor | None = None
 
     def prepare_data(self) -> None:
-        """Turn the source into a manifest, once; Lightning calls this on one process only."""
+        """Turn the source into a manifest and a store, once; Lightning calls it on one process."""
         if self.manifest is None and self.source is None:
             raise MedvisionError(
                 "there is no data to train on; give data.manifest=FILE.csv or data.source.input=DIR"
             )
         if self.manifest is None:
-            self.manifest = str(prepare_once(self.source or {}))
+            self.manifest = str(prepare_once(self.source or {}, self.reader, self.workers))
 
     def identity(self) -> list[str]:
         """Return digests of all manifests and of all pixels: what a run's name depends on."""

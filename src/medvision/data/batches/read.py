@@ -1,10 +1,12 @@
 """The rows of a manifest with their decoded pixels."""
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from medvision.data.audit.scanned import recall_facts
 from medvision.data.manifest.manifest import Manifest
 from medvision.data.store.reader import Reader
 from medvision.data.store.store import Store, open_store
@@ -38,7 +40,10 @@ def decode_rows(
 ) -> DecodedRows:
     """Open the store of a manifest; paths become absolute."""
     paths, frames = manifest.files(), manifest.table["frame"].tolist()
-    store = open_store(paths, frames, reader, on_unreadable=on_unreadable, workers=workers)
+    store = open_store(
+        paths, frames, reader, on_unreadable=on_unreadable, workers=workers,
+        describe=partial(recall_facts, manifest.path.parent),
+    )  # fmt: skip
     table = manifest.table.assign(path=[str(path) for path in paths])
     if "mask" in table:
         folder = manifest.path.parent

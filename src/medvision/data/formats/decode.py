@@ -18,11 +18,17 @@ from medvision.errors import MedvisionError
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels `[H,W,C]` at full depth, and the header where the file was DICOM."""
+    """Pixels `[H,W,C]` at full depth, with what their file says of them.
+
+    Attributes:
+        header: of DICOM.
+        spacing_mm: of NIfTI, between rows and between columns.
+    """
 
     path: Path
     pixels: np.ndarray
     header: Dataset | None = None
+    spacing_mm: tuple[float, float] | None = None
 
 
 class FrameFile(Protocol):
@@ -94,8 +100,7 @@ def load_frames(path: Path, frames: Sequence[int]) -> Iterator[Decoded | Medvisi
 def _open(path: Path) -> Callable[[int], Decoded]:
     """Return what decodes a frame of the file."""
     if holds_frames(path):
-        opened = open_frames(path)
-        return lambda frame: Decoded(path, tidy(path, opened.frame(frame)))
+        return partial(_load_frame, open_frames(path))
     content = _read_bytes(path)
     if is_dicom(path, content):
         return partial(_load_dicom, DicomFile(path, content))
@@ -106,6 +111,12 @@ def is_dicom(path: Path, content: bytes) -> bool:
     """Tell DICOM by its preamble, by its ending, or by a first group 0002 or 0008 without one."""
     named = path.suffix.lower() in (".dcm", ".dicom", ".ima")
     return named or content[128:132] == b"DICM" or content[:2] in (b"\x02\x00", b"\x08\x00")
+
+
+def _load_frame(file: FrameFile, frame: int) -> Decoded:
+    pixels = tidy(file.path, file.frame(frame))
+    spacing_mm = file.frame_mm(frame) if isinstance(file, nifti.VolumeFile) else None
+    return Decoded(file.path, pixels, spacing_mm=spacing_mm)
 
 
 def _load_dicom(file: DicomFile, frame: int) -> Decoded:

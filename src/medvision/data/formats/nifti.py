@@ -101,6 +101,11 @@ class VolumeFile:
         columns, rows = (mm for name, mm in zip(AXES, self.spacing_mm, strict=True) if name != axis)
         return rows, columns
 
+    def frame_mm(self, number: int) -> tuple[float, float]:
+        """Return the spacing between rows and between columns of a frame."""
+        plane = number // PLANE
+        return self.in_plane_mm(AXES[plane - 1] if 1 <= plane <= 3 else self.axis)
+
     def position_mm(self, axis: str, position: int) -> float:
         """Return where a slice lies along its normal, in the scanner's millimetres."""
         own = AXES.index(axis)

@@ -1,10 +1,8 @@
 """Images on their way to a net, decoded in threads a little ahead of it and never stored."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,15 +11,14 @@ import torch
 from torch import Tensor
 
 from medvision.data.batches.samples import as_image
-from medvision.data.formats.decode import Decoded, holds_frames, load_frames, pixel_digest
+from medvision.data.formats.decode import Decoded, pixel_digest
 from medvision.data.inputs.profile import Mismatch, refuse_unlike_training
-from medvision.data.store.facts import FileFacts, Pair, read_facts, read_spacings
-from medvision.data.store.fill import FillRequest, find_shape
+from medvision.data.store.facts import FileFacts, read_facts
+from medvision.data.store.parallel import decode_all
 from medvision.data.store.reader import Reader, ViewLevel, find_windows
 from medvision.errors import MedvisionError, collect
 
 WAY_OUT = "Mend or remove these files, or leave them out with on_unreadable=exclude"
-AHEAD = 256  # images decoded before they are asked for: what bounds the memory
 
 
 class InputFacts(NamedTuple):
@@ -91,9 +88,8 @@ def read_batches(
     Raises:
         MedvisionError: where `stop` or the watch says so.
     """
-    shape = find_shape(FillRequest(paths, frames, reader, progress=False))[1:]
-    black = np.zeros(shape, np.uint8 if reader.depth == 8 else np.uint16)
-    results, first = read_ahead(paths, frames, reader), 0
+    shape, results = _find_shape(reader, _read_ahead(paths, frames, reader))
+    black, first = np.zeros(shape, np.uint8 if reader.depth == 8 else np.uint16), 0
     watch = watch or InputMonitor(lambda _: [], stop=False, names=paths.__getitem__)
     while batch := list(islice(results, batch_size)):
         pixels = np.stack([black] * len(batch))
@@ -138,52 +134,29 @@ def refuse_unreadable(reasons: Mapping[int, str], total: int, way_out: str) -> M
     return collect(what, [reasons[row] for row in sorted(reasons)], way_out)
 
 
-def read_ahead(
+def _read_ahead(
     paths: Sequence[Path], frames: Sequence[int], reader: Reader
 ) -> Iterator[ReadImage | MedvisionError]:
     """Read images in threads, a little ahead of who asks, in their order."""
-    with ThreadPoolExecutor() as pool:
-        coming: deque[Future[ReadImage | MedvisionError]] = deque()
-        for future in submit(pool, paths, frames, reader):
-            coming.append(future)
-            if len(coming) > AHEAD:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
+
+    def render(_: int, image: Decoded) -> ReadImage:
+        levels, native = reader.render(image), read_facts(image)
+        digest, windows = pixel_digest(image.pixels), find_windows(reader, image)
+        return ReadImage(levels, InputFacts(native, digest, windows))
+
+    for _, result in decode_all(paths, frames, render, stream=True):
+        yield result
 
 
-def submit(
-    pool: ThreadPoolExecutor, paths: Sequence[Path], frames: Sequence[int], reader: Reader
-) -> Iterator[Future[ReadImage | MedvisionError]]:
-    """Hand out the reading as it is asked for; a file of frames is opened once for all of them."""
-    for path, group in groupby(zip(paths, frames, strict=True), key=lambda row: row[0]):
-        numbers = [frame for _, frame in group]
-        if len(numbers) > 1 or holds_frames(path):
-            spacings = read_spacings(path, numbers)
-            for image, spacing_mm in zip(load_frames(path, numbers), spacings, strict=True):
-                yield pool.submit(render, reader, image, spacing_mm)
-        else:
-            for frame in numbers:
-                yield pool.submit(read, reader, path, frame)
-
-
-def read(reader: Reader, path: Path, frame: int) -> ReadImage | MedvisionError:
-    """Read one image, or return why that fails."""
-    (image,) = load_frames(path, [frame])
-    return render(reader, image)
-
-
-def render(
-    reader: Reader, image: Decoded | MedvisionError, spacing_mm: Pair | None = None
-) -> ReadImage | MedvisionError:
-    """Bring a decoded image to the model's form, or return why that fails."""
-    if isinstance(image, MedvisionError):
-        return image
-    try:
-        levels = reader.render(image)
-    except MedvisionError as error:
-        return error
-    native = read_facts(image, spacing_mm)
-    return ReadImage(
-        levels, InputFacts(native, pixel_digest(image.pixels), find_windows(reader, image))
-    )
+def _find_shape(
+    reader: Reader, results: Iterator[ReadImage | MedvisionError]
+) -> tuple[tuple[int, ...], Iterator[ReadImage | MedvisionError]]:
+    """Return `[H,W,C]`, the reader's or of the first image that can be read, and all results."""
+    if isinstance(reader.size, tuple):
+        return (*reader.size, reader.channels), results
+    begun: list[ReadImage | MedvisionError] = []
+    for result in results:
+        begun.append(result)
+        if isinstance(result, ReadImage):
+            return result.levels.shape, chain(begun, results)
+    return (1, 1, reader.channels), iter(begun)  # nothing can be read; who asked tells why

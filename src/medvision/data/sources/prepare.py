@@ -16,7 +16,8 @@ import medvision.files as files
 from medvision.data.audit.findings import audit_rows, note_copies
 from medvision.data.audit.flow import trace_losses
 from medvision.data.audit.near_duplicates import find_near_duplicates
-from medvision.data.audit.scan import scan_images
+from medvision.data.audit.scan import Inspected, Seen, inspect_into_store, scan_images
+from medvision.data.audit.scanned import recall_seen, write_seen
 from medvision.data.formats.listing import list_files
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.manifest import CARD, MANIFEST, write_manifest
@@ -30,6 +31,8 @@ from medvision.data.sources.phantom.source import make_phantom
 from medvision.data.sources.table import find_table
 from medvision.data.sources.video import find_video
 from medvision.data.splits.groups import connect, join_pairs
+from medvision.data.store.fill import Images
+from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import patient_keys
 
@@ -64,6 +67,9 @@ class Prepared:
 def prepare(
     source: str,
     output: Path,
+    reader: Reader | None = None,
+    workers: int | None = None,
+    /,
     *,
     input: Path | None = None,  # noqa: A002 -- the command's own word
     columns: Mapping[str, str | None] | None = None,
@@ -77,6 +83,8 @@ def prepare(
     Args:
         source: one of `SOURCES`.
         output: the folder of the manifest.
+        reader: of a training that comes next; its store is filled in the same pass.
+        workers: threads that decode for it.
         input: where the source looks.
         columns: ours → theirs; for sources without a table only `patient` has a meaning.
         dataset: the name patients are kept apart by; the source's own where None.
@@ -92,18 +100,21 @@ def prepare(
     _check(source, output, input, on_unreadable)
     found = _find(source, output, input, columns or {}, options)
     name = dataset or found.dataset
-    seen, problems = scan_images(found.table)
-    if problems and on_unreadable == "stop":
+    rows = found.table.reset_index(drop=True)
+    images = Images.find(rows["path"], rows["frame"] if "frame" in rows else [0] * len(rows))
+    exclude = on_unreadable == "exclude"
+    seen, problems = _inspect(images, recall_seen(output, images), reader, workers, exclude)
+    if problems and not exclude:
         raise collect(
-            f"{len(problems)} of {len(found.table)} images cannot be used", list(problems.values()),
+            f"{len(problems)} of {len(rows)} images cannot be used", list(problems.values()),
             "Mend or remove them, or leave them out with on_unreadable=exclude",
         )  # fmt: skip
-    named_already = dataset is None and "dataset" in found.table
-    whole = found.table if named_already else found.table.assign(dataset=name)
+    named_already = dataset is None and "dataset" in rows
+    whole = rows if named_already else rows.assign(dataset=name)
     kept = whole.drop(index=list(problems))
     if kept.empty:
-        raise MedvisionError(f"no usable image is left of {len(found.table)}; check input={input}")
-    looks, table = [seen[row] for row in kept.index], kept.reset_index(drop=True)
+        raise MedvisionError(f"no usable image is left of {len(rows)}; check input={input}")
+    looks, table = [seen[row].look for row in kept.index], kept.reset_index(drop=True)
     key = user_key() if deidentify else None
     if key is not None and found.facts.get("hashed_with") != fingerprint(key):
         _hash_ids(table, key, IDS | MORE_IDS.get(source, set()))
@@ -127,10 +138,26 @@ def prepare(
         | {"sizes": dict(sizes.most_common(10)), "copies": copies, "left_out": left_out}
         | {"audit": audit, "flow": trace_losses(whole, [("unreadable", kept)])},
     )
+    write_seen(output, images, seen)
     manifest = write_manifest(output, table, card)
     sizes_found = dict(sizes.most_common())
     notes = [*note_copies(table, looks), *audit["notes"]]
     return Prepared(manifest, table, card, sizes_found, copies, left_out, notes)
+
+
+def _inspect(
+    images: Images,
+    known: Mapping[int, Seen],
+    reader: Reader | None,
+    workers: int | None,
+    exclude: bool,
+) -> Inspected:
+    """Look at every image that is not known; a store is worth it where none is."""
+    if reader is not None and not known:
+        seen, problems = inspect_into_store(images, reader, workers, exclude=exclude)
+        if seen:
+            return seen, problems
+    return scan_images(images, known)
 
 
 def _check(source: str, output: Path, place: Path | None, on_unreadable: str) -> None:
@@ -155,11 +182,18 @@ def _hash_ids(table: pd.DataFrame, key: bytes, columns: set[str]) -> None:
         table[column] = [names[pair] for pair in ids]
 
 
-def prepare_once(source: Mapping[str, Any]) -> Path:
+def prepare_once(
+    source: Mapping[str, Any], reader: Reader | None = None, workers: int | None = None
+) -> Path:
     """Prepare into the cache what a `data.source` describes, unless that was done before.
 
     The place depends on the description, the user's key and the state of the input, so a changed
     table or folder is prepared anew.
+
+    Args:
+        source: the arguments of `prepare`; `name` is its source.
+        reader: see `prepare`.
+        workers: see `prepare`.
     """
     described = {k: v for k, v in source.items() if v is not None}
     name = described.pop("name", None)
@@ -173,7 +207,7 @@ def prepare_once(source: Mapping[str, Any]) -> Path:
     output = files.cache_folder() / "prepared" / f"{name}-{code}"
     with files.locked(output.with_name(output.name + ".lock")):
         if not (output / "manifest.csv").exists():
-            prepare(name, output, **described)
+            prepare(name, output, reader, workers, **described)
     return output / "manifest.csv"
 
 

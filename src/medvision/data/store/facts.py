@@ -3,15 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medvision.data.formats.decode import Decoded
+from medvision.data.formats.decode import Decoded, pixel_digest
 from medvision.data.formats.dicom.facts import read_header_facts
-from medvision.data.formats.nifti import AXES, PLANE, SUFFIXES, VolumeFile
-from medvision.errors import MedvisionError
 
 if TYPE_CHECKING:
     pass
@@ -45,8 +42,20 @@ class FileFacts:
     spacing_mm: Pair | None = None
 
 
-def read_facts(image: Decoded, spacing_mm: Pair | None = None) -> FileFacts:
-    """Take down what an image is; `spacing_mm` is for files whose header does not travel on."""
+class Facts(NamedTuple):
+    """What is kept of an image beside its pixels: their digest, and what its file holds."""
+
+    digest: str
+    native: FileFacts
+
+
+def describe_image(image: Decoded) -> Facts:
+    """Take down what is kept of an image."""
+    return Facts(pixel_digest(image.pixels), read_facts(image))
+
+
+def read_facts(image: Decoded) -> FileFacts:
+    """Take down what an image is."""
     pixels, facts = (
         image.pixels,
         read_header_facts(image.header) if image.header is not None else {},
@@ -56,21 +65,8 @@ def read_facts(image: Decoded, spacing_mm: Pair | None = None) -> FileFacts:
     told = _pair(facts.get("spacing_y_mm", ""), facts.get("spacing_x_mm", ""))
     return FileFacts(
         height, width, stored, channels == 3, float(pixels.min()), float(pixels.max()),
-        facts.get("modality", ""), facts.get("photometric", ""), told or spacing_mm,
+        facts.get("modality", ""), facts.get("photometric", ""), told or image.spacing_mm,
     )  # fmt: skip
-
-
-def read_spacings(path: Path, frames: Sequence[int]) -> list[Pair | None]:
-    """Return the spacing of NIfTI slices, read once for all of them; None for any other file."""
-    try:
-        volume = VolumeFile(path) if path.name.lower().endswith(SUFFIXES) else None
-    except MedvisionError:  # told when its voxels are asked for
-        volume = None
-    if volume is None:
-        return [None] * len(frames)
-    planes = [frame // PLANE for frame in frames]
-    axes = [AXES[plane - 1] if 1 <= plane <= 3 else volume.axis for plane in planes]
-    return [volume.in_plane_mm(axis) for axis in axes]
 
 
 def pack(natives: Sequence[FileFacts | None]) -> dict[str, list[Any]]:

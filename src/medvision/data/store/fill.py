@@ -1,7 +1,7 @@
 """Decode the images of a store in parallel and write each where it belongs."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -9,25 +9,44 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
-from medvision.data.formats.decode import Decoded, load_frames, pixel_digest
-from medvision.data.store.facts import FileFacts, Pair, read_facts, read_spacings
-from medvision.data.store.pixels import cut_sides
+from medvision.data.formats.decode import Decoded
+from medvision.data.store.facts import Facts, FileFacts
+from medvision.data.store.parallel import decode_all
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError
+from medvision.files import Stamp, stamp
 
-BATCH = 32  # images a task: enough to hide what a task costs, few enough to share out
+Shape = tuple[int, ...]
+Describe = Callable[[int, Decoded], Facts]
 
-Shape = tuple[int, int, int, int]
-Group = tuple[Path, list[int]]
+
+@dataclass(frozen=True)
+class Images:
+    """A file and a frame a row.
+
+    Attributes:
+        files: absolute, links as named, one object a file: rows may be many times the files.
+        frames: 0-based image inside the file.
+        stamps: what tells that a file has changed since; taken before it is decoded.
+    """
+
+    files: list[Path]
+    frames: list[int]
+    stamps: dict[Path, Stamp]
+
+    @classmethod
+    def find(cls, files: Sequence[Path | str], frames: Sequence[int]) -> "Images":
+        """Look at the files without opening them."""
+        names = [str(file) for file in files]
+        places = {name: Path(os.path.abspath(name)) for name in dict.fromkeys(names)}  # noqa: PTH100
+        stamps = {place: stamp(place) for place in places.values()}
+        return cls([places[name] for name in names], [int(frame) for frame in frames], stamps)
+
+    def take(self, rows: Sequence[int]) -> "Images":
+        """Return some rows, with the stamps as they are."""
+        files = [self.files[row] for row in rows]
+        return Images(files, [self.frames[row] for row in rows], self.stamps)
 
 
 class Filled(NamedTuple):
@@ -40,10 +59,9 @@ class Filled(NamedTuple):
 
 @dataclass(frozen=True)
 class FillRequest:
-    """What is decoded into a store, a file and a frame a row, and whether that is shown."""
+    """What is decoded into a store, and whether that is shown."""
 
-    files: Sequence[Path]
-    frames: Sequence[int]
+    images: Images
     reader: Reader
     progress: bool
 
@@ -53,114 +71,81 @@ class FillRequest:
             Console(stderr=True, highlight=False, soft_wrap=True).print(line, markup=False)
 
 
-def find_shape(filling: FillRequest) -> Shape:
-    """Return `[N,H,W,C]`: the reader's size, else that of the first image that can be read."""
-    rows, reader = len(filling.files), filling.reader
-    if isinstance(reader.size, tuple):
-        return (rows, *reader.size, reader.channels)
-    for file, frame in zip(filling.files, filling.frames, strict=True):
-        (image,) = load_frames(file, [frame])
-        if isinstance(image, Decoded):
-            size = (image.pixels.shape[0], image.pixels.shape[1])
-            return (rows, *cut_sides(size, reader.center), reader.channels)
-    return (rows, 1, 1, reader.channels)  # nothing can be read; filling tells why
-
-
-def fill(path: Path, shape: Shape, filling: FillRequest, workers: int) -> list[Filled]:
-    """Write a npy file of all images; return what is kept of each row.
+def fill(
+    path: Path, filling: FillRequest, describe: Describe, workers: int | None
+) -> tuple[list[Filled], Shape]:
+    """Write a npy file of all images; return what is kept of each row, and the shape `[N,H,W,C]`.
 
     Raises:
-        MedvisionError: an image of another size than `shape`.
+        MedvisionError: an image of another size than the first.
         OSError: the system refused to write.
     """
-    with path.open("wb") as stream, _bar(filling.progress) as bar:
-        task = bar.add_task("decoding", total=shape[0])
-        writer = _Writer(stream, shape, filling)
-        pool = ThreadPoolExecutor(workers)
-        try:
-            submitted = [pool.submit(writer.write, batch, bar, task) for batch in _batch(filling)]
-            for done in as_completed(submitted):
-                done.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return writer.results
+    files, frames = filling.images.files, filling.images.frames
+    filled = [Filled("", "", None)] * len(files)
+    first: Shape = ()
+    with path.open("wb") as stream:
+        writer = _Writer(stream, len(files))
+
+        def use(row: int, image: Decoded) -> tuple[Filled, Shape]:
+            facts = describe(row, image)
+            try:
+                levels = filling.reader.render(image)
+            except MedvisionError as error:
+                return Filled("", str(error), facts.native), ()
+            writer.write(row, levels)
+            return Filled(facts.digest, "", facts.native), levels.shape
+
+        task = "decoding" if filling.progress else ""
+        for row, result in decode_all(files, frames, use, workers=workers, task=task):
+            if isinstance(result, MedvisionError):
+                filled[row] = Filled("", str(result), None)
+                continue
+            filled[row], shape = result
+            first = first or shape
+            if shape and shape != first:
+                raise _other_size(files[row], shape, first)
+    return filled, (len(files), *first)
 
 
-def _batch(filling: FillRequest) -> Iterator[list[Group]]:
-    """Group rows by file, in order of frames, so that each file is opened once."""
-    groups: dict[Path, list[int]] = {}
-    for row, file in enumerate(filling.files):
-        groups.setdefault(file, []).append(row)
-    batch: list[Group] = []
-    size = 0
-    for file, rows in groups.items():
-        batch.append((file, sorted(rows, key=filling.frames.__getitem__)))
-        size += len(rows)
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def copy_rows(path: Path, pixels: np.ndarray, rows: Sequence[int]) -> None:
+    """Write a npy file of some rows of decoded pixels `[N,H,W,C]`."""
+    with path.open("wb") as stream:
+        writer = _Writer(stream, len(rows))
+        for place, row in enumerate(rows):
+            writer.write(place, pixels[row])
 
 
 class _Writer:
-    """Writes images at their places, from many threads, without mapping the file.
+    """Writes images of one size at their places, from many threads, without mapping the file.
 
-    A full disk met through a memory map kills the process; met through write() it is an OSError.
+    Those of another size than the first that comes are passed over. A full disk met through a
+    memory map kills the process; met through write() it is an OSError.
     """
 
-    def __init__(self, stream: BinaryIO, shape: Shape, filling: FillRequest) -> None:
-        kind = np.dtype(np.uint8 if filling.reader.depth == 8 else np.uint16)
-        descr = np.lib.format.dtype_to_descr(kind)
-        header = {"descr": descr, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
-        self._stream, self._start, self._lock = stream, stream.tell(), Lock()
-        self._shape, self._bytes = shape[1:], int(np.prod(shape[1:])) * kind.itemsize
-        stream.truncate(self._start + shape[0] * self._bytes)
-        self._filling = filling
-        self.results = [Filled("", "", None)] * shape[0]
+    def __init__(self, stream: BinaryIO, rows: int) -> None:
+        self._stream, self._rows, self._lock = stream, rows, Lock()
+        self._start = 0
+        self._shape: Shape = ()
 
-    def write(self, batch: list[Group], bar: Progress, task: TaskID) -> None:
-        """Decode and write the rows of some files."""
-        done = 0
-        for file, rows in batch:
-            frames = [self._filling.frames[row] for row in rows]
-            images, spacings = load_frames(file, frames), read_spacings(file, frames)
-            for row, image, spacing_mm in zip(rows, images, spacings, strict=True):
-                kept = self._write_row(row, image)
-                self.results[row] = Filled(*kept, _describe(image, spacing_mm))
-                done += 1
-                if done % BATCH == 0:
-                    bar.advance(task, BATCH)
-        bar.advance(task, done % BATCH)
-
-    def _write_row(self, row: int, image: Decoded | MedvisionError) -> tuple[str, str]:
-        if isinstance(image, MedvisionError):
-            return ("", str(image))
-        try:
-            levels = self._filling.reader.render(image)
-        except MedvisionError as error:
-            return ("", str(error))
-        if levels.shape != self._shape:
-            raise _other_size(image.path, levels, self._shape)
+    def write(self, row: int, levels: np.ndarray) -> None:
+        content = np.ascontiguousarray(levels)
         with self._lock:
-            self._stream.seek(self._start + row * self._bytes)
-            self._stream.write(np.ascontiguousarray(levels).data)
-        return (pixel_digest(image.pixels), "")
+            if not self._shape:
+                self._begin(content)
+            if content.shape == self._shape:
+                self._stream.seek(self._start + row * content.nbytes)
+                self._stream.write(content.data)
+
+    def _begin(self, levels: np.ndarray) -> None:
+        self._shape = levels.shape
+        descr = np.lib.format.dtype_to_descr(levels.dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": (self._rows, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._stream, header)
+        self._start = self._stream.tell()
+        self._stream.truncate(self._start + self._rows * levels.nbytes)
 
 
-def _describe(image: Decoded | MedvisionError, spacing_mm: Pair | None) -> FileFacts | None:
-    return read_facts(image, spacing_mm) if isinstance(image, Decoded) else None
-
-
-def _other_size(path: Path, levels: np.ndarray, shape: tuple[int, ...]) -> MedvisionError:
-    found, first = (f"{H} x {W}" for H, W, _ in (levels.shape, shape))
-    fault = f"{path} is {found} pixels and the first image {first}"
+def _other_size(path: Path, found: Shape, first: Shape) -> MedvisionError:
+    sides, others = (f"{H} x {W}" for H, W, _ in (found, first))
+    fault = f"{path} is {sides} pixels and the first image {others}"
     return MedvisionError(f"{fault}; give all one size with data.reader.size=[H,W]")
-
-
-def _bar(progress: bool) -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    shown = progress and console.is_terminal
-    return Progress(*columns, TimeRemainingColumn(), console=console, disable=not shown)

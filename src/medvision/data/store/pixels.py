@@ -95,11 +95,11 @@ def cut_center(levels: np.ndarray, share: float) -> np.ndarray:
     if share == 1:
         return levels
     H, W = levels.shape[:2]
-    h, w = cut_sides((H, W), share)
+    h, w = _cut_sides((H, W), share)
     top, left = (H - h) // 2, (W - w) // 2
     return np.ascontiguousarray(levels[top : top + h, left : left + w])
 
 
-def cut_sides(size: tuple[int, int], share: float) -> tuple[int, int]:
+def _cut_sides(size: tuple[int, int], share: float) -> tuple[int, int]:
     """Return the height and width that `cut_center` leaves, at least one pixel each."""
     return max(1, round(size[0] * share)), max(1, round(size[1] * share))

@@ -2,17 +2,16 @@
 
 import json
 import logging
-import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from medvision.data.store.facts import FileFacts, pack, unpack
-from medvision.data.store.fill import FillRequest, fill, find_shape
+from medvision.data.store.facts import FileFacts, describe_image, pack, unpack
+from medvision.data.store.fill import Describe, Filled, FillRequest, Images, Shape, copy_rows, fill
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError, collect
 from medvision.files import cache_folder, digest, locked, read_json, write_json, written_aside
@@ -20,6 +19,11 @@ from medvision.files import cache_folder, digest, locked, read_json, write_json,
 FORMAT = 2  # part of every key: raise it when the same settings would store something else
 log = logging.getLogger(__name__)
 WAY_OUT = "Mend or remove these files, or leave them out with data.on_unreadable=exclude"
+
+
+def _describe_all(_: Images) -> Describe:
+    """Take down the facts of every image."""
+    return lambda _, image: describe_image(image)
 
 
 @dataclass
@@ -54,6 +58,7 @@ def open_store(
     workers: int | None = None,
     cache: Path | None = None,
     progress: bool = True,
+    describe: Callable[[Images], Describe] = _describe_all,
 ) -> Store:
     """Open the store of these images, and build it first where there is none.
 
@@ -65,6 +70,7 @@ def open_store(
         workers: decoding threads; None takes one a processor.
         cache: folder that holds `stores/`; None takes `cache_folder()`.
         progress: show a bar on a terminal, one line elsewhere.
+        describe: called only to build; returns what takes down the facts of a row's image.
 
     Raises:
         MedvisionError: unreadable images, sizes that differ, or no room or right to write.
@@ -73,7 +79,7 @@ def open_store(
         raise MedvisionError(f"on_unreadable={on_unreadable!r} cannot be; choose stop or exclude")
     if not files:
         raise MedvisionError("there is no image to store; the manifest has no rows")
-    filling = FillRequest(_absolute(files), [int(frame) for frame in frames], reader, progress)
+    filling = FillRequest(Images.find(files, frames), reader, progress)
     key = _key(filling)
     folder = (cache or cache_folder()) / "stores" / key
     store = _open(folder)
@@ -81,17 +87,25 @@ def open_store(
         waiting = f"waiting for another process that builds {folder}"
         with locked(folder.with_name(f".{key}.lock"), on_wait=lambda: filling.say(waiting)):
             # Whoever held the lock may just have built it.
-            store = _open(folder) or _build(folder, filling, on_unreadable, workers)
+            store = _open(folder) or _build(
+                folder, filling, describe(filling.images), on_unreadable, workers
+            )
     if store.unreadable and on_unreadable == "stop":  # it was built for a caller who excludes
         raise _unreadable(store.unreadable, len(store.digests))
     return store
 
 
-def _absolute(files: Sequence[Path]) -> list[Path]:
-    """Make paths absolute, links as named, one object a file: rows may be many times the files."""
-    names = [str(file) for file in files]
-    places = {name: Path(os.path.abspath(name)) for name in dict.fromkeys(names)}  # noqa: PTH100
-    return [places[name] for name in names]
+def keep_rows(store: Store, rows: Sequence[int], images: Images, reader: Reader) -> None:
+    """Keep some rows of a store as the store of these images, whose pixels they are."""
+    filling = FillRequest(images.take(rows), reader, progress=False)
+    folder = store.folder.with_name(_key(filling))
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        if _open(folder) is None:
+            with written_aside(folder / "pixels.npy") as aside:
+                copy_rows(aside, store.array, rows)
+            filled = [Filled(store.digests[row], store.unreadable.get(row, ""), store.natives[row])
+                      for row in rows]  # fmt: skip
+            _write_index(folder, filling, filled, (len(rows), *store.array.shape[1:]))
 
 
 def _unreadable(reasons: dict[int, str], total: int) -> MedvisionError:
@@ -101,18 +115,10 @@ def _unreadable(reasons: dict[int, str], total: int) -> MedvisionError:
 
 def _key(filling: FillRequest) -> str:
     """Digest what the pixels depend on: the ordered images, the settings and the format."""
-    stamps = {file: _stamp(file) for file in dict.fromkeys(filling.files)}
-    images = zip(filling.files, filling.frames, strict=True)
-    rows = [[str(file), frame, *stamps[file]] for file, frame in images]
+    images = filling.images
+    places = zip(images.files, images.frames, strict=True)
+    rows = [[str(file), frame, *images.stamps[file]] for file, frame in places]
     return digest(f"{FORMAT}", filling.reader.digest(), json.dumps(rows))[:16]
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    try:
-        found = file.stat()
-    except OSError:
-        return (-1, -1)  # told with all other unreadable images
-    return (found.st_size, found.st_mtime_ns)
 
 
 def _open(folder: Path) -> Store | None:
@@ -128,22 +134,19 @@ def _open(folder: Path) -> Store | None:
         return None
 
 
-def _build(folder: Path, filling: FillRequest, on_unreadable: str, workers: int | None) -> Store:
+def _build(
+    folder: Path, filling: FillRequest, describe: Describe, on_unreadable: str, workers: int | None
+) -> Store:
     """Fill a new store; `index.json` is written last, and without it there is no store."""
     started = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)  # what a killed build or a bad disk left
     try:
-        shape = find_shape(filling)
         with written_aside(folder / "pixels.npy") as aside:
-            filled = fill(aside, shape, filling, workers or os.cpu_count() or 1)
-        digests = [row.digest for row in filled]
+            filled, shape = fill(aside, filling, describe, workers)
         reasons = {number: row.reason for number, row in enumerate(filled) if row.reason}
         if reasons and (on_unreadable == "stop" or len(reasons) == len(filled)):
             raise _unreadable(reasons, len(filled))
-        index = {"format": FORMAT, "reader": filling.reader.contract(), "shape": [*shape]}
-        index |= {"digests": digests, "unreadable": reasons}
-        natives = pack([row.native for row in filled])
-        write_json(folder / "index.json", index | {"natives": natives})
+        _write_index(folder, filling, filled, shape)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -155,3 +158,13 @@ def _build(folder: Path, filling: FillRequest, on_unreadable: str, workers: int 
     if store is None:
         raise MedvisionError(f"{folder} is broken right after it was written; check the disk")
     return store
+
+
+def _write_index(
+    folder: Path, filling: FillRequest, filled: Sequence[Filled], shape: Shape
+) -> None:
+    index = {"format": FORMAT, "reader": filling.reader.contract(), "shape": [*shape]}
+    index["digests"] = [row.digest for row in filled]
+    index["unreadable"] = {number: row.reason for number, row in enumerate(filled) if row.reason}
+    natives = pack([row.native for row in filled])
+    write_json(folder / "index.json", index | {"natives": natives})
