@@ -30,7 +30,7 @@ def decoded(monkeypatch):
     """Count the images that are decoded, by their file's name."""
     counts, tidy = Counter(), decoding.tidy
     monkeypatch.setattr(
-        decode, "tidy", lambda path, pixels: counts.update([path.name]) or tidy(path, pixels)
+        decoding, "tidy", lambda path, pixels: counts.update([path.name]) or tidy(path, pixels)
     )
     return counts
 
