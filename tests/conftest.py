@@ -152,7 +152,7 @@ def plant_generator(
         "in_channels": contract["channels"], "num_classes": len(classes),
     }  # fmt: skip
     net = TinyGenerator(*list(config.values())[1:]).eval()
-    target = {"names": [*classes], "kind": "binary", "negative": None, "rename": {}}
+    target = {"classes": [*classes], "kind": "binary", "negative": None, "rename": {}}
     inputs = {"reader": contract, "unit": None, "tabular": None}
     model = Model(net, config, "generation", target, inputs, seen=seen, gate=gate)
     save_model(model, folder / "model.pt")

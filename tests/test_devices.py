@@ -104,9 +104,7 @@ def classifier(data):
 def sequence(aggregation):
     def build(data):
         net = partial(SliceRNN, encoder=TINY, cell=None, aggregation=aggregation)
-        return Classifier(
-            build_net(net, 2, data.ready.channels, normalise="imagenet"), **COMMON
-        )
+        return Classifier(build_net(net, 2, data.ready.channels, normalise="imagenet"), **COMMON)
 
     return build
 

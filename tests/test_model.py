@@ -31,7 +31,7 @@ def model(**changes):
     net(torch.rand(8, 1, 12, 12))  # so that the running statistics are not those of a new net
     facts = {
         "net": net.eval(), "config": CONFIG, "task": "classification",
-        "target": {"names": ["sick", "肺炎"], "kind": "binary", "negative": None,
+        "target": {"classes": ["sick", "肺炎"], "kind": "binary", "negative": None,
                    "rename": {"x": None}},
         "inputs": {"reader": READER, "unit": None, "tabular": None},
         "decision": {"temperature": 1.3, "rule": "youden", "threshold": 0.1 + 0.2},

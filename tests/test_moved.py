@@ -25,7 +25,7 @@ medvision.nets.dcgan.Critic medvision.nets.dcgan.Generator medvision.nets.keras_
 medvision.nets.slice_rnn.SliceRNN medvision.tasks.SequenceClassifier
 medvision.tasks.adversarial.Adversarial medvision.tasks.classification.Classifier
 medvision.tasks.sequence.SequenceClassifier
-""".split()
+""".split()  # noqa: SIM905 -- a list of words
 
 
 @pytest.mark.parametrize("path", BEFORE)

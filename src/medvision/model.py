@@ -97,7 +97,7 @@ class Model:
     @property
     def classes(self) -> list[str]:
         """The names of the classes, in the order of the logits."""
-        names: list[str] = self.target["names"]
+        names: list[str] = self.target["classes"]
         return names
 
     @property
@@ -148,8 +148,9 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the net is."""
-        return next(self.net.parameters()).device
+        """Where the net is; one of arrays alone is on the host."""
+        first = next(self.net.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
 
 
 def save_model(model: Model, path: Path) -> str:
@@ -219,7 +220,7 @@ def _modernise(content: Mapping[str, Any]) -> dict[str, Any]:
     return {name: content[name] for name in kept} | {
         "format": content["format"],
         "task": GENERATION if generator else "classification",
-        "target": {"names": classes, "kind": kind, "negative": content["negative"],
+        "target": {"classes": classes, "kind": kind, "negative": content["negative"],
                    "rename": content["rename"]},
         "decision": {name: content[name] for name in ("temperature", "rule", "threshold")},
         "inputs": {"reader": content["contract"], "unit": content.get("series"), "tabular": None},

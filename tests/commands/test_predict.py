@@ -164,7 +164,7 @@ def test_a_name_with_commas_can_stand_in_a_list():
 
 def test_members_of_an_ensemble_must_agree(trained, variant, medvision, tmp_path, pictures):
     words = ("predict", f"input={pictures}", f"output={tmp_path}/p.csv")
-    other = variant("other", names=["ill", "well"])
+    other = variant("other", classes=["ill", "well"])
     done = medvision(*words, f'runs=["{trained}","{other}"]')
     assert done.status == 2
     assert "the runs do not predict the same classes" in done.err

@@ -16,7 +16,7 @@ from medvision.tasks.classification.target import Classes
 
 
 def model(kind="binary", classes=("a", "b")):
-    target = {"names": list(classes), "kind": kind, "negative": None, "rename": {}}
+    target = {"classes": list(classes), "kind": kind, "negative": None, "rename": {}}
     return Model(nn.Linear(1, 1), {}, "classification", target, {"reader": {}, "unit": None})
 
 

@@ -29,7 +29,7 @@ def model(kind="binary", classes=("a", "b"), **facts):
     torch.manual_seed(0)
     net = ConvNet(len(classes), 1, widths=(4, 8))
     net(torch.rand(16, 1, 10, 10))  # statistics that are not those of a new net
-    target = {"names": list(classes), "kind": kind, "negative": None, "rename": {}}
+    target = {"classes": list(classes), "kind": kind, "negative": None, "rename": {}}
     inputs = {"reader": {}, "unit": facts.pop("series", None), "tabular": None}
     decision = {name: facts.pop(name) for name in ("temperature", "threshold") if name in facts}
     return Model(net.eval(), {}, "classification", target, inputs, {"threshold": 0.5} | decision,

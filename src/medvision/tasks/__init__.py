@@ -36,7 +36,7 @@ def find_task(path: str) -> "type[Trainable]":
     return found
 
 
-def name_task(task: type) -> str:
+def short_name(task: type) -> str:
     """Name a task as runs and models hold it: its folder, of a foreign one its dotted path."""
     ours = task.__module__.removeprefix(f"{__name__}.").split(".")
     if task.__module__.startswith(f"{__name__}.") and Path(__path__[0], ours[0]).is_dir():

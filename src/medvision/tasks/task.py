@@ -127,7 +127,7 @@ class Task(Trainable):
         return self.net
 
     def compiled(self) -> Iterator[tuple[nn.Module, bool | None]]:
-        """Yield the net, or the encoder of its slices alone: packed sequences cannot be compiled."""
+        """Yield the net, or its encoder of slices alone: packed sequences cannot be compiled."""
         encoder = getattr(self.net, "encoder", None)
         if isinstance(encoder, Encoder):
             yield encoder, True

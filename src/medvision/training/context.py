@@ -53,7 +53,14 @@ def open_context(run: Run, job: Job) -> Context:
     )  # fmt: skip
 
 
-def refuse_answer(index: Ints) -> Mapping[str, Tensor]:
+def plain_target(samples: Samples) -> dict[str, Any]:
+    """Return what is asked of the samples as plain values, for records and models."""
+    classes = samples.classes
+    return {"classes": classes.names, "kind": classes.kind, "negative": classes.negative,
+            "rename": dict(classes.rename)}  # fmt: skip
+
+
+def refuse_answer(_: Ints) -> Mapping[str, Tensor]:
     """Stand for a trained net where there is none yet."""
     raise MedvisionError("there is no trained net yet; ask for its answers in finish()")
 

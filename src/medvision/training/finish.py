@@ -6,7 +6,7 @@ for which the first step need not wait.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pandas as pd
 from torch import Tensor
@@ -21,9 +21,10 @@ from medvision.evaluation.report.run_report import write_report
 from medvision.inference.predictor import predict_samples
 from medvision.model import Model, Seen, load_model, save_model
 from medvision.runs import Run
-from medvision.tasks import name_task
+from medvision.tasks import short_name
 from medvision.tasks.trainable import Context, Ints, Trainable
 from medvision.training.build import gather_facts, read_progress
+from medvision.training.context import plain_target
 from medvision.training.job import Job
 from medvision.training.tensorboard import show_in_tensorboard
 
@@ -52,8 +53,8 @@ def assemble_model(job: Job, task: Trainable) -> Model:
     return Model(
         net=copy.deepcopy(task.trained).eval(),  # as it will be loaded: copies are not compiled
         config=task.describe_net(config.model, gather_facts(config, data)),
-        task=name_task(type(task)),
-        target=asdict(samples.classes),
+        task=short_name(type(task)),
+        target=plain_target(samples),
         inputs={
             "reader": data.reader.contract(),
             "unit": samples.slices.form.contract() if samples.slices else None,

@@ -21,10 +21,10 @@ from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
 from medvision.provenance import command_line, cost, describe_code, describe_process
 from medvision.runs import Run, claimed, prepare_folder, run_key
-from medvision.tasks import name_task
+from medvision.tasks import short_name
 from medvision.tasks.trainable import Context, Trainable
 from medvision.training.build import build_task, build_trainer
-from medvision.training.context import open_context
+from medvision.training.context import open_context, plain_target
 from medvision.training.distributed import State, announce, await_decision, is_leader
 from medvision.training.explain import explain
 from medvision.training.job import Job, prepare_job
@@ -104,8 +104,8 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
     seen = {part: dict(zip(("patients", "images"), samples.seen(part), strict=True))
             for part in ("train", "val")}  # fmt: skip
     run.note(
-        **process, status="running", task=name_task(job.task), monitor=job.config.monitor,
-        manifest=job.data.identity(), seen=seen, key=card.key,
+        **process, status="running", task=short_name(job.task), monitor=job.config.monitor,
+        manifest=job.data.identity(), seen=seen, key=card.key, target=plain_target(samples),
         **job.task.describe_target(samples.classes), overrides=overrides,
         judge=describe_judge(job), compile=job.plain["compile"],
     )  # fmt: skip

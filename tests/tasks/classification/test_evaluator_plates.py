@@ -23,7 +23,7 @@ def predictions(classes, kind, rows=24, labels=None):
 
 
 def model(kind, classes, threshold):
-    target = {"names": classes, "kind": kind, "negative": None, "rename": {}}
+    target = {"classes": classes, "kind": kind, "negative": None, "rename": {}}
     return Model(None, {}, "classification", target, {}, {"threshold": threshold})
 
 

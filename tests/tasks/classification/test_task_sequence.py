@@ -68,6 +68,14 @@ def test_labelled_slices_are_supervised_beside_their_series(weight):
     torch.testing.assert_close(made.loss(answer, given), expected)
 
 
+def test_a_loss_of_torch_sees_labelled_slices_alone():
+    ours, theirs = task(), task(loss=torch_cross_entropy)
+    for slice_label in ([[0, 1, -1], [1, 1, 0], [-1, 0, 1]], [[-1] * 3] * 3):
+        given = batch(slice_label)
+        answer = ours(given)
+        torch.testing.assert_close(theirs.loss(answer, given), ours.loss(answer, given))
+
+
 def test_several_findings_a_series():
     made = task(classes=3, kind="multilabel", net={"aggregation": "noisy_or"})
     given = batch() | {"label": torch.tensor([[0.0, 1, 1], [1, 0, 0], [torch.nan, 1, 0]]),

@@ -61,6 +61,7 @@ class Classifier(Task):
         super().__init__(net, **others)
         self.kind, self.mixup = kind, mixup
         self.loss_function = adapt_loss(loss, weighted=class_weights is not None)
+        self.loss_module = loss if isinstance(loss, nn.Module) else None  # it moves along
         self.slice_weight, self.cache_features = slice_weight, cache_features
         self.register_buffer("class_weights", class_weights, persistent=False)
 
@@ -211,7 +212,7 @@ def adapt_loss(loss: Callable[..., Tensor], *, weighted: bool) -> Callable[..., 
     Raises:
         MedvisionError: it takes no weights of classes, and there are some.
     """
-    takes = inspect.signature(loss).parameters
+    takes = inspect.signature(getattr(loss, "forward", loss)).parameters
     if "class_weights" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         return loss
     name = next((name for name in ("pos_weight", "weight") if name in takes), None)
@@ -222,7 +223,7 @@ def adapt_loss(loss: Callable[..., Tensor], *, weighted: bool) -> Callable[..., 
         )
 
     def compare(
-        logits: Tensor, label: Tensor, class_weights: Tensor | None = None, multilabel: bool = False
+        logits: Tensor, label: Tensor, class_weights: Tensor | None = None, **_: Any
     ) -> Tensor:
         known = label >= 0 if label.ndim == 1 else ~label.isnan().any(1)
         if not bool(known.any()):

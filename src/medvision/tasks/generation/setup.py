@@ -1,4 +1,7 @@
-"""A generator's evaluator, the callback of its training, and its last judgement."""
+"""A generator's evaluator, the callback of its training, and its last judgement.
+
+`task` is an `Adversarial` everywhere, whose hooks these functions are.
+"""
 
 from typing import Any
 
@@ -19,7 +22,6 @@ from medvision.tasks.generation.evaluator import FidelityEvaluator, keep_referen
 from medvision.tasks.generation.fidelity import measure_inception
 from medvision.tasks.generation.figures import draw_neighbours, draw_progress, draw_samples
 from medvision.tasks.generation.image_sets import Images
-from medvision.tasks.generation.task import Adversarial
 from medvision.tasks.trainable import Context
 
 FINAL = 1_000_003
@@ -60,14 +62,14 @@ def take_images(context: Context, part: str) -> Images:
     return Images(context.rows.images(index).contiguous(), label, context.rows.patients(index))
 
 
-def build_callback(task: Adversarial, context: Context) -> FidelityCallback:
+def build_callback(task: Any, context: Context) -> FidelityCallback:
     """Return the callback that judges images made from the same noise after every epoch."""
     settings, (noise, label) = context.config.judge, draw_all(task, context.config.seed)
     return FidelityCallback(task.judge, noise, label, context.folder / "samples",
                             settings.patience, settings.grace)  # fmt: skip
 
 
-def draw_all(task: Adversarial, seed: int) -> tuple[Tensor, Tensor]:
+def draw_all(task: Any, seed: int) -> tuple[Tensor, Tensor]:
     """Draw the noise `[N,Z]` and label `[N]` of as many images of each class as the judge needs."""
     each, classes = max(task.judge.sizes.values()), len(task.judge.classes)
     label = torch.arange(classes).repeat_interleave(each)
@@ -75,7 +77,7 @@ def draw_all(task: Adversarial, seed: int) -> tuple[Tensor, Tensor]:
     return draw_noise(seed, label, index, task.latent), label
 
 
-def judge_finally(task: Adversarial, context: Context) -> dict[str, Any]:
+def judge_finally(task: Any, context: Context) -> dict[str, Any]:
     """Judge the chosen generator on images of its own, and write that down; return the gate."""
     judge, folder = task.eval().judge, context.folder
     noise, label = draw_all(task, context.config.seed + FINAL)
@@ -85,7 +87,7 @@ def judge_finally(task: Adversarial, context: Context) -> dict[str, Any]:
     if context.inception is not None:
         sides = (judge.train.image, judge.held.image, image)
         scores["inception"] = measure_inception(context.inception, *sides)
-    gate = judge.decide(scores)
+    gate: dict[str, Any] = judge.decide(scores)
     counted = {name: {"images": len(side.label), "patients": len(set(side.patient))}
                for name, side in (("train", judge.train), ("val", judge.held))}  # fmt: skip
     counted["generated"] = {"images": len(label)}
