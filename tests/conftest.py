@@ -152,9 +152,11 @@ def plant_generator(
         "in_channels": contract["channels"], "num_classes": len(classes),
     }  # fmt: skip
     net = TinyGenerator(*list(config.values())[1:]).eval()
-    model = Model(net, config, [*classes], "generator", contract, seen=seen, gate=gate)
+    target = {"classes": [*classes], "kind": "binary", "negative": None, "rename": {}}
+    inputs = {"reader": contract, "unit": None, "tabular": None}
+    model = Model(net, config, "generation", target, inputs, seen=seen, gate=gate)
     save_model(model, folder / "model.pt")
-    Run(folder).note(status="done", kind="generator", started=files.today())
+    Run(folder).note(status="done", task="generation", kind="generator", started=files.today())
     return folder
 
 

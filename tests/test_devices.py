@@ -27,7 +27,7 @@ from medvision.nets import slice_rnn
 from medvision.nets.build import build_net
 from medvision.nets.convnet import ConvNet
 from medvision.nets.slice_rnn import SliceRNN
-from medvision.tasks.classification.task import Classifier, SequenceClassifier
+from medvision.tasks.classification.task import Classifier
 
 COMMON = {"optimizer": None, "loss": cross_entropy, "channels_last": False}
 GPU = torch.device("cuda", 0)
@@ -104,9 +104,7 @@ def classifier(data):
 def sequence(aggregation):
     def build(data):
         net = partial(SliceRNN, encoder=TINY, cell=None, aggregation=aggregation)
-        return SequenceClassifier(
-            build_net(net, 2, data.ready.channels, normalise="imagenet"), **COMMON
-        )
+        return Classifier(build_net(net, 2, data.ready.channels, normalise="imagenet"), **COMMON)
 
     return build
 

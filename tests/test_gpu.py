@@ -22,12 +22,10 @@ from medvision.model import load_generator, load_model
 from medvision.nets.convnet import ConvNet
 from medvision.nets.slice_rnn import SliceRNN
 from medvision.runs import Run
-from medvision.tasks.generation.setup import build_callback, open_judge
 from medvision.training.config import conf_folder, register_resolvers
 from medvision.training.fit import fit
 from medvision.training.job import prepare_job
 from medvision.training.machine import choose_precision, find_obstacles
-from medvision.training.validate import makes_images
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
 GPU = torch.device("cuda", 0)
@@ -75,8 +73,7 @@ def train(folder, manifest, *words, callbacks=()):
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("train", given)
     job, run = prepare_job(config), Run(folder)
-    judges = [build_callback(run, job, open_judge(job))] if makes_images(config) else []
-    trainer, task = fit(run, job, "new", [*judges, *callbacks])
+    trainer, task, _, _ = fit(run, job, "new", callbacks)
     assert trainer.strategy.root_device == GPU
     return task, pd.read_csv(folder / "history.csv").drop(columns="seconds")
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from medvision.data.batches.datamodule import ImageDataModule
 from medvision.tasks.generation.task import Adversarial
-from medvision.tasks.task import Supervised
+from medvision.tasks.task import Task
 from medvision.training.build import build_task
 from medvision.training.config import conf_folder, quote, register_resolvers
 from medvision.training.job import prepare_job
@@ -38,7 +38,7 @@ def main(steps: str, *words: str) -> None:
     job = prepare_job(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = build_task(job.config, job.data, job.weights).to(device).train()
-    step = (bare_adversarial if isinstance(task, Adversarial) else bare_supervised)(task)
+    step = bare_adversarial(task) if isinstance(task, Adversarial) else bare_task(task)
     half = choose_precision(config.trainer.precision) == "bf16-mixed"
     train, val = (take_batch(job.data, part, device) for part in ("train", "val"))
 
@@ -88,7 +88,7 @@ def clock_data(data: ImageDataModule, device: torch.device) -> float:
     return clock(lambda: send(data, next(loader), device), 20)
 
 
-def bare_supervised(task: Supervised) -> Callable[[Batch], None]:
+def bare_task(task: Task) -> Callable[[Batch], None]:
     """Return a step of the task's own net, loss, clipping and optimiser, without Lightning."""
     scheduler, task.scheduler = task.scheduler, None
     optimizer = task.configure_optimizers()
@@ -96,7 +96,7 @@ def bare_supervised(task: Supervised) -> Callable[[Batch], None]:
 
     def step(batch: Batch) -> None:
         optimizer.zero_grad()
-        task.compare(batch)[1].backward()
+        task.loss(task(batch), batch).backward()
         torch.nn.utils.clip_grad_norm_(task.parameters(), 1.0)
         optimizer.step()
 

@@ -1,29 +1,27 @@
 """`model.pt`: the one noun for a trained model.
 
-Plain types only, loaded with `weights_only=True`: weights, the net's config as text, classes, input
-contract, temperature, operating point, and what the model has seen.
+Plain types only, loaded with `weights_only=True`: the task and its target, weights, the net's
+config as text, how inputs are read, what was decided on the val part, and what was seen.
 """
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import medvision.files as files
 from medvision.errors import MedvisionError
+from medvision.moved import rename_targets
 
 Question = Literal["binary", "multiclass", "multilabel"]
-Kind = Question | Literal["generator"]
-FORMAT = 4
-# A model of format 1 does not say what it was trained on; before 3 there were none of series, and
-# before 4 no generators.
-READABLE = (1, 2, 3, 4)
-PLAIN = ("classes", "kind", "contract", "temperature", "rule", "threshold", "rename", "negative",
-         "tta", "seed")  # fmt: skip
+FORMAT = 5
+GENERATION = "generation"
+PLAIN = ("task", "target", "decision", "inputs", "trained_on", "tta", "seed", "gate")
 
 
 @dataclass(frozen=True)
@@ -67,67 +65,114 @@ class Model:
     Attributes:
         net: in evaluation mode; `[B,C,H,W]` in [0,1] → logits `[B,K]`, of series see `SliceRNN`;
             a generator's takes noise `[B,Z]` and label `[B]` → `[B,C,H,W]` in [-1,1].
-        kind: `binary` (two classes, the last one positive), `multiclass` or `multilabel`; or
-            `generator`, which makes images of the classes and tells none apart.
-        contract: the reader's settings: how a file becomes an input.
-        series: how rows become series (`SeriesForm.contract`); None: the net takes single images.
-        trained_on: what the training images were before the reader made them alike, see
-            `data.contract.TrainedOn`; None: not known.
-        temperature: logits are divided by it before they become probabilities.
-        rename, negative: how labels of other tables are read; see `data.classes.Classes`.
-        threshold: of the positive class; one a class for multi-label; None: argmax.
+        config: of the net, as it is built.
+        task: the folder below `medvision.tasks`, of a foreign task the dotted path of its class.
+        target: what is asked, as plain values; of classification see `Classes`.
+        inputs: how a file becomes an input: `reader`, its settings; `unit`, how rows become
+            series, None where the net takes single images; `tabular`, None.
+        decision: what was fitted on the val part and frozen; of classification `temperature`, by
+            which logits are divided before they become probabilities, `rule` and `threshold`, of
+            the positive class, one a class for multi-label, None: argmax.
         augment: config of the augmentation that test-time augmentation draws from.
         tta: number of augmented views averaged with the plain one; 0 is off.
+        trained_on: what the training images were before the reader made them alike, see
+            `data.inputs.profile.TrainedOn`; None: not known.
         gate: of a generator, how its images were judged: `passed`, `score`, `spaces`, `reasons`;
             None: they were not.
     """
 
     net: nn.Module
     config: dict[str, Any]
-    classes: list[str]
-    kind: Kind
-    contract: dict[str, Any]
-    temperature: float = 1.0
-    rule: str = "youden"
-    threshold: float | list[float] | None = None
-    rename: dict[str, str | None] = field(default_factory=dict)
-    negative: str | None = None
+    task: str
+    target: dict[str, Any]
+    inputs: dict[str, Any]
+    decision: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] | None = None
     tta: int = 0
     seed: int = 0
     seen: Seen = field(default_factory=Seen)
     trained_on: dict[str, Any] | None = None
-    series: dict[str, Any] | None = None
     gate: dict[str, Any] | None = None
 
     @property
+    def classes(self) -> list[str]:
+        """The names of the classes, in the order of the logits."""
+        names: list[str] = self.target["classes"]
+        return names
+
+    @property
     def question(self) -> Question:
-        """What a classifier is asked; only a generator has no answer to give."""
-        assert self.kind != "generator"
-        return self.kind
+        """What a classifier is asked: `binary` (the last class is positive) or another."""
+        kind: Question = self.target["kind"]
+        return kind
+
+    @property
+    def kind(self) -> Question:
+        return self.question
+
+    @property
+    def rename(self) -> dict[str, str | None]:
+        """Label of another table → class name; None: treated as missing."""
+        rename: dict[str, str | None] = self.target["rename"]
+        return rename
+
+    @property
+    def negative(self) -> str | None:
+        """The multi-label name for "nothing found"."""
+        negative: str | None = self.target["negative"]
+        return negative
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """The reader's settings."""
+        reader: dict[str, Any] = self.inputs["reader"]
+        return reader
+
+    @property
+    def series(self) -> dict[str, Any] | None:
+        """How rows become series; None: the net takes single images."""
+        unit: dict[str, Any] | None = self.inputs["unit"]
+        return unit
+
+    @property
+    def temperature(self) -> float:
+        return float(self.decision.get("temperature", 1.0))
+
+    @property
+    def rule(self) -> str:
+        return str(self.decision.get("rule", "youden"))
+
+    @property
+    def threshold(self) -> float | list[float] | None:
+        return self.decision.get("threshold")
 
     @property
     def device(self) -> torch.device:
-        """Where the net is."""
-        return next(self.net.parameters()).device
+        """Where the net is; one of arrays alone is on the host."""
+        first = next(self.net.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
 
 
 def save_model(model: Model, path: Path) -> str:
     """Write `model.pt` and return its digest."""
     content = {name: getattr(model, name) for name in PLAIN} | {
         "format": FORMAT,
-        "weights": {name: value.cpu() for name, value in model.net.state_dict().items()},
-        "config": json.dumps(model.config),
+        "weights": _on_host(dict(model.net.state_dict())),
+        "net": json.dumps(model.config),
         "augment": json.dumps(model.augment),
         "seen": asdict(model.seen),
-        "trained_on": model.trained_on,
-        "series": model.series,
-        "gate": model.gate,
     }
     # A stream of Python's, because torch's own tells a full disk as a broken archive.
     with files.written_aside(path) as aside, aside.open("wb") as stream:
         torch.save(content, stream)
     return files.digest_file(path)
+
+
+def _on_host(weights: dict[str, Any]) -> dict[str, Any]:
+    """Bring tensors to the host; what else a net keeps of itself is plain already."""
+    return {
+        name: value.cpu() if isinstance(value, Tensor) else value for name, value in weights.items()
+    }
 
 
 def is_model_file(path: Path) -> bool:
@@ -152,9 +197,37 @@ def read_model_file(path: Path) -> dict[str, Any]:
         raise MedvisionError(
             f"{path} cannot be read as a model ({type(error).__name__}); train the run again"
         ) from error
-    if not isinstance(content, Mapping) or content.get("format") not in READABLE:
+    number = content.get("format") if isinstance(content, Mapping) else None
+    if type(number) is not int or number < 1:
         raise MedvisionError(f"{path} is not a model of format {FORMAT}; train the run again")
-    return dict(content)
+    if number > FORMAT:
+        raise MedvisionError(
+            f"{path} is a model of format {number}, and this medvision reads up to {FORMAT}; "
+            "update medvision"
+        )
+    return dict(content) if number == FORMAT else _modernise(content)
+
+
+def _modernise(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring a model of an earlier format into today's form.
+
+    Format 1 did not say what a model was trained on; before 3 there were none of series, before 4
+    no generators, and until 4 all others were classifiers.
+    """
+    generator, classes = content["kind"] == "generator", list(content["classes"])
+    kind = ("binary" if len(classes) == 2 else "multiclass") if generator else content["kind"]
+    kept = ("weights", "augment", "seen", "tta", "seed")
+    return {name: content[name] for name in kept} | {
+        "format": content["format"],
+        "task": GENERATION if generator else "classification",
+        "target": {"classes": classes, "kind": kind, "negative": content["negative"],
+                   "rename": content["rename"]},
+        "decision": {name: content[name] for name in ("temperature", "rule", "threshold")},
+        "inputs": {"reader": content["contract"], "unit": content.get("series"), "tabular": None},
+        "net": content["config"],
+        "trained_on": content.get("trained_on"),
+        "gate": content.get("gate"),
+    }  # fmt: skip
 
 
 def load_model(path: Path) -> Model:
@@ -165,7 +238,7 @@ def load_model(path: Path) -> Model:
     """
     content = read_model_file(path)
     refuse_generator(content, path)
-    return _rebuild(content)
+    return _rebuild(content, path)
 
 
 def load_generator(path: Path) -> Model:
@@ -175,12 +248,12 @@ def load_generator(path: Path) -> Model:
         MedvisionError: there is none, or it is a classifier.
     """
     content = read_model_file(path)
-    if content["kind"] != "generator":
+    if content["task"] != GENERATION:
         raise MedvisionError(
             f"{path} is a classifier, which makes no images; give a run of a generator, or score "
             "this one with medvision evaluate"
         )
-    return _rebuild(content)
+    return _rebuild(content, path)
 
 
 def refuse_generator(content: Mapping[str, Any], path: str | Path) -> None:
@@ -189,27 +262,43 @@ def refuse_generator(content: Mapping[str, Any], path: str | Path) -> None:
     Raises:
         MedvisionError: it is one.
     """
-    if content["kind"] == "generator":
+    if content["task"] == GENERATION:
         raise MedvisionError(
             f"{path} is a generator, which tells no classes apart; make images with it: "
             "medvision generate run=RUN per_class=500"
         )
 
 
-def _rebuild(content: Mapping[str, Any]) -> Model:
+def _rebuild(content: Mapping[str, Any], path: Path) -> Model:
     """Build the net from its config text, with its weights."""
     from hydra.utils import instantiate
 
-    config = json.loads(content["config"])
+    refuse_unknown(content["task"], path)
+    config = rename_targets(json.loads(content["net"]))
     net: nn.Module = instantiate(config)
     net.load_state_dict(content["weights"])
     return Model(
         net=net.eval(),
         config=config,
-        augment=json.loads(content["augment"]),
+        augment=rename_targets(json.loads(content["augment"])),
         seen=Seen(**content["seen"]),
-        trained_on=content.get("trained_on"),
-        series=content.get("series"),
-        gate=content.get("gate"),
         **{name: content[name] for name in PLAIN},
     )
+
+
+def refuse_unknown(task: str, path: Path) -> None:
+    """Refuse a model of a task that is not installed.
+
+    Raises:
+        MedvisionError: naming the task.
+    """
+    module = task.rpartition(".")[0] or f"medvision.tasks.{task}"
+    try:
+        there = find_spec(module) is not None
+    except ImportError:  # a package above it is missing
+        there = False
+    if not there:
+        raise MedvisionError(
+            f"{path} is a model of the task {task}, which is not installed here; install the "
+            "package it comes from, or put its folder on PYTHONPATH"
+        )

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import medvision.files as files
 from medvision.errors import MedvisionError
+from medvision.moved import rename_targets
 from medvision.provenance import command_line
 
 # Places, comforts, and what only opens the test part: none of them changes the trained model.
@@ -105,7 +106,7 @@ def run_key(overrides: Sequence[str], config: Mapping[str, Any], digests: Sequen
     # Short words first: what a sweep varies then survives the cut, and long lists do not.
     said = sorted((word.lstrip("+") for word in overrides), key=lambda word: (len(word), word))
     telling = [word for word in said if not is_place(word.lstrip("~").split("=", 1)[0], places)]
-    essence = _without(config, places)
+    essence = rename_targets(_without(config, places))  # wherever a class of ours lives
     code = files.digest(json.dumps(essence, sort_keys=True, default=str), *digests)[:8]
     words = files.file_safe(",".join(telling))
     return f"{words}-{code}" if words else code

@@ -26,7 +26,7 @@ from medvision.errors import MedvisionError
 from medvision.tasks.classification.task import Classifier
 from medvision.tasks.generation import task as generation
 from medvision.tasks.generation.task import Adversarial
-from medvision.tasks.task import Supervised
+from medvision.tasks.task import Task
 
 NAP = 0.012
 
@@ -77,7 +77,7 @@ def profiled(tiny, medvision, tmp_path_factory):
         for owner, hook in (
             (ImageDataModule, "on_before_batch_transfer"),
             (ImageDataModule, "on_after_batch_transfer"),
-            (Supervised, "configure_gradient_clipping"),
+            (Task, "configure_gradient_clipping"),
             (Replay, "on_train_batch_start"),
         ):
             patch.setattr(owner, hook, rested(getattr(owner, hook)))

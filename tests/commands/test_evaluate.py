@@ -50,6 +50,7 @@ def change(folder: Path, **facts: Any) -> None:
     with torch.no_grad():
         for weights in model.net.parameters():
             weights.mul_(1.2)
+    model.decision |= {name: facts.pop(name) for name in model.decision if name in facts}
     save_model(replace(model, **facts), folder / "model.pt")
 
 
@@ -266,7 +267,8 @@ def test_each_member_reads_its_own_way_and_equal_ways_read_once(
     one, two = folders(runs, "seeds")
     small = tmp_path / "variants" / "small"
     model = load_model(two / "model.pt")
-    save_model(replace(model, contract=model.contract | {"size": [24, 24]}), small / "model.pt")
+    model.inputs["reader"] = model.contract | {"size": [24, 24]}
+    save_model(model, small / "model.pt")
     files.write_json(small / "record.json", {"status": "done"})
     sizes = []
 
@@ -343,7 +345,8 @@ def test_what_one_member_cannot_read_is_left_out_for_all(runs, medvision, tmp_pa
     one = runs / "seeds" / "first"
     strict = tmp_path / "variants" / "strict"
     model = load_model(one / "model.pt")  # Hounsfield units are asked of every image
-    save_model(replace(model, contract=model.contract | {"window": "lung"}), strict / "model.pt")
+    model.inputs["reader"] = model.contract | {"window": "lung"}
+    save_model(model, strict / "model.pt")
     files.write_json(strict / "record.json", {"status": "done"})
     words = (f"data.manifest={tmp_path}/new.csv", "on_unreadable=exclude", "on_foreign=warn")
     joint, whole, part = (

@@ -116,7 +116,7 @@ def test_colour_images_are_written_as_rgb(tmp_path, medvision, generator):
     gan = generator(tmp_path / "gan" / "colour", Seen(train_images=["x"]), contract)
     done = medvision("generate", f"run={gan}", "per_class=1", f"output={tmp_path / 'rgb'}")
     assert done.status == 0, done.err
-    made = make_images(load_generator(gan / "model.pt"), 0, [0, 1], [0, 0])
+    made = make_images(load_generator(gan / "model.pt").net, 0, [0, 1], [0, 0])
     for path, image in zip(read(tmp_path / "rgb")["path"], made.images, strict=True):
         assert np.array_equal(decode(tmp_path / "rgb" / path), image)
 
@@ -129,9 +129,9 @@ def test_each_image_is_the_same_however_many_are_made(made, gan, medvision, tmp_
     table = read(tmp_path / "few")
     assert table["label"].tolist() == ["lesion"] * 2
     assert table["digest"].tolist() == [whole["lesion", "0"], whole["lesion", "1"]]
-    alone = make_images(load_generator(gan / "model.pt"), 0, [1], [4])
+    alone = make_images(load_generator(gan / "model.pt").net, 0, [1], [4])
     assert pixel_digest(alone.images[0]) == whole["lesion", "4"]
-    other = make_images(load_generator(gan / "model.pt"), 1, [1], [4])
+    other = make_images(load_generator(gan / "model.pt").net, 1, [1], [4])
     assert pixel_digest(other.images[0]) != whole["lesion", "4"]
     assert len(set(whole)) == 10
 

@@ -41,6 +41,8 @@ def variant(trained: Path, tmp_path: Path) -> Callable[..., Path]:
             for weights in model.net.parameters():
                 weights.mul_(1.2)
         folder = tmp_path / "variants" / name
+        for held in (model.decision, model.target, model.inputs):
+            held |= {name: changes.pop(name) for name in held if name in changes}
         save_model(replace(model, **changes), folder / "model.pt")
         files.write_json(folder / "record.json", {"status": "done"})
         return folder
@@ -134,7 +136,8 @@ def test_an_ensemble_is_the_mean_and_is_cut_at_the_mean_threshold(
     mean = (found["a"][PROBS] + found["b"][PROBS]) / 2
     assert np.abs(found["a"][PROBS] - found["b"][PROBS]).to_numpy().max() > 1e-3
     np.testing.assert_allclose(found["ab"][PROBS], mean, atol=1e-12)
-    assert same_decisions(replace(first, threshold=(first.threshold + 0.9) / 2), found["ab"])
+    first.decision["threshold"] = (first.threshold + 0.9) / 2
+    assert same_decisions(first, found["ab"])
 
 
 def test_an_ensemble_can_be_a_sweep_or_a_pattern(variant, medvision, pictures, tmp_path):
@@ -459,7 +462,7 @@ def test_members_that_look_through_other_windows_are_traced_apart(variant, medvi
     write_dicom(tmp_path / "a.dcm", draw_units(32, 32), PixelSpacing=[11, 11])
     one = variant("one")
     contract = load_model(one / "model.pt").contract
-    two = variant("two", contract=contract | {"window": "brain"})
+    two = variant("two", reader=contract | {"window": "brain"})
     words = (f"runs={one.parent}", f"input={tmp_path}/a.dcm", f"output={tmp_path}/p.csv")
     done = medvision("predict", *words)
     assert done.status == 0, done.err

@@ -186,7 +186,7 @@ def test_channels_the_model_knows_nothing_of_are_refused(studied, tmp_path, medv
 def other_form(studied, folder, **changes):
     """The same model, finished, with another way of making series."""
     model = load_model(studied / "model.pt")
-    model.series = model.series | changes
+    model.inputs["unit"] = model.series | changes
     save_model(model, folder / "model.pt")
     files.write_json(folder / "record.json", {"status": "done"})
     return folder

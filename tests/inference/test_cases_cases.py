@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,8 @@ from medvision.tasks.classification.target import Classes
 
 
 def model(kind="binary", classes=("a", "b")):
-    return Model(nn.Linear(1, 1), {}, list(classes), kind, {})
+    target = {"classes": list(classes), "kind": kind, "negative": None, "rename": {}}
+    return Model(nn.Linear(1, 1), {}, "classification", target, {"reader": {}, "unit": None})
 
 
 def table(label, pred, *probs, patients=None):
@@ -97,7 +99,7 @@ def test_a_foreign_net_without_head_or_weights_is_drawn_without_heat(tmp_path):
     form, classes = SeriesForm(), Classes(["a", "b"], "binary", None)
     manifest = read_manifest(tmp_path / "manifest.csv")
     samples = assemble_foreign(manifest, Reader(size=(16, 16)), classes, "stop", "test", form)
-    asked = Model(Bare().eval(), {}, ["a", "b"], "binary", {}, series=form.contract())
+    asked = replace(model(), net=Bare().eval(), inputs={"reader": {}, "unit": form.contract()})
     index = samples.rows("test")
     said = predict_samples(asked, samples, index)
     assert said.slices == {}

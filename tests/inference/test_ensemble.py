@@ -20,7 +20,10 @@ from medvision.runs import Run
 
 
 def model(kind="binary", classes=("a", "b"), **facts) -> Model:
-    return Model(ConvNet(2, 1, widths=(4,)), {}, list(classes), kind, {}, **facts)
+    target = {"classes": list(classes), "kind": kind, "negative": None, "rename": {}}
+    inputs = {"reader": {}, "unit": None, "tabular": None}
+    net = ConvNet(2, 1, widths=(4,))
+    return Model(net, {}, "classification", target, inputs, decision=facts)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,11 @@ def model(kind="binary", classes=("a", "b"), **facts):
     torch.manual_seed(0)
     net = ConvNet(len(classes), 1, widths=(4, 8))
     net(torch.rand(16, 1, 10, 10))  # statistics that are not those of a new net
-    facts = {"augment": AUGMENT, "seed": 3, "threshold": 0.5} | facts
-    return Model(net.eval(), {}, list(classes), kind, {}, **facts)
+    target = {"classes": list(classes), "kind": kind, "negative": None, "rename": {}}
+    inputs = {"reader": {}, "unit": facts.pop("series", None), "tabular": None}
+    decision = {name: facts.pop(name) for name in ("temperature", "threshold") if name in facts}
+    return Model(net.eval(), {}, "classification", target, inputs, {"threshold": 0.5} | decision,
+                 **{"augment": AUGMENT, "seed": 3} | facts)  # fmt: skip
 
 
 def samples(labels, kind="binary", names=("a", "b"), negative=None):
@@ -144,7 +148,7 @@ def test_the_net_is_left_in_evaluation_mode():
             assert not torch.is_grad_enabled()
             return image.mean((2, 3)).repeat(1, 2)
 
-    asked = Model(Strict().eval(), {}, ["a", "b"], "binary", {})
+    asked = replace(model(), net=Strict().eval())
     assert predict_samples(asked, samples(["a", "b"]), np.arange(2)).logits.shape == (2, 2)
 
 

@@ -10,6 +10,7 @@ from torchvision import models
 from medvision.errors import MedvisionError
 from medvision.nets.build import build_net
 from medvision.nets.convnet import ConvNet
+from medvision.nets.slice_rnn import SliceRNN
 
 
 class TimmLike(nn.Module):
@@ -33,6 +34,40 @@ class Dense(nn.Module):
 def test_any_constructor_takes_the_facts_of_the_data(net, in_channels):
     built = build_net(net, num_classes=4, in_channels=in_channels).eval()
     assert built(torch.rand(2, in_channels, 32, 32)).shape == (2, 4)
+
+
+class Segmenter(nn.Module):
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.head = nn.Conv2d(in_channels, out_channels, 1)
+
+
+class Regressor(nn.Module):
+    def __init__(self, num_outputs, in_channels=1):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(in_channels, 2, 1), nn.Linear(2, num_outputs)
+
+
+@pytest.mark.parametrize("net", [Segmenter, Regressor, TimmLike])
+def test_the_number_of_outputs_has_a_few_names(net):
+    head = build_net(net, num_classes=5, in_channels=3).head
+    assert len(head.weight) == 5
+    names = {Segmenter: "out_channels", Regressor: "num_outputs", TimmLike: "num_classes"}
+    with pytest.raises(MedvisionError, match="but the data say 5"):
+        build_net(partial(net, **{names[net]: 4}), num_classes=5, in_channels=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "labels", "settled"),
+    [
+        ({"slice_head": None}, False, False), ({"slice_head": None}, True, True),
+        ({"slice_head": None, "aggregation": "noisy_or"}, False, True),
+        ({"slice_head": False}, True, False), ({}, False, True),
+    ],
+)  # fmt: skip
+def test_a_net_settles_what_it_was_not_told(given, labels, settled):
+    net = partial(SliceRNN, encoder=partial(ConvNet, widths=(4,)), **given)
+    assert (build_net(net, 2, 1, slice_labels=labels).slice_head is not None) == settled
 
 
 def test_init_follows_the_activation_of_the_net():

@@ -383,3 +383,82 @@ def test_gradients_can_be_clipped_one_by_one(tmp_path):
     fit(task(), tmp_path, epochs=1, callbacks=[used], gradient_clip_val=1e-4,
         gradient_clip_algorithm="value")  # fmt: skip
     assert max(float(held.abs().max()) for held in used.held) == pytest.approx(1e-4)
+
+
+PAIRS = [[(batch["image"], batch["label"]) for batch in part] for part in (TRAIN, VAL)]
+
+
+def test_pairs_of_images_and_labels_are_batches_too(tmp_path):
+    plain, paired = task(), task()
+    logged = fit(plain, tmp_path, 2).callback_metrics
+    told = fit(paired, tmp_path, 2, train=PAIRS[0], val=PAIRS[1]).callback_metrics
+    assert not moved(plain.net.state_dict(), paired.net.state_dict())
+    assert {k: float(v) for k, v in told.items()} == {k: float(v) for k, v in logged.items()}
+
+
+def test_it_tests_and_predicts_as_lightning_does(tmp_path):
+    made = task()
+    trainer = fit(made, tmp_path, 1)
+    loader = DataLoader(VAL, batch_size=None)
+    (scores,) = trainer.test(made, loader, verbose=False)
+    (again,) = trainer.validate(made, loader, verbose=False)
+    assert scores["test/auroc"] == again["val/auroc"]
+    answers = trainer.predict(made, DataLoader([b["image"] for b in VAL], batch_size=None))
+    torch.testing.assert_close(
+        torch.cat([answer["logits"] for answer in answers]), predicted(made, VAL)
+    )
+
+
+class Noted(torch.Tensor):
+    """A tensor that carries facts along, as MONAI's does."""
+
+
+def test_what_is_kept_of_an_epoch_is_of_torchs_own_class(tmp_path):
+    noted = [batch | {"image": batch["image"].as_subclass(Noted),
+                      "label": batch["label"].as_subclass(Noted)} for batch in TRAIN]  # fmt: skip
+    made, plain = alone(task()), alone(task())
+    for batch, usual in zip(noted, TRAIN, strict=True):
+        made.training_step(batch, 0)
+        plain.training_step(usual, 0)
+    assert isinstance(made(noted[0]["image"]), Noted)
+    for kept, usual in zip(made._outputs["train"], plain._outputs["train"], strict=True):
+        assert {type(value) for value in kept.values()} == {torch.Tensor}
+        assert all(torch.equal(kept[name], usual[name]) for name in usual)
+
+
+class Naming(torch.nn.Module):
+    """Reads what it names of a batch, and answers with a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = ConvNet(2, 1, widths=(4, 8), dropout=0.0)
+
+    def forward(self, image, index):
+        return {"logits": self.body(image) + 0 * index[:, None], "index": index}
+
+
+def test_a_net_is_given_what_it_names_and_may_answer_with_a_dictionary(tmp_path):
+    torch.manual_seed(0)
+    made = task(net=Naming())
+    fit(made, tmp_path, 1)
+    answer = made(VAL[0])
+    assert torch.equal(answer["index"], VAL[0]["index"])
+    assert made.infer(made.net.eval(), VAL[0])["logits"].shape == (8, 2)
+
+
+def test_a_checkpoint_says_what_it_wants_or_what_to_take_instead(tmp_path):
+    best = ModelCheckpoint(tmp_path, "best", "val/auroc", mode="max")
+    made = task()
+    fit(made, tmp_path, 1, [best])
+    with pytest.raises(MedvisionError, match=r"weights alone, .*model\.pt .*load_model, or give"):
+        Classifier.load_from_checkpoint(tmp_path / "best.ckpt")
+    net = ConvNet(2, 1, widths=(4, 8), dropout=0.0)
+    loaded = Classifier.load_from_checkpoint(tmp_path / "best.ckpt", net=net, loss=cross_entropy)
+    assert not moved(loaded.net.state_dict(), made.net.state_dict())
+
+
+def test_a_net_is_all_that_a_task_must_be_given(tmp_path):
+    made = Classifier(ConvNet(2, 1, widths=(4, 8)))
+    trainer = fit(made, tmp_path, 1)
+    assert made.monitor == Classifier.monitor == "val/auroc"
+    assert isinstance(trainer.optimizers[0], AdamW)

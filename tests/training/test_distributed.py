@@ -4,6 +4,7 @@ import pytest
 from filelock import FileLock
 from omegaconf import OmegaConf
 
+from medvision.devices import takes_several
 from medvision.errors import MedvisionError
 from medvision.runs import Run
 from medvision.training import distributed
@@ -46,7 +47,7 @@ def test_a_further_node_does_not_lead(monkeypatch):
 )  # fmt: skip
 def test_several_devices_or_nodes_take_several_processes(devices, nodes, several):
     trainer = {"devices": devices, "num_nodes": nodes, "accelerator": "cpu"}
-    assert distributed.takes_several(OmegaConf.create({"trainer": trainer})) is several
+    assert takes_several(OmegaConf.create({"trainer": trainer})) is several
 
 
 def test_others_take_the_word_of_this_launch_only(tmp_path, monkeypatch):

@@ -26,11 +26,11 @@ from medvision.nets.dcgan import Critic, Generator
 from medvision.nets.encoder import encoder
 from medvision.nets.slice_rnn import SliceRNN
 from medvision.runs import Run
-from medvision.tasks.classification.task import Classifier, SequenceClassifier
+from medvision.tasks.classification.task import Classifier
 from medvision.tasks.generation.task import Adversarial
 from medvision.training import machine
 from medvision.training.config import conf_folder, register_resolvers
-from medvision.training.finish import calibrate
+from medvision.training.finish import freeze_model
 from medvision.training.fit import fit as run_training
 from medvision.training.job import prepare_job
 from medvision.training.machine import check_compile, choose_compile, compile_nets
@@ -60,7 +60,7 @@ def classifier(**options):
 def sequence(**options):
     torch.manual_seed(0)
     net = SliceRNN(2, 1, encoder=TINY, hidden=5)
-    return SequenceClassifier(net, optimizer=partial(AdamW, lr=0.01), loss=cross_entropy, **options)
+    return Classifier(net, optimizer=partial(AdamW, lr=0.01), loss=cross_entropy, **options)
 
 
 def gan(norm="none", **options):
@@ -147,26 +147,26 @@ def test_what_a_machine_lacks_is_named(monkeypatch, tmp_path):
     assert machine.find_obstacles(gpu=False) == []
 
 
-def config(how, accumulate=1, unit="image", **model):
+def refuse(how, accumulate=1, unit="image", task=Classifier):
     trainer = {"accelerator": "auto", "accumulate_grad_batches": accumulate}
-    parts = {"data": {"unit": unit}, "model": model, "trainer": trainer}
-    return OmegaConf.create({"compile": how} | parts)
+    parts = {"data": {"unit": unit}, "trainer": trainer}
+    check_compile(OmegaConf.create({"compile": how} | parts), task)
 
 
 def test_what_cannot_be_compiled_is_refused(monkeypatch):
     monkeypatch.setattr(machine, "find_obstacles", lambda gpu: ["there is no compiler"])
-    check_compile(config("auto"))
-    check_compile(config(False))
+    refuse("auto")
+    refuse(False)
     with pytest.raises(MedvisionError, match=r"compile=true cannot be: there is no compiler"):
-        check_compile(config(True))
+        refuse(True)
     monkeypatch.setattr(machine, "find_obstacles", lambda gpu: [])
-    check_compile(config(True, 2, "series", critic={}))
+    refuse(True, 2, "series", Adversarial)
     with pytest.raises(MedvisionError, match=r"CUDA graphs need a GPU.*say compile=false"):
-        check_compile(config("reduce-overhead"))
+        refuse("reduce-overhead")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    check_compile(config("reduce-overhead"))
+    refuse("reduce-overhead")
     with pytest.raises(MedvisionError, match=r"series differ in length.*GAN take turns.*add up"):
-        check_compile(config("reduce-overhead", 2, "series", critic={}))
+        refuse("reduce-overhead", 2, "series", Adversarial)
 
 
 def test_a_compiled_classifier_learns_the_same(tmp_path, eager):
@@ -200,7 +200,7 @@ def test_of_a_net_of_series_the_encoder_is_compiled_once_for_all_lengths(tmp_pat
 
 def test_what_is_encoded_once_is_not_compiled():
     task = sequence(frozen_epochs=-1, cache_features=True)
-    assert list(machine.choose_nets(task)) == []
+    assert list(task.compiled()) == []
 
 
 def test_a_compiled_gan_learns_the_same(tmp_path, eager):
@@ -250,7 +250,7 @@ def test_warm_up_and_batch_norm_are_compiled_as_well(tmp_path, eager):
 @pytest.mark.parametrize(("norm", "sides"), [("none", 2), ("batch", 2), ("spectral", 1)])
 def test_a_critic_with_spectral_norm_is_not_compiled(norm, sides):
     task = gan(norm)
-    assert [net for net, _ in machine.choose_nets(task)] == [task.generator, task.critic][:sides]
+    assert [net for net, _ in task.compiled()] == [task.generator, task.critic][:sides]
 
 
 def test_a_compiled_net_is_copied_stored_and_taken_apart_as_a_plain_one(eager):
@@ -284,10 +284,12 @@ def test_a_model_is_frozen_as_a_plain_net(phantom, tmp_path, eager):
     for how in ("true", "false"):
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             job = prepare_job(compose("train", [*words, f"compile={how}"]))
-        _, task = run_training(Run(tmp_path / how), job, "new", [])
-        models.append(calibrate(task, job))
+        run = Run(tmp_path / how)
+        _, task, context, _ = run_training(run, job, "new")
+        freeze_model(run, job, task, context)
+        assert (task.net._compiled_call_impl is None) == (how == "false")
+        models.append(load_model(run.model))
     compiled, plain = models
-    assert compiled.net._compiled_call_impl is None
     assert_same(compiled.net.state_dict(), plain.net.state_dict())
     assert (compiled.temperature, compiled.threshold) == (plain.temperature, plain.threshold)
 

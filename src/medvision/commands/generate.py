@@ -1,14 +1,17 @@
 """`medvision generate`: images of a frozen generator, as one more manifest."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -23,10 +26,12 @@ from medvision.data.batches.generated import (
 from medvision.data.manifest.card import Card, read_card
 from medvision.data.manifest.manifest import CARD, MANIFEST
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.model import Model, load_generator
+from medvision.inference.predictor import run_net
+from medvision.model import Model, load_generator, load_model
 from medvision.provenance import command_line
 from medvision.runs import Run, find_run
-from medvision.tasks.generation.filter import filter_images, open_checks
+from medvision.tasks.generation.copies import load_reference
+from medvision.tasks.generation.filter import Checks, filter_images
 from medvision.tasks.generation.sampling import GeneratedImages, make_images
 
 
@@ -102,7 +107,7 @@ def run(
     with files.locked(folder.with_name(f".{folder.name}.lock")):
         known = is_there(order, folder)
         if not known:
-            made = make_images(order.model, order.seed, *order.images)
+            made = make_images(order.model.net, order.seed, *order.images)
             write(order, made, folder)
     print_made(order, folder, known)
 
@@ -187,6 +192,42 @@ def write(order: GenerateRequest, made: GeneratedImages, folder: Path) -> None:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def open_checks(run: Run) -> Checks:
+    """Find what a generator's run has left for this, and the classifier that judged it.
+
+    Raises:
+        MedvisionError: that classifier is not there any more, or was trained anew.
+    """
+    path = run.folder / "fidelity" / "reference.pt"
+    reference = load_reference(path) if path.exists() else None
+    judge = run.record.get("judge")
+    if judge is None:
+        return Checks(reference)
+    try:
+        model = find_run(judge["run"]).model
+        same = files.digest_file(model) == judge["model"]
+    except (MedvisionError, OSError):
+        same = False
+    if not same:
+        raise MedvisionError(
+            f"the classifier that judged {run.title} ({judge['run']}) is gone or was trained anew, "
+            "so nobody can look at the labels of its images; bring it back, or train both again"
+        )
+    return Checks(reference, classify_with(load_model(model)))
+
+
+def classify_with(model: Model) -> Callable[[torch.Tensor], NDArray[np.float64]]:
+    """Return image `[N,C,H,W]` in [0,1] → calibrated probabilities `[N,K]` of a classifier."""
+    from medvision.tasks.classification.calibration import apply_temperature
+
+    def classify(image: torch.Tensor) -> NDArray[np.float64]:
+        batches = ({"image": some} for some in torch.split(image, 256))
+        said = run_net(model, batches, np.arange(len(image)), "asking the classifier")
+        return apply_temperature(said.logits.numpy(), model.temperature, model.question)
+
+    return classify
 
 
 def write_images(order: GenerateRequest, made: GeneratedImages, folder: Path) -> pd.DataFrame:

@@ -15,10 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import TrialState
 
 import medvision.files as files
+from medvision.devices import takes_several
 from medvision.errors import MedvisionError
 from medvision.runs import find_runs, run_key
+from medvision.tasks import find_task
 from medvision.training.config import REPEATS, conf_folder, part_flags, quote, register_resolvers
-from medvision.training.distributed import takes_several
 from medvision.training.explain import explain
 from medvision.training.search.space import Space, corners, part_sweeps, read_space, write_words
 from medvision.training.search.trials import (
@@ -235,13 +236,12 @@ def print_search(search: Search, study: optuna.Study) -> None:
 
 def print_best(search: Search, best: optuna.trial.FrozenTrial) -> None:
     """Print the best trial and the command that opens its test part."""
-    from medvision.training.validate import JUDGED
-
+    task = find_task(compose(search.flags, search.words).model._target_)
     values = write_words(best.params)
     print(f"best: trial {best.number}, {search.monitor} {best.value:.4f}, {' '.join(values)}")
     words = [word for word in search.words if key_of(word) != "test"]
     command = ["medvision", "train", *search.flags, *words, *values]
-    if search.monitor.removeprefix("val/") in JUDGED:  # a generator, which has no test part
+    if not task.predicts:  # it is judged otherwise, and has no test part
         print(f"train it on its own: {shlex.join(command)}")
     else:
         print(f"open its test part, once: {shlex.join([*command, 'test=true'])}")

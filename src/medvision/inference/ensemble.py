@@ -125,4 +125,5 @@ def join(models: Sequence[Model]) -> Model:
     thresholds = [model.threshold for model in models if model.threshold is not None]
     if not thresholds:  # the likeliest class wins
         return models[0]
-    return replace(models[0], threshold=np.mean(np.array(thresholds), axis=0).tolist())
+    mean = np.mean(np.array(thresholds), axis=0).tolist()
+    return replace(models[0], decision=models[0].decision | {"threshold": mean})

@@ -15,6 +15,7 @@ yes and no).
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
 from medvision.errors import MedvisionError
+from medvision.ranges import Real
 
 Logits = Float[Tensor, "B K"]
 Label = Int[Tensor, "B"] | Float[Tensor, "B K"]
@@ -33,7 +35,7 @@ def cross_entropy(
     logits: Logits,
     label: Label,
     class_weights: Weights = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Annotated[float, Real(0.0, 1.0)] = 0.0,
     multilabel: bool = False,
 ) -> Loss:
     """Softmax cross-entropy; multi-label: the mean of K binary ones."""
@@ -44,7 +46,7 @@ def focal(
     logits: Logits,
     label: Label,
     class_weights: Weights = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Annotated[float, Real(0.0, 1.0)] = 0.0,
     multilabel: bool = False,
     gamma: float = 2.0,
 ) -> Loss:
@@ -68,7 +70,7 @@ def brier(
     logits: Logits,
     label: Label,
     class_weights: Weights = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Annotated[float, Real(0.0, 1.0)] = 0.0,
     multilabel: bool = False,
 ) -> Loss:
     """Mean squared error of the probabilities, over images and classes.

@@ -15,6 +15,7 @@ from medvision.nets.initialise import initialise
 from medvision.nets.transfer import adapt_stem
 
 CHANNEL_NAMES = ("in_channels", "in_chans")
+OUTPUT_NAMES = ("num_classes", "out_channels", "num_outputs")
 STATISTICS = {"imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}
 
 
@@ -25,6 +26,7 @@ def build_net(
     init: str | None = None,
     normalise: str | None = None,
     multilabel: bool = False,
+    slice_labels: bool = False,
 ) -> nn.Module:
     """Build a net of ours, of torchvision, of timm or of the user for given data.
 
@@ -33,28 +35,33 @@ def build_net(
     gets a fresh head.
 
     Args:
-        net: constructor with all else filled in (`_partial_: true`); it must take `num_classes`.
-        num_classes: K.
+        net: constructor with all else filled in (`_partial_: true`); it must take `num_classes`,
+            `out_channels` or `num_outputs`. One with a method `complete` (arguments, facts →
+            arguments) settles itself what it was not told.
+        num_classes: K, the number of outputs.
         in_channels: C.
         init: how weights start (`initialise.INITIALISATIONS`); None leaves that to the net.
         normalise: `imagenet` shifts and scales the net's input in 0..1 to what nets trained on
             ImageNet expect (the mean over channels, for another number of them); None leaves it.
         multilabel: whether an image may show several classes, for a net that takes this argument.
+        slice_labels: whether slices of series have labels of their own, for `complete`.
 
     Raises:
         MedvisionError: the constructor does not fit, its numbers contradict the data, `init` would
             erase given weights, or these cannot be had.
     """
     name = _name(net)
+    net = _complete(net, {"slice_labels": slice_labels})
     given = dict(net.keywords) if isinstance(net, partial) else {}
     takes = _parameters(net, given, name)
-    facts: dict[str, Any] = {"num_classes": num_classes}
+    output = next((key for key in OUTPUT_NAMES if key in takes), OUTPUT_NAMES[0])
+    facts: dict[str, Any] = {output: num_classes}
     facts |= {key: in_channels for key in CHANNEL_NAMES if key in takes}
     facts |= {"multilabel": multilabel} if "multilabel" in takes else {}
     pretrained = given.get("weights") is not None
     _check(name, given, facts, pretrained or bool(given.get("pretrained")), init)
     if pretrained:
-        del facts["num_classes"]
+        del facts[output]
     built = _call(net, facts, name)
     if pretrained:
         replace_head(built, num_classes)
@@ -66,6 +73,13 @@ def build_net(
         standardise_input(own if isinstance(own, Encoder) else built, normalise, in_channels)
     activation = getattr(built, "activation", "relu")
     return initialise(built, init, activation if isinstance(activation, str) else "relu")
+
+
+def _complete(net: Callable[..., nn.Module], facts: dict[str, Any]) -> Callable[..., nn.Module]:
+    """Let a constructor settle what its arguments leave open."""
+    if not isinstance(net, partial) or not hasattr(net.func, "complete"):
+        return net
+    return partial(net.func, *net.args, **net.func.complete(net.keywords, facts))
 
 
 def standardise_input(net: nn.Module, statistics: str, in_channels: int) -> None:
@@ -101,7 +115,7 @@ def _parameters(net: Callable[..., nn.Module], given: dict[str, Any], name: str)
     names = ", ".join(parameters) or "nothing"
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return set(parameters)
-    if "num_classes" not in parameters:
+    if not {*OUTPUT_NAMES} & {*parameters}:
         raise MedvisionError(
             f"the net {name} takes no num_classes; give its constructor that argument "
             f"(it takes {names})"

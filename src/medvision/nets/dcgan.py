@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from medvision.errors import MedvisionError
+from medvision.ranges import Whole
 
 SIZES = (32, 64, 128, 256)
 NORMS = ("batch", "none")
@@ -44,9 +46,16 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, size: int, in_channels: int, num_classes: int, latent: int = 100, width: int = 64,
-        max_width: int = 512, norm: str = "batch", embedding: int = 32,
-    ) -> None:  # fmt: skip
+        self,
+        size: int,
+        in_channels: int,
+        num_classes: int,
+        latent: Annotated[int, Whole(1)] = 100,
+        width: int = 64,
+        max_width: int = 512,
+        norm: str = "batch",
+        embedding: Annotated[int, Whole(0)] = 32,
+    ) -> None:
         super().__init__()
         _check("Generator", size, in_channels, num_classes, width, norm)
         self.latent, self.num_classes = latent, num_classes

@@ -1,7 +1,8 @@
 """SliceRNN: a series read slice after slice, as a radiologist does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,6 +112,15 @@ class SliceRNN(nn.Module):
         # Registered last: the study head is the head that freezing and loading look for.
         self.head = nn.Linear(width, num_classes) if pools else None
         self.freeze_encoder_body(freeze_encoder)
+
+    @staticmethod
+    def complete(arguments: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Settle `slice_head: null`: a head that nothing supervises would answer with noise."""
+        settled = dict(arguments)
+        if settled.get("slice_head", True) is None:
+            noisy = settled.get("aggregation") == "noisy_or"
+            settled["slice_head"] = noisy or bool(facts["slice_labels"])
+        return settled
 
     def freeze_encoder_body(self, frozen: bool = True) -> None:
         """Freeze or thaw the encoder: its weights, and what its norms and dropout do."""

@@ -1,1 +1,50 @@
-"""What is optimised and scored."""
+"""What is asked, lost, kept and scored: a folder a question."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvision.errors import MedvisionError
+
+if TYPE_CHECKING:
+    from medvision.tasks.trainable import Trainable
+
+
+def find_task(path: str) -> "type[Trainable]":
+    """Find the class of a task by its dotted path.
+
+    Raises:
+        MedvisionError: there is none, or it is no task.
+    """
+    from hydra.utils import get_object
+
+    from medvision.tasks.trainable import Trainable
+
+    try:
+        found = get_object(path)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise MedvisionError(
+            f"model._target_={path} cannot be found ({reason}); give the dotted path of a task, "
+            "such as medvision.tasks.classification.task.Classifier"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Trainable)):
+        raise MedvisionError(
+            f"model._target_={path} is no task; derive it from medvision.tasks.task.Task, or name "
+            "your net under model.net._target_"
+        )
+    return found
+
+
+def short_name(task: type) -> str:
+    """Name a task as runs and models hold it: its folder, of a foreign one its dotted path."""
+    ours = task.__module__.removeprefix(f"{__name__}.").split(".")
+    if task.__module__.startswith(f"{__name__}.") and Path(__path__[0], ours[0]).is_dir():
+        return ours[0]
+    return f"{task.__module__}.{task.__qualname__}"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SequenceClassifier":  # what classified series has become one with the rest
+        return import_module(f"{__name__}.classification.task").Classifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,85 +1,155 @@
-"""What every supervised task shares: one step, outputs buffered, metrics once an epoch."""
+"""What every task of one net shares: a step, outputs buffered, scores once an epoch."""
 
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Self, cast
 
 import torch
-from pytorch_lightning import LightningModule
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import direction
+from medvision.nets.encoder import Encoder
+from medvision.nets.entries import call_net
 from medvision.nets.transfer import freeze_body, load_weights, parameter_groups
+from medvision.ranges import Real, Switch, Whole
+from medvision.tasks.trainable import Batch, Facts, Trainable
 
-Batch = dict[str, Tensor]
+OF_THE_NET = ("net", "init", "normalise")
+"""Keys of `model` that say how its net is built; all others are arguments of the task."""
 
 
-class Supervised(LightningModule):
-    """Optimises a net on labelled batches; a subclass says what is lost and what is scored.
+class Task(Trainable):
+    """Optimises a net on batches; a subclass says what is lost, kept and scored.
 
-    Outputs are buffered on the device and scored once an epoch: five metrics updated at every step
-    would cost more than the rest of Lightning.
+    What is kept of a step is buffered on the device and scored once an epoch: five metrics updated
+    at every step would cost more than the rest of Lightning.
 
     Args:
-        net: what is optimised.
+        net: called with the entries of a batch that its `forward` names, see `nets.entries`;
+            answers with a tensor or a dictionary of tensors.
         optimizer: partial; called with parameter groups.
         scheduler: partial; called with the optimiser. What it needs and the config cannot know
             (`total_steps`, `T_max`, `max_lr` = the groups' own rates; `mode` of a plateau) is
             filled in; with the first two it moves every step, otherwise every epoch.
         weights: file to start from: a state dict or a `model.pt`.
         frozen_epochs: the body stays as loaded for so many epochs; −1 for good (a linear probe).
+            Of a net that encodes slices it is the encoder that rests.
         layer_decay: the learning rate shrinks by this factor with each layer away from the head.
         l1: weight of the sum of absolute weights (norms and biases left out).
         channels_last: memory format in which convolutions run.
-        monitor: the metric a plateau scheduler watches.
+        monitor: the metric a plateau scheduler watches; None: the task's own.
     """
 
     def __init__(
         self,
         net: nn.Module,
-        optimizer: Callable[..., Optimizer],
+        optimizer: Callable[..., Optimizer] = AdamW,
         scheduler: Callable[..., Any] | None = None,
         *,
         weights: str | None = None,
-        frozen_epochs: int = 0,
-        layer_decay: float = 1.0,
-        l1: float = 0.0,
-        channels_last: bool = True,
-        monitor: str = "val/loss",
+        frozen_epochs: Annotated[int, Whole(-1)] = 0,
+        layer_decay: Annotated[float, Real(0.0, 1.0)] = 1.0,
+        l1: Annotated[float, Real(0.0)] = 0.0,
+        channels_last: Annotated[bool, Switch()] = True,
+        monitor: str | None = None,
     ) -> None:
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
         self.loaded = load_weights(net, weights) if weights else None
         self.optimizer, self.scheduler = optimizer, scheduler
         self.frozen_epochs, self.layer_decay, self.l1 = frozen_epochs, layer_decay, l1
-        self.monitor = monitor
-        self._outputs: dict[str, list[Batch]] = {"train": [], "val": []}
+        self.monitor = monitor or type(self).monitor
+        self._outputs: dict[str, list[Batch]] = {"train": [], "val": [], "test": []}
         self._norms: list[Tensor] = []
 
+    @classmethod
     @abstractmethod
-    def compare(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the logits `[B,K]` of a batch and the scalar to minimise."""
+    def outputs(cls, target: Any) -> dict[str, Any]:
+        """Return what a net is told of the target: `num_classes`, the number of its outputs."""
 
     @abstractmethod
-    def score(self, outputs: Batch) -> dict[str, float | None]:
-        """Score an epoch's outputs (`logits`, `label`, `index`), name → value, None = undefined."""
+    def loss(self, answer: Any, batch: Batch) -> Tensor:
+        """Return the scalar to minimise."""
 
-    def forward(self, *inputs: Tensor) -> Any:
-        """Return what the net answers."""
-        return self.net(*inputs)
+    @abstractmethod
+    def keep(self, answer: Any, batch: Batch) -> Batch:
+        """Return what the epoch's scores need of a step, and no more."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits, loss = self.compare(batch)
-        self._keep("train", logits, loss, batch)
+    @abstractmethod
+    def score(self, kept: Batch) -> dict[str, float | None]:
+        """Score what was kept of an epoch, name → value, None = undefined."""
+
+    def change(self, batch: Batch) -> Batch:
+        """Change a training batch beyond what augmentation does, such as by mixing its images."""
+        return batch
+
+    @staticmethod
+    def infer(net: nn.Module, batch: Batch) -> Batch:
+        """Return what a trained net answers, by name; tiles, where an image is too large for it."""
+        answer = call_net(net, batch)
+        return dict(answer) if isinstance(answer, Mapping) else {"logits": answer}
+
+    @classmethod
+    def build(cls, node: DictConfig, facts: Facts, *, seed: int, **given: Any) -> Self:
+        """Build one net from `net:`, and the task around it; `given` are further arguments."""
+        net: nn.Module = instantiate(cls._describe(node, facts))
+        settings = {k: v for k, v in node.items() if k not in OF_THE_NET}
+        task: Self = instantiate(OmegaConf.create(settings), net=net, **given)
+        return task
+
+    @classmethod
+    def describe_net(cls, node: DictConfig, facts: Facts) -> dict[str, Any]:
+        described = cls._describe(node, facts)
+        return described | {"net": leave_weights_out(described["net"]), "init": None}
+
+    @classmethod
+    def _describe(cls, node: DictConfig, facts: Facts) -> dict[str, Any]:
+        return {
+            "_target_": "medvision.nets.build.build_net",
+            "net": cast(dict[str, Any], OmegaConf.to_container(node.net, resolve=True)),
+            "in_channels": facts.in_channels,
+            "init": node.get("init"),
+            "normalise": node.get("normalise"),
+            "slice_labels": facts.slice_labels,
+            **cls.outputs(facts.target),
+        }
+
+    @property
+    def trained(self) -> nn.Module:
+        return self.net
+
+    def compiled(self) -> Iterator[tuple[nn.Module, bool | None]]:
+        """Yield the net, or its encoder of slices alone: packed sequences cannot be compiled."""
+        encoder = getattr(self.net, "encoder", None)
+        if isinstance(encoder, Encoder):
+            yield encoder, True
+        else:
+            yield self.net, None
+
+    def forward(self, batch: Any) -> Any:
+        """Return what the net answers to a batch, or to images alone."""
+        return call_net(self.net, as_batch(batch))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = self._step("train", self.change(as_batch(batch)))
         return loss + self.l1 * self._absolute_weights() if self.l1 else loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._keep("val", *self.compare(batch), batch)
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._step("val", as_batch(batch))
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._step("test", as_batch(batch))
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Batch:
+        return self.infer(self.net, as_batch(batch))
 
     def on_train_epoch_start(self) -> None:
         """Hold the body still while it is frozen: no gradients, no moving statistics."""
@@ -87,8 +157,12 @@ class Supervised(LightningModule):
             self.freeze_body(self.frozen_epochs < 0 or self.current_epoch < self.frozen_epochs)
 
     def freeze_body(self, frozen: bool) -> None:
-        """Freeze or thaw the body: all but the head."""
-        freeze_body(self.net, unfrozen=1 if frozen else None)
+        """Freeze or thaw the body: all but the head, or the encoder of slices."""
+        freeze = getattr(self.net, "freeze_encoder_body", None)
+        if freeze is not None:  # what reads its features always learns
+            freeze(frozen)
+        else:
+            freeze_body(self.net, unfrozen=1 if frozen else None)
 
     def configure_gradient_clipping(
         self,
@@ -116,6 +190,9 @@ class Supervised(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._report("val")
 
+    def on_test_epoch_end(self) -> None:
+        self._report("test")
+
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.net, layer_decay=self.layer_decay, **self._rates())
         optimizer = self.optimizer(groups)
@@ -136,6 +213,21 @@ class Supervised(LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self.monitor},
         }
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **given: Any) -> Self:
+        """Load the weights of a checkpoint into a task of the net that is given.
+
+        Raises:
+            MedvisionError: there is no net to load them into.
+        """
+        if "net" not in given:
+            raise MedvisionError(
+                f"{checkpoint_path} holds weights alone, not the net they belong to; load the "
+                "run's model.pt with medvision.model.load_model, or give net=NET as well"
+            )
+        loaded: Self = super().load_from_checkpoint(checkpoint_path, *args, **given)
+        return loaded
+
     def _rates(self) -> dict[str, float]:
         """Read `lr` and `weight_decay` from the partial, else from the optimiser's own defaults."""
         takes = inspect.signature(getattr(self.optimizer, "func", self.optimizer)).parameters
@@ -149,25 +241,24 @@ class Supervised(LightningModule):
     def _absolute_weights(self) -> Tensor:
         return torch.stack([w.abs().sum() for w in self.net.parameters() if w.ndim > 1]).sum()
 
-    def _keep(self, part: str, logits: Tensor, loss: Tensor, batch: Batch) -> None:
-        self._outputs[part].append(
-            {
-                # A copy: where CUDA graphs run the net, the next step writes over its answer.
-                "logits": logits.detach().to(torch.float32, copy=True),
-                "label": batch["label"],
-                "index": batch["index"],
-                "loss": loss.detach().float().expand(len(logits)),
-            }
-        )
+    def _step(self, part: str, batch: Batch) -> Tensor:
+        """Return the loss of a batch; buffer it, a row a sample, with what is kept of the batch."""
+        answer = self(batch)
+        loss = self.loss(answer, batch)
+        kept = {name: as_kept(value) for name, value in self.keep(answer, batch).items()}
+        samples = len(batch.get("image", next(iter(batch.values()))))
+        kept["loss"] = as_plain(loss).float().expand(samples)
+        self._outputs[part].append(kept)
+        return loss
 
     def _report(self, part: str) -> None:
         """Score the buffered epoch and log it as `part/name` over epochs."""
-        outputs, self._outputs[part] = concatenate(self._outputs[part]), []
-        if not outputs:
+        kept, self._outputs[part] = concatenate(self._outputs[part]), []
+        if not kept:
             return
         if self.trainer.world_size > 1:
-            outputs = {name: gather_ranks(self, value) for name, value in outputs.items()}
-        scores = {"loss": float(outputs["loss"].mean())} | self.score(outputs)
+            kept = {name: gather_ranks(self, value) for name, value in kept.items()}
+        scores = {"loss": float(kept["loss"].mean())} | self.score(kept)
         if part == "train" and self._norms:
             norms, self._norms = self._norms, []
             scores["grad_norm"] = float(torch.stack(norms).mean())
@@ -177,6 +268,36 @@ class Supervised(LightningModule):
         self.log_dict(values | {"step": float(self.current_epoch)})
 
 
+def as_batch(given: Any) -> Batch:
+    """Take images alone, or a pair of images and labels, as a batch; a dictionary is one."""
+    if isinstance(given, Tensor):
+        return {"image": given}
+    if isinstance(given, Mapping):
+        return cast(Batch, given)
+    image, label = given
+    return {"image": image, "label": label}
+
+
+def as_plain(value: Tensor) -> Tensor:
+    """Return a tensor without its graph, and of torch's own class: others carry facts along."""
+    return value.detach().as_subclass(Tensor)
+
+
+def as_kept(value: Tensor) -> Tensor:
+    """Return a tensor to keep for an epoch, numbers with a fraction as float32.
+
+    They are copied: where CUDA graphs run the net, the next step writes over its answer.
+    """
+    plain = as_plain(value)
+    return plain.to(torch.float32, copy=True) if plain.is_floating_point() else plain
+
+
+def leave_weights_out(net: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a net, and of the nets in it, without weights to start from."""
+    kept = {key: value for key, value in net.items() if key not in ("weights", "pretrained")}
+    return {k: leave_weights_out(v) if isinstance(v, dict) else v for k, v in kept.items()}
+
+
 def concatenate(outputs: Sequence[Batch]) -> Batch:
     """Join the steps of an epoch along the batch."""
     if not outputs:
@@ -184,7 +305,7 @@ def concatenate(outputs: Sequence[Batch]) -> Batch:
     return {name: torch.cat([step[name] for step in outputs]) for name in outputs[0]}
 
 
-def gather_ranks(task: LightningModule, value: Tensor) -> Tensor:
+def gather_ranks(task: Task, value: Tensor) -> Tensor:
     """Join the rows of all ranks, however many each has."""
     counts = cast(Tensor, task.all_gather(torch.tensor(len(value), device=value.device)))
     padded = value.new_zeros((int(counts.max()), *value.shape[1:]))

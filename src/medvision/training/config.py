@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -11,8 +12,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import direction
+from medvision.moved import current
+from medvision.tasks import find_task
 
+_told: set[str] = set()  # paths of before that this process has said something about
 FREE_MAPPINGS = ("data.columns.", "data.rename.", "data.source.")
 FLAGS_WITH_A_VALUE = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn",
                       "--config-name", "-cp", "--config-path", "-i", "--info")  # fmt: skip
@@ -42,10 +47,40 @@ def part_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
+def own_monitor(target: str) -> str:
+    """Name the score that picks the best epoch of a task, given by its dotted path."""
+    try:
+        return find_task(current(target)).monitor
+    except MedvisionError:  # told where the task is needed
+        return "val/loss"
+
+
 def register_resolvers() -> None:
-    """Teach OmegaConf the two functions that conf/ calls."""
+    """Teach OmegaConf the three functions that conf/ calls."""
     OmegaConf.register_new_resolver("direction", direction, replace=True)
+    OmegaConf.register_new_resolver("own_monitor", own_monitor, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+
+
+def follow_moves(config: DictConfig) -> None:
+    """Let each `_target_` name where its class is now, in place; say once what has moved."""
+    for place, before in _targets(OmegaConf.to_container(config, resolve=False)):
+        if (now := current(before)) != before:
+            OmegaConf.update(config, place, now)
+            if before not in _told:
+                _told.add(before)
+                print(f"note: {before} is {now} now; mend the file that names it")
+
+
+def _targets(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted place and the value of each `_target_`."""
+    named = enumerate(config) if isinstance(config, list) else config.items()
+    for key, value in named:
+        inner = f"{place}[{key}]" if isinstance(config, list) else f"{place}.{key}".strip(".")
+        if isinstance(value, dict | list):
+            yield from _targets(value, inner)
+        elif key == "_target_" and isinstance(value, str):
+            yield inner, value
 
 
 def swept_keys(flags: Sequence[str], overrides: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 import medvision.files as files
+from medvision.devices import takes_several
 from medvision.errors import MedvisionError
 from medvision.runs import Run
 
@@ -41,18 +42,6 @@ def rank() -> int:
 def is_leader() -> bool:
     """Whether this process decides, writes and evaluates."""
     return rank() == 0
-
-
-def takes_several(config: DictConfig) -> bool:
-    """Tell a run of several processes from the usual one."""
-    devices = config.trainer.devices
-    if devices in ("auto", -1, "-1"):
-        import torch
-
-        return config.trainer.accelerator != "cpu" and torch.cuda.device_count() > 1
-    listed = str(devices).strip("[]").split(",")
-    count = len(listed) if len(listed) > 1 or not isinstance(devices, int) else devices
-    return count > 1 or config.trainer.num_nodes > 1
 
 
 def announce(run: Run, state: State) -> None:

@@ -5,8 +5,11 @@ for which the first step need not wait.
 """
 
 import copy
+from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
+from torch import Tensor
 
 import medvision.files as files
 from medvision.commands.evaluate import evaluate_parts
@@ -15,32 +18,54 @@ from medvision.data.inputs.profile import summarise_facts, to_plain
 from medvision.evaluation.figures.common import draw_learning_curves
 from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import print_table
 from medvision.inference.predictor import predict_samples
 from medvision.model import Model, Seen, load_model, save_model
 from medvision.runs import Run
-from medvision.tasks.classification.calibration import (
-    apply_temperature,
-    choose_thresholds,
-    fit_temperature,
-)
-from medvision.tasks.generation.evaluator import FidelityEvaluator
-from medvision.tasks.generation.figures import draw_progress
-from medvision.tasks.generation.setup import freeze_generator
-from medvision.tasks.generation.tables import print_fidelity
-from medvision.tasks.task import Supervised
-from medvision.training.build import Task, net_config, read_progress
+from medvision.tasks import short_name
+from medvision.tasks.trainable import Context, Ints, Trainable
+from medvision.training.build import gather_facts, read_progress
+from medvision.training.context import plain_target
 from medvision.training.job import Job
 from medvision.training.tensorboard import show_in_tensorboard
-from medvision.training.validate import makes_images
 
 
-def freeze_model(run: Run, job: Job, task: Task, judge: FidelityEvaluator | None) -> str:
-    """Calibrate a classifier, or judge a generator; write `model.pt` and return its digest."""
-    if isinstance(task, Supervised):
-        return save_model(calibrate(task, job), run.model)
-    assert judge is not None
-    return save_model(freeze_generator(run, job, task, judge), run.model)
+def freeze_model(run: Run, job: Job, task: Trainable, context: Context) -> str:
+    """Let the task decide what it decides on the val part, write `model.pt`, return its digest."""
+    model = assemble_model(job, task)
+
+    def answer(index: Ints) -> Mapping[str, Tensor]:
+        outputs = predict_samples(model, job.data.ready, index)
+        return {"logits": outputs.logits, **outputs.slices}
+
+    decision = task.finish(replace(context, answer=answer))
+    model.gate, model.decision = decision.pop("gate", None), decision
+    return save_model(model, run.model)
+
+
+def assemble_model(job: Job, task: Trainable) -> Model:
+    """Put together all of a model but what is decided on the val part."""
+    config, data, samples, card = job.config, job.data, job.data.ready, job.data.card
+    assert card is not None
+    seen = Seen(*samples.seen("train"), *samples.seen("val"), key=card.key)
+    for earlier in job.earlier:
+        seen = seen.join(earlier)
+    rows = samples.spread(samples.rows("train"))
+    return Model(
+        net=copy.deepcopy(task.trained).eval(),  # as it will be loaded: copies are not compiled
+        config=task.describe_net(config.model, gather_facts(config, data)),
+        task=short_name(type(task)),
+        target=plain_target(samples),
+        inputs={
+            "reader": data.reader.contract(),
+            "unit": samples.slices.form.contract() if samples.slices else None,
+            "tabular": None,
+        },
+        augment=job.plain["augment"] if task.predicts else None,
+        tta=config.tta if task.predicts else 0,
+        seed=config.seed,
+        seen=seen,
+        trained_on=to_plain(summarise_facts(facts_of(samples, rows))),
+    )
 
 
 def finish_run(run: Run, job: Job, brief: bool = False) -> None:
@@ -48,72 +73,33 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
 
     A job among many prints its one score; their table comes when all are done.
     """
-    parts = ["val", "test"] if job.config.test else ["val"]
-    made = makes_images(job.config)  # and was judged before it was frozen
-    metrics = (
-        files.read_json(run.metrics)
-        if made
-        else evaluate_parts(run, load_model(run.model), job.data.ready, parts)
-    )
-    draw_history(run, job.config.monitor)
-    step = read_progress(run.last_checkpoint) if made else run.record["epochs"]
-    show_in_tensorboard(run, job.plain, metrics, step)
+    parts, monitor = ["val", "test"] if job.config.test else ["val"], job.config.monitor
+    if job.task.predicts:
+        metrics = evaluate_parts(run, load_model(run.model), job.data.ready, parts)
+        draw_history(run, monitor)
+    else:  # it was judged before it was frozen
+        metrics = files.read_json(run.metrics)
+    stepped = run.last_checkpoint.exists()
+    step = read_progress(run.last_checkpoint, job.task) if stepped else 0
+    show_in_tensorboard(run, job, metrics, step)
     if brief:
-        print(f"best {job.config.monitor} {run.record['objective']:.4f}", flush=True)
+        print(f"best {monitor} {run.record['objective']:.4f}", flush=True)
     else:
-        (print_fidelity if made else print_table)(metrics)
+        job.task.show(metrics)
 
 
 def draw_history(run: Run, monitor: str) -> None:
-    """Draw the learning curves of `history.csv`."""
-    history = pd.read_csv(run.folder / "history.csv")
-    draw = draw_progress if "train/kimg" in history else draw_learning_curves
-    figure = draw(history, monitor)
-    save_figure(figure, run.folder / "figures" / "learning_curves.png")
+    """Draw the learning curves of `history.csv`; what was fitted without steps has none."""
+    path = run.folder / "history.csv"
+    if path.exists():
+        figure = draw_learning_curves(pd.read_csv(path), monitor)
+        save_figure(figure, run.folder / "figures" / "learning_curves.png")
 
 
-def report(run: Run, brief: bool = False) -> None:
+def report(run: Run, job: Job, brief: bool = False) -> None:
     """Write the page of a run, and say where it is and what one may type next."""
     print(f"report: {write_report(run.folder)}")
     if brief:
         return
-    made = run.record["kind"] == "generator"
     print(f"curves: tensorboard --logdir {files.runs_folder()}")
-    print("next:   " + (
-        "medvision generate run=last per_class=500 output=generated"
-        if made
-        else "medvision predict run=last input=FOLDER output=predictions.csv"
-    ))  # fmt: skip
-
-
-def calibrate(task: Supervised, job: Job) -> Model:
-    """Freeze temperature and operating point on the val part; return the finished model."""
-    config, data, samples, card = job.config, job.data, job.data.ready, job.data.card
-    assert card is not None
-    seen = Seen(*samples.seen("train"), *samples.seen("val"), key=card.key)
-    for earlier in job.earlier:
-        seen = seen.join(earlier)
-    model = Model(
-        net=copy.deepcopy(task.net).eval(),  # as it will be loaded: copies are not compiled
-        config=net_config(config, data, trained=True),
-        classes=samples.classes.names,
-        kind=samples.classes.kind,
-        contract=data.reader.contract(),
-        rename=dict(samples.classes.rename),
-        negative=samples.classes.negative,
-        rule=config.operating_point,
-        augment=job.plain["augment"],
-        tta=config.tta,
-        seed=config.seed,
-        seen=seen,
-        trained_on=to_plain(
-            summarise_facts(facts_of(samples, samples.spread(samples.rows("train"))))
-        ),
-        series=samples.slices.form.contract() if samples.slices else None,
-    )
-    rows = samples.rows("val")
-    logits, label = predict_samples(model, samples, rows).logits.numpy(), samples.label[rows]
-    model.temperature = fit_temperature(logits, label, model.question)
-    probs = apply_temperature(logits, model.temperature, model.question)
-    model.threshold = choose_thresholds(probs, label, model.question, model.rule)
-    return model
+    print(f"next:   {job.task.next_command}")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from io import StringIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytorch_lightning as lightning
@@ -17,16 +17,19 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
 from medvision.data.manifest.card import Card
+from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
 from medvision.provenance import command_line, cost, describe_code, describe_process
 from medvision.runs import Run, claimed, prepare_folder, run_key
-from medvision.training.build import Task, build_task, build_trainer
-from medvision.training.distributed import State, announce, await_decision, is_leader, takes_several
+from medvision.tasks import short_name
+from medvision.tasks.trainable import Context, Trainable
+from medvision.training.build import build_task, build_trainer
+from medvision.training.context import open_context, plain_target
+from medvision.training.distributed import State, announce, await_decision, is_leader
 from medvision.training.explain import explain
 from medvision.training.job import Job, prepare_job
 from medvision.training.machine import compile_nets
 from medvision.training.preview import Preview
-from medvision.training.validate import makes_images
 
 
 def train(
@@ -75,7 +78,7 @@ def train(
             note_end(run, error, cost(start, earlier))
             raise
         run.note(status="done", finished=files.today(), **cost(start, earlier))
-        report(run, brief=cell)
+        report(run, job, brief=cell)
     return objective
 
 
@@ -101,10 +104,10 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
     seen = {part: dict(zip(("patients", "images"), samples.seen(part), strict=True))
             for part in ("train", "val")}  # fmt: skip
     run.note(
-        **process, status="running", monitor=job.config.monitor, manifest=job.data.identity(),
-        seen=seen, key=card.key, classes=samples.classes.names,
-        kind="generator" if makes_images(job.config) else samples.classes.kind,
-        overrides=overrides, judge=describe_judge(job), compile=job.plain["compile"],
+        **process, status="running", task=short_name(job.task), monitor=job.config.monitor,
+        manifest=job.data.identity(), seen=seen, key=card.key, target=plain_target(samples),
+        **job.task.describe_target(samples.classes), overrides=overrides,
+        judge=describe_judge(job), compile=job.plain["compile"],
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
     files.write_text(run.manifest, samples.table.to_csv(index=False))
@@ -128,26 +131,32 @@ def sum_up(card: Card) -> dict[str, Any]:
     return {k: len(v) if isinstance(v, list) else v for k, v in card.facts.items()}
 
 
-def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
-    """Fit, pick the best epoch, calibrate, and freeze it all into `model.pt`."""
-    print(f"{'resuming' if state == 'resume' else 'training'} in {run.folder}", flush=True)
-    judge = None
-    watching: list[Callback] = [Preview(job.data, run.folder / "figures" / "preview.png")]
-    if makes_images(job.config):
-        from medvision.tasks.generation.setup import build_callback, open_judge
+class Outcome(NamedTuple):
+    """What came of a training: the task, and whether it took steps or was fitted without any."""
 
-        judge = open_judge(job)
-        watching.append(build_callback(run, job, judge))
-    trainer, task = fit(run, job, state, [*watching, *callbacks])
-    objective = best_score(trainer, job.config.monitor)
-    best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
-    task.load_state_dict(best["state_dict"])
+    trainer: lightning.Trainer
+    task: Trainable
+    context: Context
+    stepped: bool
+
+
+def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
+    """Fit, pick the best epoch, decide on the val part, and freeze it all into `model.pt`."""
+    print(f"{'resuming' if state == 'resume' else 'training'} in {run.folder}", flush=True)
+    preview = Preview(job.data, run.folder / "figures" / "preview.png")
+    trainer, task, context, stepped = fit(run, job, state, callbacks, preview)
+    monitor, checkpoints = job.config.monitor, run.checkpoints if stepped else ()
+    objective = best_score(trainer, monitor) if stepped else fitted_score(trainer, monitor)
+    facts: dict[str, Any] = {"objective": objective, "epochs": 0}
+    if stepped:
+        best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
+        task.load_state_dict(best["state_dict"])
+        facts |= {"best_epoch": best["epoch"], "epochs": trainer.current_epoch}
     from medvision.training.finish import freeze_model
 
     run.note(
-        objective=objective, best_epoch=best["epoch"], epochs=trainer.current_epoch,
-        model=freeze_model(run, job, task, judge),
-        checkpoints={p.stem: files.digest_file(p) for p in run.checkpoints},
+        **facts, model=freeze_model(run, job, task, context),
+        checkpoints={path.stem: files.digest_file(path) for path in checkpoints},
     )  # fmt: skip
     return objective
 
@@ -162,14 +171,26 @@ def follow(run: Run, job: Job, callbacks: Sequence[Callback]) -> float:
 
 
 def fit(
-    run: Run, job: Job, state: State, callbacks: Sequence[Callback]
-) -> tuple[lightning.Trainer, Task]:
-    """Fit; Ctrl-C, which Lightning turns into an exit, leaves a run that resumes."""
-    config = job.config
+    run: Run, job: Job, state: State, callbacks: Sequence[Callback] = (), *first: Callback
+) -> Outcome:
+    """Fit; Ctrl-C, which Lightning turns into an exit, leaves a run that resumes.
+
+    Args:
+        run: its folder holds the checkpoints.
+        job: what it is made of.
+        state: whether it is new.
+        callbacks: called after those of the run and of the task.
+        first: called before those of the task.
+    """
+    config, context = job.config, open_context(run, job)
     lightning.seed_everything(config.seed, verbose=False)
     task = build_task(config, job.data, job.weights)
     compile_nets(task, job.plain["compile"])
-    trainer = build_trainer(run, config, job.data, state == "resume", callbacks)
+    callbacks = [*first, *task.prepare(context), *callbacks]
+    trainer = build_trainer(run, config, job.data, task, state == "resume", callbacks)
+    if task.fit(context):
+        trainer.validate(task, job.data, verbose=False)
+        return Outcome(trainer, task, context, stepped=False)
     resume = str(run.last_checkpoint) if state == "resume" else None
     try:
         trainer.fit(task, job.data, ckpt_path=resume, weights_only=True)
@@ -178,7 +199,7 @@ def fit(
         raise KeyboardInterrupt from None
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    return trainer, task
+    return Outcome(trainer, task, context, stepped=True)
 
 
 def best_score(trainer: lightning.Trainer, monitor: str) -> float:
@@ -195,6 +216,18 @@ def best_score(trainer: lightning.Trainer, monitor: str) -> float:
             "lower model.optimizer.lr, or set trainer.precision=32-true"
         )
     return float(score)
+
+
+def fitted_score(trainer: lightning.Trainer, monitor: str) -> float:
+    """Return the monitor of what was fitted without steps.
+
+    Raises:
+        MedvisionError: it is not a number.
+    """
+    score = float(trainer.callback_metrics.get(monitor, math.nan))
+    if not math.isfinite(score):
+        raise MedvisionError(f"{monitor} was not a number once the model was fitted; see its data")
+    return score
 
 
 def count_seconds(run: Run) -> float:
@@ -215,7 +248,7 @@ def answer(run: Run, job: Job) -> float:
 
         if unopened:
             finish_run(run, job)
-        report(run)
+        report(run, job)
     return float(record["objective"])
 
 

@@ -10,8 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 
 import medvision.files as files
 from medvision.data.batches.datamodule import ImageDataModule
-from medvision.model import Seen
+from medvision.model import Seen, read_model_file
 from medvision.runs import Run
+from medvision.tasks import find_task
+from medvision.tasks.trainable import Trainable
+from medvision.training.config import follow_moves
 from medvision.training.machine import choose_compile, quieten, set_allocator
 from medvision.training.prior import (
     check_generators,
@@ -20,13 +23,7 @@ from medvision.training.prior import (
     find_judge,
     find_weights,
 )
-from medvision.training.validate import (
-    check_labels,
-    check_monitor,
-    check_parts,
-    check_settings,
-    makes_images,
-)
+from medvision.training.validate import check_monitor, check_parts, check_settings
 
 
 @dataclass(frozen=True)
@@ -35,14 +32,17 @@ class Job:
 
     Attributes:
         config: composed; `plain` is the same, resolved, as plain containers, `compile` settled.
+        task: the class that `model._target_` names.
         weights: the file to start from.
-        earlier: what the model behind that file has seen, and the generators of images that train.
+        earlier: what the model behind that file has seen, the generators of images that train, and
+            the judge.
         judge: the classifier in whose eyes a generator is judged as well.
         inception: the file of Inception's weights, for scores as papers report them.
     """
 
     config: DictConfig
     plain: dict[str, Any]
+    task: type[Trainable]
     data: ImageDataModule
     weights: str | None
     earlier: list[Seen]
@@ -59,6 +59,8 @@ class Job:
 
 def prepare_job(config: DictConfig) -> Job:
     """Set the machine and the data up, and refuse whatever cannot work."""
+    follow_moves(config)
+    task = find_task(config.model._target_)
     check_settings(config)
     quieten()
     set_allocator(config.allocator)
@@ -67,13 +69,15 @@ def prepare_job(config: DictConfig) -> Job:
     weights = find_weights(config.model.get("weights"))
     data: ImageDataModule = instantiate(config.data)
     data.setup()
-    check_monitor(config.monitor, data)
+    check_monitor(task, config.monitor, data)
     check_parts(config, data)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     plain["compile"] = choose_compile(config.compile, config.trainer.accelerator)
     earlier = [check_pretraining(weights, data), *check_generators(data)]
-    if not makes_images(config):
-        return Job(config, plain, data, weights, earlier)
-    check_labels(data)
-    inception = config.judge.inception and find_inception(config.judge.inception)
-    return Job(config, plain, data, weights, earlier, find_judge(config, data), inception)
+    task.accept(data.ready.classes)
+    judged = config.get("judge") or {}
+    inception = judged.get("inception") and find_inception(judged["inception"])
+    judge = find_judge(judged.get("run"), data)
+    if judge is not None:
+        earlier.append(Seen(**read_model_file(judge.model)["seen"]))
+    return Job(config, plain, task, data, weights, earlier, judge, inception)

@@ -7,21 +7,16 @@ import shutil
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import torch
 from omegaconf import DictConfig
-from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
 
+from medvision.devices import takes_gpu
 from medvision.errors import collect
-from medvision.nets.slice_rnn import SliceRNN
-from medvision.tasks.classification.task import SequenceClassifier
-from medvision.tasks.generation.task import Adversarial
-from medvision.tasks.task import Supervised
+from medvision.tasks.trainable import Trainable
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -39,11 +34,6 @@ def set_allocator(allocator: Literal["keep", "system"]) -> bool:
     except (OSError, AttributeError):  # musl
         return False
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
-
-
-def takes_gpu(accelerator: str) -> bool:
-    """Whether Lightning takes a GPU of CUDA or ROCm for this word."""
-    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 def choose_precision(precision: str, accelerator: str = "auto") -> str:
@@ -86,7 +76,7 @@ GRAPHS = "reduce-overhead"  # torch's word for CUDA graphs
 OLDEST = (7, 0)  # of a GPU's generations that torch compiles for: Volta
 
 
-def check_compile(config: DictConfig) -> None:
+def check_compile(config: DictConfig, task: type[Trainable]) -> None:
     """Refuse to compile where it was asked for and cannot be.
 
     Raises:
@@ -101,8 +91,7 @@ def check_compile(config: DictConfig) -> None:
             "CUDA graphs need a GPU": not gpu,
             "series differ in length, and each length would be a graph of its own":
                 config.data.get("unit") == "series",
-            "the nets of a GAN take turns, and one would overwrite what the other still needs":
-                "critic" in config.model,
+            task.graphs_fail: bool(task.graphs_fail),
             "gradients add up over trainer.accumulate_grad_batches, and a graph overwrites them":
                 config.trainer.accumulate_grad_batches != 1,
         }  # fmt: skip
@@ -138,30 +127,12 @@ def choose_compile(how: How, accelerator: str) -> How:
     return not obstacles
 
 
-def compile_nets(task: Supervised | Adversarial, how: How) -> None:
+def compile_nets(task: Trainable, how: How) -> None:
     """Compile the nets of a task in place: weights keep their names, and copies are plain nets."""
     if not how:
         return
     # What earlier runs of this process compiled would count towards torch's limit of variants.
     torch.compiler.reset()
     options = {"mode": how} if isinstance(how, str) else {}
-    for net, dynamic in choose_nets(task):
+    for net, dynamic in task.compiled():
         net.compile(backend=BACKEND, dynamic=dynamic, **options)
-
-
-def choose_nets(task: Supervised | Adversarial) -> Iterator[tuple[nn.Module, bool | None]]:
-    """Yield what is compiled of a task, and whether for all sizes at once; None: as they come.
-
-    Of a net of series only the encoder is: packed sequences are nothing that can be compiled.
-    Slices that are encoded once, before the first step, are not worth it. A critic with spectral
-    norm is left alone: compiled, its power iteration for generated images writes over what the
-    gradient of the real ones still needs.
-    """
-    if isinstance(task, Adversarial):
-        yield task.generator, None
-        if not any(map(is_parametrized, task.critic.modules())):
-            yield task.critic, None
-    elif not isinstance(task.net, SliceRNN):
-        yield task.net, None
-    elif not (isinstance(task, SequenceClassifier) and task.cache_features):
-        yield task.net.encoder, True

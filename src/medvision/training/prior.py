@@ -4,8 +4,6 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 import medvision.files as files
 from medvision.data.batches.datamodule import ImageDataModule
 from medvision.errors import MedvisionError, collect
@@ -54,16 +52,16 @@ def check_pretraining(weights: str | None, data: ImageDataModule) -> Seen:
     return seen
 
 
-def find_judge(config: DictConfig, data: ImageDataModule) -> Run | None:
+def find_judge(name: str | None, data: ImageDataModule) -> Run | None:
     """Find the classifier in whose eyes a generator is judged as well.
 
     Raises:
         MedvisionError: it answers another question, reads images otherwise, or has learned from
             images that are to judge.
     """
-    if config.judge.run is None:
+    if name is None:
         return None
-    run = find_run(config.judge.run)
+    run = find_run(name)
     model, samples = load_model(run.model), data.ready
     key = data.card.key if data.card else None
     met = [len(set().union(*model.seen.meet(*samples.seen(part), key, train=part == "val")))
@@ -78,7 +76,7 @@ def find_judge(config: DictConfig, data: ImageDataModule) -> Run | None:
     }  # fmt: skip
     if found := [problem for problem, there in problems.items() if there]:
         way_out = "Train a classifier on this manifest, split and size, and name it"
-        raise collect(f"judge.run={config.judge.run} cannot judge", found, way_out)
+        raise collect(f"judge.run={name} cannot judge", found, way_out)
     return run
 
 

@@ -1,5 +1,6 @@
 """TensorBoard beyond the curves: configuration, figures, final scores for its HPARAMS tab."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -10,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from medvision.evaluation.comparison.settings import flatten
 from medvision.evaluation.predictions import read_predictions
 from medvision.runs import Run, is_place
+from medvision.training.job import Job
 
 
 def open_board(run: Run, first_epoch: int = 0) -> TensorBoardLogger:
@@ -19,11 +21,9 @@ def open_board(run: Run, first_epoch: int = 0) -> TensorBoardLogger:
     )
 
 
-def show_in_tensorboard(
-    run: Run, plain: dict[str, Any], metrics: dict[str, Any], step: int
-) -> None:
+def show_in_tensorboard(run: Run, job: Job, metrics: Mapping[str, Any], step: int) -> None:
     """Put configuration, figures and final scores beside the curves, which end before `step`."""
-    record = run.record
+    record, plain = run.record, job.plain
     logger = open_board(run, step)
     board = logger.experiment
     text = OmegaConf.to_yaml(OmegaConf.create(plain))
@@ -31,7 +31,7 @@ def show_in_tensorboard(
     for path in sorted((run.folder / "figures").glob("*.png")):
         picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         board.add_image(f"figures/{path.stem}", picture, step, dataformats="HWC")
-    add_curves(run, board, step)
+    add_curves(run, job, board, step)
     scores = metrics.get("test", {})
     final = {f"test/{name}": score["value"] for name, score in scores.items()
              if score["value"] is not None}  # fmt: skip
@@ -40,18 +40,14 @@ def show_in_tensorboard(
     logger.finalize("success")
 
 
-def add_curves(run: Run, board: SummaryWriter, step: int) -> None:
-    """Add a precision-recall curve a class and part to the PR CURVES tab, so that runs overlay."""
-    record = run.record
+def add_curves(run: Run, job: Job, board: SummaryWriter, step: int) -> None:
+    """Add the precision-recall curves of each part to the PR CURVES tab, so that runs overlay."""
     for part in ("val", "test"):
         if not run.predictions(part).exists():
             continue
-        table = read_predictions(run.predictions(part)).query("label != ''")
-        names = record["classes"][-1:] if record["kind"] == "binary" else record["classes"]
-        for name in names:
-            truth = table["label"].str.split("|").map(lambda labels, name=name: name in labels)
-            board.add_pr_curve(f"{part}/{name}", truth.to_numpy(), table[f"prob_{name}"].to_numpy(),
-                               step)  # fmt: skip
+        table = read_predictions(run.predictions(part))
+        for name, truth, scores in job.task.curves(job.data.ready.classes, table):
+            board.add_pr_curve(f"{part}/{name}", truth, scores, step)
 
 
 def choose_settings(record: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:

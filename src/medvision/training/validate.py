@@ -1,134 +1,68 @@
 """What is refused before the first batch."""
 
 from collections.abc import Iterator
-from math import inf
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from medvision.augment.draw import Augment
 from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.batches.mixing import RULE, is_ratio
 from medvision.data.batches.samples import Samples
 from medvision.errors import MedvisionError, collect, did_you_mean
-from medvision.tasks.classification.calibration import parse_rule
-from medvision.tasks.classification.metrics import METRICS, undefined_metrics
-from medvision.training.distributed import takes_several
+from medvision.moved import current
+from medvision.ranges import OneOf, Real, Rule, Switch, Whole, rules_of
+from medvision.tasks import find_task
+from medvision.tasks.trainable import Trainable
 from medvision.training.machine import check_compile
-
-JUDGED = ("gate_score", "coverage")
-"""What a generator can be chosen by, without `val/`."""
-
-
-def makes_images(config: DictConfig) -> bool:
-    """Tell a generator against its critic from what is supervised."""
-    return "critic" in config.model
-
-
-def check_labels(data: ImageDataModule) -> None:
-    """Refuse labels that no generator can be told."""
-    if data.ready.classes.kind == "multilabel":
-        raise MedvisionError(
-            "images with several labels each cannot be asked of a generator, which is told one "
-            "class; give data.columns.label=… with one class an image"
-        )
 
 
 def check_settings(config: DictConfig) -> None:
     """Refuse what cannot work before anything is read."""
     check_ranges(config)
-    parse_rule(str(config.operating_point))
-    monitor = str(config.monitor)
+    task = find_task(current(str(config.model._target_)))
+    check_watched(task, str(config.monitor))
+    problems = list(task.check(config))
+    if len(problems) == 1:
+        raise MedvisionError(problems[0])
+    if problems:
+        raise collect("this cannot be trained", problems, "Mend all of it and run again")
+    wanted = str(config.trainer.accelerator)
+    if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise MedvisionError(
+            f"trainer.accelerator={wanted} but torch sees no GPU; say trainer.accelerator=auto"
+        )
+    check_compile(config, task)
+
+
+def check_watched(task: type[Trainable], monitor: str) -> None:
+    """Refuse a monitor that is no score of the task on its val part."""
     part, _, name = monitor.partition("/")
-    known = JUDGED if makes_images(config) else ("loss", *METRICS)
+    known = task.watched()
     if part != "val":
         raise MedvisionError(
-            f"monitor={monitor} is not measured on the val part; choose val/auroc or another val/…"
+            f"monitor={monitor} is not measured on the val part; choose {task.monitor} or another "
+            "val/…"
         )
     if name not in known:
         raise MedvisionError(
             f"monitor={monitor} does not exist{did_you_mean(name, known)}; "
             f"use val/ with one of {', '.join(known)}"
         )
-    check_unit(config)
-    if makes_images(config):
-        check_adversary(config)
-    elif config.get("judge") is not None:
-        raise MedvisionError(
-            "judge= is for a generator, and this model classifies; leave it out, or take "
-            "experiment=dcgan_phantom"
-        )
-    wanted = str(config.trainer.accelerator)
-    if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise MedvisionError(
-            f"trainer.accelerator={wanted} but torch sees no GPU; say trainer.accelerator=auto"
-        )
-    check_compile(config)
 
 
-def check_adversary(config: DictConfig) -> None:
-    """Refuse what a generator against its critic cannot be trained with."""
-    trainer = config.trainer
-    problems = {
-        "judge=default is missing: without it no epoch can be chosen": config.get("judge") is None,
-        "test=true, and a generator never opens the test part (test=false)": config.test,
-        "trainer.gradient_clip_val clips no GAN (null; model.clip=… does)":
-            trainer.gradient_clip_val is not None,
-        "trainer.accumulate_grad_batches must be 1": trainer.accumulate_grad_batches != 1,
-        "float16 cannot hold the penalties (trainer.precision=bf16-mixed or 32-true)":
-            str(trainer.precision).startswith("16"),
-        "a GAN trains on one device (trainer.devices=1)": takes_several(config),
-        "data.unit=series (image)": config.data.get("unit") == "series",
-        "generated images teach no generator (data.extra_ratio=null)":
-            config.data.get("extra_ratio") is not None,
-        "callbacks.ema beside the average it has already (callbacks=default)":
-            config.callbacks.get("ema") is not None,
-    }  # fmt: skip
-    if found := [problem for problem, there in problems.items() if there]:
-        raise collect("this model makes images, and", found, "Start from experiment=dcgan_phantom")
-
-
-def check_unit(config: DictConfig) -> None:
-    """Refuse series for a model of images, images for one of series, and features that change."""
-    series, target = config.data.get("unit") == "series", str(config.model._target_)
-    takes_series = target.endswith("SequenceClassifier")
-    if series and not takes_series and target.startswith("medvision."):
-        raise MedvisionError(
-            "data.unit=series gives batches of series, and this model takes single images; "
-            "say model=rnn, or data.unit=image to train on slices"
-        )
-    if takes_series and not series:
-        raise MedvisionError(
-            "this model reads series, and data.unit=image gives single images; say data.unit=series"
-        )
-    if not config.model.get("cache_features"):
-        return
-    problems = {
-        "the encoder learns (model.frozen_epochs=-1 lets it rest for good)":
-            config.model.frozen_epochs >= 0,
-        "images change (augment=none)": instantiate(config.augment) != Augment(),
-        "neighbours change places where series are reversed (data.sequence.reverse=false)":
-            config.data.neighbours > 0 and config.data.sequence.reverse,
-    }  # fmt: skip
-    if found := [problem for problem, there in problems.items() if there]:
-        raise collect("model.cache_features=true keeps one answer a slice, but", found,
-                      "Change these keys, or say model.cache_features=false")  # fmt: skip
-
-
-def check_monitor(monitor: str, data: ImageDataModule) -> None:
+def check_monitor(task: type[Trainable], monitor: str, data: ImageDataModule) -> None:
     """Refuse a monitor that the val part cannot define, before the first batch."""
     samples = data.ready
     label = samples.label[samples.rows("val")]
-    if len(label) and monitor.removeprefix("val/") in JUDGED:
-        return
     if len(label) == 0:
         raise MedvisionError(
             "the val part is empty, so no epoch can be chosen; give some rows split=val, "
             "or let medvision cut it with data.mode=patient"
         )
-    reasons = undefined_metrics(label, samples.classes.kind)
+    reasons = task.undefined(samples.classes, label)
     name = monitor.removeprefix("val/")
     if name in reasons:
         raise MedvisionError(
@@ -174,41 +108,31 @@ def count_labels(samples: Samples, part: str) -> list[int]:
     return [int((label[:, k] == 1).sum()) for k in range(label.shape[1])]
 
 
-MAY_BE_NULL = (
-    "threads", "data.fold", "data.workers", "data.epoch_size", "data.extra_ratio",
-    "trainer.gradient_clip_val", "model.clip",
-)  # fmt: skip
-WHOLE = {
-    "seed": 0, "tta": 0, "threads": 1, "data.batch_size": 1, "data.fold": 0, "data.folds": 2,
-    "data.split_seed": 0, "data.workers": 1, "model.frozen_epochs": -1, "trainer.max_epochs": 1,
-    "trainer.accumulate_grad_batches": 1, "callbacks.early_stopping.patience": 0,
-    "data.epoch_size": 1, "model.generator.latent": 1, "model.generator.embedding": 0,
-    "model.penalty_every": 1, "judge.patience": 0, "judge.k": 1,
+@dataclass(frozen=True)
+class Ratio:
+    """What `data.extra_ratio` may be."""
+
+    def broken(self, value: Any) -> str | None:
+        return None if value is None or is_ratio(value) else RULE
+
+
+RULES: dict[str, Rule] = {
+    "seed": Whole(0), "tta": Whole(0), "threads": Whole(1, null=True), "test": Switch(),
+    "rerun": Switch(), "allocator": OneOf(("keep", "system")),
+    "compile": OneOf(("auto", True, False, "reduce-overhead")),
+    "data.batch_size": Whole(1), "data.fold": Whole(0, null=True), "data.folds": Whole(2),
+    "data.split_seed": Whole(0), "data.workers": Whole(1, null=True),
+    "data.epoch_size": Whole(1, null=True), "data.on_leak": OneOf(("error", "drop")),
+    "data.on_unreadable": OneOf(("stop", "exclude")), "data.balance": Switch(),
+    "data.residency": OneOf(("auto", "disk", "host", "device")),
+    "data.backend": OneOf(("auto", "host", "device")), "data.extra_ratio": Ratio(),
+    "model.optimizer.lr": Real(0.0), "model.optimizer.weight_decay": Real(0.0),
+    "model.critic_optimizer.lr": Real(0.0), "trainer.max_epochs": Whole(1),
+    "trainer.accumulate_grad_batches": Whole(1), "trainer.gradient_clip_val": Real(0.0, null=True),
+    "callbacks.early_stopping.patience": Whole(0), "judge.patience": Whole(0), "judge.k": Whole(1),
+    "judge.grace": Real(0.0, 1.0),
 }  # fmt: skip
-"""Key → the lowest whole number it may be."""
-REAL = {
-    "model.optimizer.lr": (0.0, inf), "model.optimizer.weight_decay": (0.0, inf),
-    "model.layer_decay": (0.0, 1.0), "model.mixup": (0.0, inf), "model.l1": (0.0, inf),
-    "model.loss.label_smoothing": (0.0, 1.0), "model.slice_weight": (0.0, inf),
-    "trainer.gradient_clip_val": (0.0, inf), "model.critic_optimizer.lr": (0.0, inf),
-    "model.kimg": (0.001, inf), "model.ema_kimg": (0.0, inf), "model.policy_kimg": (0.0, inf),
-    "model.warmup_kimg": (0.0, inf), "model.r1": (0.0, inf), "model.r2": (0.0, inf),
-    "model.gradient_penalty": (0.0, inf), "model.clip": (0.0, inf), "model.final_lr": (0.0, 1.0),
-    "judge.grace": (0.0, 1.0),
-}  # fmt: skip
-"""Key → the lowest and the highest number it may be."""
-CHOICES: dict[str, tuple[str | bool | None, ...]] = {
-    "allocator": ("keep", "system"),
-    "compile": ("auto", True, False, "reduce-overhead"),
-    "data.on_leak": ("error", "drop"),
-    "data.on_unreadable": ("stop", "exclude"),
-    "data.residency": ("auto", "disk", "host", "device"),
-    "data.backend": ("auto", "host", "device"),
-    "model.class_weights": ("balanced", None),
-}
-WORDS: dict[str | bool | None, str] = {None: "null", True: "true", False: "false"}
-RATIO = "data.extra_ratio"
-SWITCHES = ("test", "rerun", "data.balance", "model.channels_last", "model.cache_features")
+"""Of keys that no constructor of ours takes; what those take, they say themselves."""
 
 
 def check_ranges(config: DictConfig) -> None:
@@ -224,31 +148,28 @@ def check_ranges(config: DictConfig) -> None:
 
 def find_problems(config: DictConfig) -> Iterator[str]:
     """Yield a sentence for each key whose value cannot be; keys a config lacks are no problem."""
-    for key in (*WHOLE, *REAL, *CHOICES, *SWITCHES, RATIO):
+    for key, rule in (RULES | dict(find_rules(config))).items():
         parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
         if not isinstance(parent, DictConfig) or key.rpartition(".")[2] not in parent:
             continue
         value = OmegaConf.select(config, key)
-        if value is None and key in MAY_BE_NULL:
-            continue
-        if (rule := _broken_rule(key, value)) is not None:
-            yield f"{key}={'null' if value is None else value} must be {rule}"
+        if (expected := rule.broken(value)) is not None:
+            yield f"{key}={'null' if value is None else value} must be {expected}"
 
 
-def _broken_rule(key: str, value: Any) -> str | None:
-    if key in CHOICES:
-        shown = [WORDS.get(choice, str(choice)) for choice in CHOICES[key]]
-        near = did_you_mean(str(value), shown)
-        # 1 is no true.
-        fits = any(value == choice and type(value) is type(choice) for choice in CHOICES[key])
-        return None if fits else f"{' or '.join(shown)}{near}"
-    if key == RATIO:
-        return None if is_ratio(value) else RULE
-    if key in SWITCHES:
-        return None if isinstance(value, bool) else "true or false"
-    if key in WHOLE:
-        fits = type(value) is int and value >= WHOLE[key]
-        return None if fits else f"a whole number, {WHOLE[key]} or more"
-    low, high = REAL[key]
-    fits = type(value) in (int, float) and low <= value <= high
-    return None if fits else f"a number from {low:g}" + ("" if high == inf else f" to {high:g}")
+def find_rules(config: DictConfig, place: str = "") -> Iterator[tuple[str, Rule]]:
+    """Yield dotted key and rule of all that the constructors in a configuration declare."""
+    for name, node in config.items_ex(resolve=False):
+        if isinstance(node, DictConfig):
+            yield from find_rules(node, f"{place}{name!s}.")
+    for argument, rule in _declared(config).items():
+        yield f"{place}{argument}", rule
+
+
+def _declared(node: DictConfig) -> dict[str, Rule]:
+    if "_target_" not in node:
+        return {}
+    try:
+        return rules_of(get_object(current(str(node["_target_"]))))
+    except Exception:  # what cannot be found, or says nothing of itself, is told when it is built
+        return {}

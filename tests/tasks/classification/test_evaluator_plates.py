@@ -23,7 +23,8 @@ def predictions(classes, kind, rows=24, labels=None):
 
 
 def model(kind, classes, threshold):
-    return Model(None, {}, classes, kind, {}, threshold=threshold)
+    target = {"classes": classes, "kind": kind, "negative": None, "rename": {}}
+    return Model(None, {}, "classification", target, {}, {"threshold": threshold})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 from torch.optim import AdamW
 
+from medvision.errors import MedvisionError
 from medvision.losses import cross_entropy
 from medvision.nets.convnet import ConvNet
 from medvision.tasks.classification.metrics import score
@@ -50,6 +51,32 @@ def test_partial_losses_keep_their_settings():
     logits = smoothed(given["image"])
     expected = torch_cross_entropy(logits, given["label"], label_smoothing=0.2)
     torch.testing.assert_close(smoothed.loss(logits, given), expected)
+
+
+@pytest.mark.parametrize("loss", [torch_cross_entropy, nn.CrossEntropyLoss()])
+def test_a_loss_of_torch_is_called_with_what_it_takes(loss):
+    given = batch() | {"label": torch.tensor([0, 1, -1, 1, 0, -1, 1, 1])}  # some are not labelled
+    made, known = task(loss=loss), given["label"] >= 0
+    logits = made(given["image"])
+    expected = torch_cross_entropy(logits[known], given["label"][known])
+    torch.testing.assert_close(made.loss(logits, given), expected)
+    nothing = made.loss(logits, given | {"label": torch.full((8,), -1)})
+    nothing.backward()
+    assert nothing.item() == 0
+
+
+def test_a_loss_of_torch_takes_class_weights_or_says_that_it_cannot():
+    weights, given = torch.tensor([0.5, 1.5]), batch()
+    made = task(loss=torch_cross_entropy, class_weights=weights)
+    logits = made(given["image"])
+    expected = torch_cross_entropy(logits, given["label"], weight=weights)
+    torch.testing.assert_close(made.loss(logits, given), expected)
+    several = batch(2, multilabel=True)
+    made = task("multilabel", loss=binary_cross_entropy_with_logits, class_weights=weights)
+    expected = binary_cross_entropy_with_logits(logits, several["label"], pos_weight=weights)
+    torch.testing.assert_close(made.loss(logits, several), expected)
+    with pytest.raises(MedvisionError, match=r"CrossEntropyLoss takes no class weights; say"):
+        task(loss=nn.CrossEntropyLoss(), class_weights=weights)
 
 
 def test_class_weights_follow_the_device_and_stay_out_of_the_checkpoint():

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from medvision.losses import cross_entropy
 from medvision.nets.convnet import ConvNet
 from medvision.nets.slice_rnn import SliceRNN
-from medvision.tasks.classification.task import SequenceClassifier
+from medvision.tasks.classification.task import Classifier
 
 LENGTH = torch.tensor([3, 1, 2])
 
@@ -21,7 +21,7 @@ def task(classes=2, kind="binary", net=None, **options):
     net = {"encoder": partial(ConvNet, widths=(4, 6), dropout=0.0), "hidden": 5, "dropout": 0.0,
            "multilabel": kind == "multilabel"} | (net or {})  # fmt: skip
     options = {"loss": cross_entropy, "optimizer": partial(AdamW, lr=0.01)} | options
-    return SequenceClassifier(SliceRNN(classes, 1, **net), kind, **options)
+    return Classifier(SliceRNN(classes, 1, **net), kind, **options)
 
 
 def batch(slice_label=None):
@@ -50,7 +50,8 @@ def fit(made, steps, tmp_path, datamodule=None, epochs=1):
 
 def test_without_slice_labels_the_loss_is_that_of_the_series():
     made, given = task(class_weights=torch.tensor([0.5, 2.0])), batch()
-    logits, loss = made.compare(given)
+    answer = made(given)
+    logits, loss = answer["logits"], made.loss(answer, given)
     expected = torch_cross_entropy(logits, given["label"], weight=torch.tensor([0.5, 2.0]))
     torch.testing.assert_close(loss, expected)
 
@@ -59,20 +60,29 @@ def test_without_slice_labels_the_loss_is_that_of_the_series():
 def test_labelled_slices_are_supervised_beside_their_series(weight):
     given = batch([[0, 1, -1], [1, 1, 0], [-1, 0, 1]])  # some stand in the padding
     made = task(slice_weight=weight)
-    answer = made.answer(given)
+    answer = made(given)
     own = answer["slice_logits"]
     slices = torch.stack([own[0, 0], own[0, 1], own[1, 0], own[2, 1]])
     expected = torch_cross_entropy(answer["logits"], given["label"])
     expected = expected + weight * torch_cross_entropy(slices, torch.tensor([0, 1, 1, 0]))
-    torch.testing.assert_close(made.compare(given)[1], expected)
+    torch.testing.assert_close(made.loss(answer, given), expected)
+
+
+def test_a_loss_of_torch_sees_labelled_slices_alone():
+    ours, theirs = task(), task(loss=torch_cross_entropy)
+    for slice_label in ([[0, 1, -1], [1, 1, 0], [-1, 0, 1]], [[-1] * 3] * 3):
+        given = batch(slice_label)
+        answer = ours(given)
+        torch.testing.assert_close(theirs.loss(answer, given), ours.loss(answer, given))
 
 
 def test_several_findings_a_series():
     made = task(classes=3, kind="multilabel", net={"aggregation": "noisy_or"})
     given = batch() | {"label": torch.tensor([[0.0, 1, 1], [1, 0, 0], [torch.nan, 1, 0]]),
                        "slice_label": torch.full((3, 3, 3), torch.nan)}  # fmt: skip
-    logits, loss = made.compare(given)
-    assert logits.shape == (3, 3)
+    answer = made(given)
+    loss = made.loss(answer, given)
+    assert answer["logits"].shape == (3, 3)
     assert torch.isfinite(loss)
     loss.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in made.parameters())
@@ -115,6 +125,6 @@ def test_kept_features_give_the_same_answers_as_images():
     features = kept[0](slices)
     assert features.shape == (6, 6)
     assert not features.is_inference()
-    fresh, cached = made.answer(given), made.answer(given | {"features": features})
+    fresh, cached = made(given), made(given | {"features": features})
     for name, value in fresh.items():
         torch.testing.assert_close(cached[name], value, msg=name)

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 import medvision.files as files
+from medvision.moved import rename_targets
 from medvision.runs import Run
 
 
@@ -82,7 +83,7 @@ def read_sweep_runs(runs: Sequence[Run]) -> list[SweepRun]:
 def _read_config(run: Run) -> dict[str, Any]:
     path = run.folder / "config.yaml"
     content = OmegaConf.to_container(OmegaConf.load(path), resolve=True) if path.exists() else {}
-    return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
+    return rename_targets(content) if isinstance(content, dict) else {}
 
 
 def _read_metrics(run: Run) -> dict[str, Any]:

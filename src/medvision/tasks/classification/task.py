@@ -1,72 +1,198 @@
 """Which class, or which classes, an image or a series shows."""
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Self
 
+import pandas as pd
 import torch
+from hydra.utils import get_object, instantiate
+from numpy.typing import NDArray
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from medvision.losses import slice_loss
-from medvision.tasks.classification.metrics import Kind, score
-from medvision.tasks.task import Batch, Supervised
+from medvision.augment.draw import Augment
+from medvision.errors import MedvisionError, collect
+from medvision.losses import cross_entropy, slice_loss
+from medvision.moved import current
+from medvision.nets.entries import reads_series
+from medvision.ranges import OneOf, Real, Switch
+from medvision.tasks.classification.metrics import METRICS, Kind, score, undefined_metrics
+from medvision.tasks.task import Task, as_batch
+from medvision.tasks.trainable import Batch, Context, Curve, Facts
 
 
-class Classifier(Supervised):
-    """Binary, multi-class and multi-label classification of images.
+class Classifier(Task):
+    """Binary, multi-class and multi-label classification of images, or of series and their slices.
 
     Args:
-        net: `[B,C,H,W]` → logits `[B,K]`; a binary question has two.
+        net: image `[B,C,H,W]` → logits `[B,K]`; a binary question has two. Of series, such as a
+            `SliceRNN`: image `[B,S,C,H,W]`, length `[B]`, which stays on the host, and step
+            `[B,S]` → `logits` and, as it can, `slice_logits` `[B,S,K]` and `attention` `[B,S]`.
         kind: `binary`, `multiclass` or `multilabel`.
-        loss: partial of a function of `losses`, called with logits and label.
-        class_weights: `[K]`, or None; chosen by `train` from the training part.
+        loss: called with logits and label: a function of `losses` or one of torch, or a partial.
+        class_weights: `[K]`, or None; chosen by `train` from the training part. Slices count as
+            they come.
         mixup: Beta parameter of the mixing of pairs of images in training; 0 is off.
-        others: see `Supervised`.
+        slice_weight: what the loss of labelled slices counts beside that of their series; a batch
+            without slice labels adds nothing.
+        cache_features: encode every slice once, before the first step, instead of at each step:
+            for an encoder that rests for good, and images that do not change; of a `SliceRNN`.
+        others: see `Task`.
 
     Reference:
         Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018, arXiv:1710.09412.
     """
+
+    monitor = "val/auroc"
 
     def __init__(
         self,
         net: nn.Module,
         kind: Kind = "binary",
         *,
-        loss: Callable[..., Tensor],
-        class_weights: Tensor | None = None,
-        mixup: float = 0.0,
+        loss: Callable[..., Tensor] = cross_entropy,
+        class_weights: Annotated[Tensor | None, OneOf(("balanced", None))] = None,
+        mixup: Annotated[float, Real(0.0)] = 0.0,
+        slice_weight: Annotated[float, Real(0.0)] = 1.0,
+        cache_features: Annotated[bool, Switch()] = False,
         **others: Any,
     ) -> None:
         super().__init__(net, **others)
-        self.kind, self.loss_function, self.mixup = kind, loss, mixup
+        self.kind, self.mixup = kind, mixup
+        self.loss_function = adapt_loss(loss, weighted=class_weights is not None)
+        self.loss_module = loss if isinstance(loss, nn.Module) else None  # it moves along
+        self.slice_weight, self.cache_features = slice_weight, cache_features
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def compare(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        logits = self(batch["image"])
-        return logits, self.loss(logits, batch)
+    @classmethod
+    def watched(cls) -> Sequence[str]:
+        return "loss", *METRICS
 
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Compare with `label`, and in a mixed batch with the partner's label by its share."""
-        own = self._compare(logits, batch["label"])
-        if "partner" not in batch:
-            return own
-        return batch["share"] * own + (1 - batch["share"]) * self._compare(logits, batch["partner"])
+    @classmethod
+    def outputs(cls, target: Any) -> dict[str, Any]:
+        return {"num_classes": len(target.names), "multilabel": target.kind == "multilabel"}
 
-    def score(self, outputs: Batch) -> dict[str, float | None]:
-        return score_logits(outputs["logits"], outputs["label"], self.kind)
+    @classmethod
+    def build(cls, node: DictConfig, facts: Facts, *, seed: int, **given: Any) -> Self:
+        # Drawing classes equally often and weighting them too would correct the same thing twice.
+        balanced = node.get("class_weights") == "balanced" and not facts.balanced
+        weights = facts.weights() if balanced else None
+        return super().build(
+            node, facts, seed=seed, kind=facts.target.kind, class_weights=weights, **given
+        )
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return super().training_step(mix(batch, self.mixup) if self.mixup else batch, batch_idx)
+    @classmethod
+    def check(cls, config: DictConfig) -> Iterator[str]:
+        from medvision.tasks.classification.calibration import parse_rule
+
+        try:
+            parse_rule(str(config.operating_point))
+        except MedvisionError as error:
+            yield str(error)
+        yield from _check_unit(config)
+        if config.get("judge") is not None:
+            yield (
+                "judge= is for a generator, and this model classifies; leave it out, or take "
+                "experiment=dcgan_phantom"
+            )
+
+    @classmethod
+    def undefined(cls, target: Any, truth: NDArray[Any]) -> dict[str, str]:
+        return undefined_metrics(truth, target.kind)
+
+    @classmethod
+    def describe_target(cls, target: Any) -> dict[str, Any]:
+        return {"classes": target.names, "kind": target.kind}
+
+    @classmethod
+    def curves(cls, target: Any, table: pd.DataFrame) -> Iterator[Curve]:
+        """Yield a curve a class; of two classes that of the last."""
+        known = table.query("label != ''")
+        for name in target.names[-1:] if target.kind == "binary" else target.names:
+            truth = known["label"].str.split("|").map(lambda labels, name=name: name in labels)
+            yield name, truth.to_numpy(), known[f"prob_{name}"].to_numpy()
+
+    def on_fit_start(self) -> None:
+        """Encode all slices, if they are to be encoded once."""
+        if self.cache_features:
+            self.freeze_body(True)
+            self.trainer.datamodule.keep_features(self._encode)  # type: ignore[attr-defined]
+
+    def change(self, batch: Batch) -> Batch:
+        return mix(batch, self.mixup) if self.mixup else batch
+
+    def forward(self, batch: Any) -> Any:
+        """Answer from a batch, or from features that were kept of its slices."""
+        given = as_batch(batch)
+        if "features" not in given:
+            return super().forward(given)
+        return self.net.forward_features(  # type: ignore[operator]
+            given["features"], given["length"], given["step"]
+        )
+
+    def loss(self, answer: Any, batch: Batch) -> Tensor:
+        """Compare with `label`, in a mixed batch by its share, and add that of labelled slices."""
+        logits = logits_of(answer)
+        loss = self._compare(logits, batch["label"])
+        if "partner" in batch:
+            other = self._compare(logits, batch["partner"])
+            loss = batch["share"] * loss + (1 - batch["share"]) * other
+        if self.slice_weight and isinstance(answer, Mapping) and "slice_logits" in answer:
+            loss = loss + self.slice_weight * slice_loss(
+                answer["slice_logits"], batch["slice_label"], batch["length"],
+                self.loss_function, multilabel=self.kind == "multilabel",
+            )  # fmt: skip
+        return loss
+
+    def keep(self, answer: Any, batch: Batch) -> Batch:
+        return {"logits": logits_of(answer), "label": batch["label"]}
+
+    def score(self, kept: Batch) -> dict[str, float | None]:
+        """Score logits `[N,K]` as `metrics.score` does the probabilities they stand for."""
+        logits = kept["logits"]
+        probs = logits.sigmoid() if self.kind == "multilabel" else logits.softmax(dim=1)
+        return score(probs, kept["label"], self.kind)
+
+    def compiled(self) -> Iterator[tuple[nn.Module, bool | None]]:
+        """Yield the net or its encoder; slices that are encoded once are not worth it."""
+        if not self.cache_features:
+            yield from super().compiled()
+
+    def finish(self, context: Context) -> dict[str, Any]:
+        """Fit temperature and operating point on the val part."""
+        from medvision.tasks.classification.calibration import (
+            apply_temperature,
+            choose_thresholds,
+            fit_temperature,
+        )
+
+        rows, rule = context.rows.of("val"), context.config.operating_point
+        logits, label = context.answer(rows)["logits"].numpy(), context.rows.truth(rows)
+        temperature = fit_temperature(logits, label, self.kind)
+        probs = apply_temperature(logits, temperature, self.kind)
+        threshold = choose_thresholds(probs, label, self.kind, rule)
+        return {"temperature": temperature, "rule": rule, "threshold": threshold}
 
     def _compare(self, logits: Tensor, label: Tensor) -> Tensor:
         return self.loss_function(
             logits, label, class_weights=self.class_weights, multilabel=self.kind == "multilabel"
         )
 
+    def _encode(self, image: Tensor) -> Tensor:
+        """Return the features `[V,F]` of slices `[V,C,H,W]` as validation would compute them."""
+        training, device = self.net.training, self.device
+        self.net.eval()
+        with torch.inference_mode(), self.trainer.precision_plugin.val_step_context():
+            features: Tensor = self.net.encoder(image.to(device)).float()  # type: ignore[operator]
+        self.net.train(training)
+        return features.clone()
 
-def score_logits(logits: Tensor, label: Tensor, kind: Kind) -> dict[str, float | None]:
-    """Score logits `[N,K]` as `metrics.score` does the probabilities they stand for."""
-    probs = logits.sigmoid() if kind == "multilabel" else logits.softmax(dim=1)
-    return score(probs, label, kind)
+
+def logits_of(answer: Any) -> Tensor:
+    """Return the logits `[B,K]` of what a net answers."""
+    logits: Tensor = answer["logits"] if isinstance(answer, Mapping) else answer
+    return logits
 
 
 def mix(batch: Batch, alpha: float) -> Batch:
@@ -80,81 +206,65 @@ def mix(batch: Batch, alpha: float) -> Batch:
     return batch | {"image": blended, "partner": label[order], "share": share}
 
 
-class SequenceClassifier(Supervised):
-    """Binary, multi-class and multi-label classification of series, and of their slices.
+def adapt_loss(loss: Callable[..., Tensor], *, weighted: bool) -> Callable[..., Tensor]:
+    """Let a loss of torch be called as those of `losses`: with the labelled rows, and its weights.
 
-    Args:
-        net: a `SliceRNN`, or any net called with image `[B,S,C,H,W]`, length `[B]`, which stays on
-            the host, and step `[B,S]` that answers with `logits` `[B,K]` and, as it can,
-            `slice_logits` `[B,S,K]` and `attention` `[B,S]`. Resting encoders and kept features
-            want a `SliceRNN`.
-        kind: `binary`, `multiclass` or `multilabel`.
-        loss: partial of a function of `losses`, called with logits and label.
-        class_weights: `[K]` of series, or None; chosen by `train` from the training part. Slices
-            count as they come.
-        slice_weight: what the loss of labelled slices counts beside that of their series; a batch
-            without slice labels adds nothing.
-        cache_features: encode every slice once, before the first step, instead of at each step:
-            for an encoder that rests for good, and images that do not change.
-        others: see `Supervised`; `frozen_epochs` is for the encoder, which rests as loaded.
+    Raises:
+        MedvisionError: it takes no weights of classes, and there are some.
     """
-
-    def __init__(
-        self,
-        net: nn.Module,
-        kind: Kind = "binary",
-        *,
-        loss: Callable[..., Tensor],
-        class_weights: Tensor | None = None,
-        slice_weight: float = 1.0,
-        cache_features: bool = False,
-        **others: Any,
-    ) -> None:
-        super().__init__(net, **others)
-        self.kind, self.loss_function = kind, loss
-        self.slice_weight, self.cache_features = slice_weight, cache_features
-        self.register_buffer("class_weights", class_weights, persistent=False)
-
-    def on_fit_start(self) -> None:
-        """Encode all slices, if they are to be encoded once."""
-        if self.cache_features:
-            self.freeze_body(True)
-            self.trainer.datamodule.keep_features(self._encode)  # type: ignore[attr-defined]
-
-    def compare(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        answer = self.answer(batch)
-        logits, several = answer["logits"], self.kind == "multilabel"
-        loss = self.loss_function(
-            logits, batch["label"], class_weights=self.class_weights, multilabel=several
+    takes = inspect.signature(getattr(loss, "forward", loss)).parameters
+    if "class_weights" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+        return loss
+    name = next((name for name in ("pos_weight", "weight") if name in takes), None)
+    if name is None and weighted:
+        raise MedvisionError(
+            f"the loss {getattr(loss, '__name__', type(loss).__name__)} takes no class weights; "
+            "say model.class_weights=null, or take one of medvision.losses"
         )
-        if self.slice_weight and "slice_logits" in answer:
-            loss = loss + self.slice_weight * slice_loss(
-                answer["slice_logits"], batch["slice_label"], batch["length"],
-                self.loss_function, multilabel=several,
-            )  # fmt: skip
-        return logits, loss
 
-    def answer(self, batch: Batch) -> dict[str, Tensor]:
-        """Answer from the images of a batch, or from features that were kept of them."""
-        length, step = batch["length"], batch["step"]
-        if "features" in batch:
-            kept: dict[str, Tensor] = self.net.forward_features(batch["features"], length, step)  # type: ignore[operator]
-            return kept
-        fresh: dict[str, Tensor] = self(batch["image"], length, step)
-        return fresh
+    def compare(
+        logits: Tensor, label: Tensor, class_weights: Tensor | None = None, **_: Any
+    ) -> Tensor:
+        known = label >= 0 if label.ndim == 1 else ~label.isnan().any(1)
+        if not bool(known.any()):
+            return logits.sum() * 0.0
+        more = {} if name is None else {name: class_weights}
+        return loss(logits[known], label[known], **more)
 
-    def score(self, outputs: Batch) -> dict[str, float | None]:
-        return score_logits(outputs["logits"], outputs["label"], self.kind)
+    return compare
 
-    def freeze_body(self, frozen: bool) -> None:
-        """Freeze or thaw the encoder; what reads its features always learns."""
-        self.net.freeze_encoder_body(frozen)  # type: ignore[operator]
 
-    def _encode(self, image: Tensor) -> Tensor:
-        """Return the features `[V,F]` of slices `[V,C,H,W]` as validation would compute them."""
-        training, device = self.net.training, self.device
-        self.net.eval()
-        with torch.inference_mode(), self.trainer.precision_plugin.val_step_context():
-            features: Tensor = self.net.encoder(image.to(device)).float()  # type: ignore[operator]
-        self.net.train(training)
-        return features.clone()
+def _check_unit(config: DictConfig) -> Iterator[str]:
+    """Refuse series for a net of images, images for one of series, and features that change."""
+    series, reads = config.data.get("unit") == "series", _reads_series(config.model)
+    if series and reads is False:
+        yield (
+            "data.unit=series gives batches of series, and this model takes single images; "
+            "say model=rnn, or data.unit=image to train on slices"
+        )
+    if reads and not series:
+        yield (
+            "this model reads series, and data.unit=image gives single images; say data.unit=series"
+        )
+    if series and config.model.get("mixup"):
+        yield "model.mixup mixes images, and data.unit=series gives series; say model.mixup=0"
+    if not config.model.get("cache_features"):
+        return
+    problems = {
+        "the encoder learns (model.frozen_epochs=-1 lets it rest for good)":
+            config.model.get("frozen_epochs", 0) >= 0,
+        "images change (augment=none)": instantiate(config.augment) != Augment(),
+        "neighbours change places where series are reversed (data.sequence.reverse=false)":
+            config.data.neighbours > 0 and config.data.sequence.reverse,
+    }  # fmt: skip
+    if found := [problem for problem, there in problems.items() if there]:
+        yield str(collect("model.cache_features=true keeps one answer a slice, but", found,
+                          "Change these keys, or say model.cache_features=false"))  # fmt: skip
+
+
+def _reads_series(model: DictConfig) -> bool | None:
+    """Tell whether the net of a configuration reads series; None where that is not known."""
+    try:
+        return reads_series(get_object(current(str(model.net._target_))))
+    except Exception:  # what cannot be found is told when the net is built
+        return None

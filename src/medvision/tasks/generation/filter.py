@@ -1,20 +1,15 @@
 """Which generated images are kept: no near copies, and none that shows another class for sure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-import medvision.files as files
-from medvision.data.batches.samples import as_image
-from medvision.errors import MedvisionError
-from medvision.inference.predictor import run_net
-from medvision.model import Model, load_model
 from medvision.nets.encoder import untrained_encoder
-from medvision.runs import Run, find_run
-from medvision.tasks.classification.calibration import apply_temperature
-from medvision.tasks.generation.copies import Reference, load_reference
+from medvision.tasks.generation.copies import Reference
 from medvision.tasks.generation.feature_space import encode_images
 from medvision.tasks.generation.sampling import GeneratedImages
 
@@ -29,38 +24,15 @@ class Checks:
 
     Attributes:
         reference: of the generator's training images.
-        classifier: the one that judged the generator.
+        classify: image `[N,C,H,W]` in [0,1] → calibrated probabilities `[N,K]` of the classifier
+            that judged the generator.
     """
 
     reference: Reference | None = None
-    classifier: Model | None = None
+    classify: Callable[[Tensor], NDArray[np.float64]] | None = None
 
 
-def open_checks(run: Run) -> Checks:
-    """Find what a generator's run has left for this, and the classifier that judged it.
-
-    Raises:
-        MedvisionError: that classifier is not there any more, or was trained anew.
-    """
-    path = run.folder / "fidelity" / "reference.pt"
-    reference = load_reference(path) if path.exists() else None
-    judge = run.record.get("judge")
-    if judge is None:
-        return Checks(reference)
-    try:
-        model = find_run(judge["run"]).model
-        same = files.digest_file(model) == judge["model"]
-    except (MedvisionError, OSError):
-        same = False
-    if not same:
-        raise MedvisionError(
-            f"the classifier that judged {run.title} ({judge['run']}) is gone or was trained anew, "
-            "so nobody can look at the labels of its images; bring it back, or train both again"
-        )
-    return Checks(reference, load_model(model))
-
-
-def filter_images(made: GeneratedImages, eyes: Checks) -> pd.DataFrame:
+def filter_images(made: GeneratedImages, checks: Checks) -> pd.DataFrame:
     """Return `near`, `agreed`, `keep` and `reason` of each image.
 
     `near` is the distance to the nearest training image, 1 = usual for unseen real images; `agreed`
@@ -68,24 +40,16 @@ def filter_images(made: GeneratedImages, eyes: Checks) -> pd.DataFrame:
     """
     count = len(made.images)
     table = pd.DataFrame({"near": [""] * count, "agreed": "", "keep": "true", "reason": ""})
-    image = as_image(torch.from_numpy(made.images))
-    if eyes.reference is not None:
+    image = made.as_tensor()
+    if checks.reference is not None:
         seen = encode_images(untrained_encoder(image.shape[1]), image, "the untrained net")
-        near = eyes.reference.measure(seen)
+        near = checks.reference.measure(seen)
         told = "nearer to a training image than 1 % of unseen real images"
         table["near"] = [f"{value:.4f}" for value in near]
-        table.loc[near < eyes.reference.near, ["keep", "reason"]] = ["false", told]
-    if eyes.classifier is not None:
-        agreed = label_probabilities(eyes.classifier, image, made.label)
+        table.loc[near < checks.reference.near, ["keep", "reason"]] = ["false", told]
+    if checks.classify is not None:
+        agreed = checks.classify(image)[np.arange(count), made.label]
         table["agreed"] = [f"{value:.4f}" for value in agreed]
         told = f"the classifier gives its label less than {AGREED:.0%}"
         table.loc[agreed < AGREED, ["keep", "reason"]] = ["false", told]
     return table
-
-
-def label_probabilities(classifier: Model, image: torch.Tensor, label: np.ndarray) -> np.ndarray:
-    """Return the calibrated probability `[N]` of each image's label."""
-    batches = ({"image": some} for some in torch.split(image, 256))
-    said = run_net(classifier, batches, np.arange(len(image)), "asking the classifier")
-    probs = apply_temperature(said.logits.numpy(), classifier.temperature, classifier.question)
-    return np.asarray(probs[np.arange(len(label)), label])

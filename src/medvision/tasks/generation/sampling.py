@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 
 from medvision.errors import MedvisionError
-from medvision.model import Model
 from medvision.nets.dcgan import draw_noise
 
 
@@ -28,9 +27,13 @@ class GeneratedImages:
     label: np.ndarray
     index: np.ndarray
 
+    def as_tensor(self) -> Tensor:
+        """Return the images `[N,C,H,W]` in [0,1]."""
+        return torch.from_numpy(self.images).permute(0, 3, 1, 2).float().div_(255.0)
+
 
 def make_images(
-    model: Model, seed: int, label: Sequence[int], index: Sequence[int]
+    generator: nn.Module, seed: int, label: Sequence[int], index: Sequence[int]
 ) -> GeneratedImages:
     """Make an image of each class number and index, as 8-bit levels of [-1,1].
 
@@ -39,7 +42,7 @@ def make_images(
     Raises:
         MedvisionError: the generator gives no numbers.
     """
-    latent = model.net.latent
+    latent = generator.latent
     assert isinstance(latent, int)
     images, console = [], Console(stderr=True)
     pairs = track(
@@ -50,7 +53,7 @@ def make_images(
         for pair in pairs:
             numbers = torch.tensor(pair)
             noise = draw_noise(seed, numbers[:1], numbers[1:], latent)
-            images.append(as_levels(model.net(noise, numbers[:1])))
+            images.append(as_levels(generator(noise, numbers[:1])))
     return GeneratedImages(np.concatenate(images), np.asarray(label), np.asarray(index))
 
 

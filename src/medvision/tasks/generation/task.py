@@ -2,24 +2,34 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 import torch
-from pytorch_lightning import LightningModule
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Optimizer
 
-from medvision.errors import MedvisionError
+from medvision.devices import takes_several
+from medvision.errors import MedvisionError, collect
 from medvision.losses import GanLoss, gradient_penalty, zero_centred_penalty
+from medvision.ranges import Real, Switch, Whole
+from medvision.tasks.trainable import Batch, Context, Facts, Trainable
 
-Batch = dict[str, Tensor]
+if TYPE_CHECKING:
+    from medvision.tasks.generation.evaluator import FidelityEvaluator
+
+SIDES = ("generator", "critic")
+TUNED = 32  # pixels a side at which the presets' penalties were chosen
 
 
-class Adversarial(LightningModule):
+class Adversarial(Trainable):
     """Trains a conditional GAN: one step of the critic, one of the generator, a batch.
 
     Both steps see the same generated images. Budgets and ramps count images shown, in thousands
@@ -48,6 +58,12 @@ class Adversarial(LightningModule):
         seed: of the policy.
     """
 
+    monitor = "val/gate_score"
+    predicts = False
+    graphs_fail = "the nets of a GAN take turns, and one would overwrite what the other still needs"
+    next_command = "medvision generate run=last per_class=500 output=generated"
+    judge: "FidelityEvaluator"
+
     def __init__(
         self,
         generator: nn.Module,
@@ -56,18 +72,18 @@ class Adversarial(LightningModule):
         loss: Callable[[Tensor, Tensor], GanLoss],
         optimizer: Callable[..., Optimizer],
         critic_optimizer: Callable[..., Optimizer],
-        kimg: float,
-        ema_kimg: float = 10.0,
+        kimg: Annotated[float, Real(0.001)],
+        ema_kimg: Annotated[float, Real(0.0)] = 10.0,
         policy: Callable[..., Tensor] | None = None,
-        policy_kimg: float = 0.0,
-        warmup_kimg: float = 0.0,
-        r1: float = 0.0,
-        r2: float = 0.0,
-        gradient_penalty: float = 0.0,
-        penalty_every: int = 4,
-        clip: float | None = None,
-        final_lr: float = 1.0,
-        channels_last: bool = True,
+        policy_kimg: Annotated[float, Real(0.0)] = 0.0,
+        warmup_kimg: Annotated[float, Real(0.0)] = 0.0,
+        r1: Annotated[float, Real(0.0)] = 0.0,
+        r2: Annotated[float, Real(0.0)] = 0.0,
+        gradient_penalty: Annotated[float, Real(0.0)] = 0.0,
+        penalty_every: Annotated[int, Whole(1)] = 4,
+        clip: Annotated[float | None, Real(0.0, null=True)] = None,
+        final_lr: Annotated[float, Real(0.0, 1.0)] = 1.0,
+        channels_last: Annotated[bool, Switch()] = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -86,6 +102,89 @@ class Adversarial(LightningModule):
         self._said: list[dict[str, Tensor]] = []
         self._val: list[Tensor] = []
         self._scores: dict[str, float] = {}
+
+    @classmethod
+    def watched(cls) -> Sequence[str]:
+        return "gate_score", "coverage"
+
+    @classmethod
+    def build(cls, node: DictConfig, facts: Facts, *, seed: int, **given: Any) -> Self:
+        """Build both nets for the data's size, channels and classes, and the task around them."""
+        told = _describe_data(facts)
+        if told["size"] > TUNED and (node.r1 or node.r2):
+            print(f"note: model.r1 and model.r2 were chosen at {TUNED} pixels a side and grow with "
+                  f"its square: try {(told['size'] / TUNED) ** 2:g} times as much")  # fmt: skip
+        nets = {side: instantiate(_build_at_once({**node[side], **told})) for side in SIDES}
+        settings = {k: v for k, v in node.items() if k not in SIDES}
+        task: Self = instantiate(OmegaConf.create(settings), **nets, seed=seed)
+        return task
+
+    @classmethod
+    def describe_net(cls, node: DictConfig, facts: Facts) -> dict[str, Any]:
+        net = cast(dict[str, Any], OmegaConf.to_container(node.generator, resolve=True))
+        return _build_at_once(net) | _describe_data(facts)
+
+    @classmethod
+    def check(cls, config: DictConfig) -> Iterator[str]:
+        problems = _find_problems(config)
+        if found := [problem for problem, there in problems.items() if there]:
+            yield str(collect("this model makes images, and", found,
+                              "Start from experiment=dcgan_phantom"))  # fmt: skip
+
+    @classmethod
+    def accept(cls, target: Any) -> None:
+        if target.kind == "multilabel":
+            raise MedvisionError(
+                "images with several labels each cannot be asked of a generator, which is told one "
+                "class; give data.columns.label=… with one class an image"
+            )
+
+    @classmethod
+    def describe_target(cls, target: Any) -> dict[str, Any]:
+        return {"classes": target.names, "kind": "generator"}
+
+    @classmethod
+    def show(cls, metrics: Mapping[str, Any]) -> None:
+        from medvision.tasks.generation.tables import print_fidelity
+
+        print_fidelity(metrics)
+
+    @staticmethod
+    def read_progress(checkpoint: Mapping[str, Any]) -> int:
+        """Return where the curves of a resumed run go on, in thousands of images."""
+        return int(checkpoint["counters"]["seen"] / 1000) + 1
+
+    @property
+    def trained(self) -> nn.Module:
+        return self.ema
+
+    def compiled(self) -> Iterator[tuple[nn.Module, bool | None]]:
+        """Yield both nets, but no critic with spectral norm.
+
+        Compiled, its power iteration for generated images writes over what the gradient of the real
+        ones still needs.
+        """
+        yield self.generator, None
+        if not any(map(is_parametrized, self.critic.modules())):
+            yield self.critic, None
+
+    def limits(self, batches: int, batch_size: int, max_steps: int) -> dict[str, int]:
+        """Return the epochs that the budget takes; Lightning counts the steps of both sides."""
+        epochs = max(round(1000 * float(self.kimg) / (max(batches, 1) * batch_size)), 1)
+        return {"max_epochs": epochs, "max_steps": max(2 * max_steps, -1)}
+
+    def prepare(self, context: Context) -> Sequence[Callback]:
+        """Measure what real images reach; judge generated ones by that after every epoch."""
+        from medvision.tasks.generation.setup import build_callback, open_judge
+
+        self.judge = open_judge(context)
+        return [build_callback(self, context)]
+
+    def finish(self, context: Context) -> dict[str, Any]:
+        """Judge images that chose no epoch; return the gate."""
+        from medvision.tasks.generation.setup import judge_finally
+
+        return {"gate": judge_finally(self, context)}
 
     def forward(self, noise: Tensor, label: Tensor) -> Tensor:
         """Return images `[B,C,H,W]` in [0,1] of the averaged generator."""
@@ -120,8 +219,7 @@ class Adversarial(LightningModule):
         generator_steps, critic_steps = cast(list[LightningOptimizer], self.optimizers())
         self._set_rates(generator_steps, critic_steps)
         real, label = 2 * batch["image"] - 1, batch["label"]
-        latent = cast(int, self.generator.latent)
-        noise = torch.randn(len(real), latent, device=real.device)
+        noise = torch.randn(len(real), self.latent, device=real.device)
         fake = self.generator(noise, label, self.condition).float()
         real, fake = self._change(real, 0), self._change(fake, 1)
         logits, said = self._teach_critic(critic_steps, real, fake.detach(), label)
@@ -176,6 +274,11 @@ class Adversarial(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.steps = checkpoint["counters"]["steps"]
         self.seen = checkpoint["counters"]["seen"]
+
+    @property
+    def latent(self) -> int:
+        """Z."""
+        return cast(int, self.generator.latent)
 
     @property
     def condition(self) -> float:
@@ -253,6 +356,43 @@ class Adversarial(LightningModule):
                 mean.lerp_(state[name], share)
             else:
                 mean.copy_(state[name])
+
+
+def _describe_data(facts: Facts) -> dict[str, int]:
+    """Return what the nets must be told of the data."""
+    height, width = facts.size
+    if height != width:
+        raise MedvisionError(
+            f"images of {height}x{width} are not square; set data.reader.size to [32,32], "
+            "[64,64], [128,128] or [256,256]"
+        )
+    classes = len(facts.target.names)
+    return {"size": height, "in_channels": facts.in_channels, "num_classes": classes}
+
+
+def _build_at_once(net: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a net's description as one that is built at once."""
+    return {k: v for k, v in net.items() if k != "_partial_"}
+
+
+def _find_problems(config: DictConfig) -> dict[str, bool]:
+    """Return what a generator against its critic cannot be trained with, and whether it is so."""
+    trainer = config.trainer
+    return {
+        "judge=default is missing: without it no epoch can be chosen": config.get("judge") is None,
+        "test=true, and a generator never opens the test part (test=false)": config.test,
+        "trainer.gradient_clip_val clips no GAN (null; model.clip=… does)":
+            trainer.gradient_clip_val is not None,
+        "trainer.accumulate_grad_batches must be 1": trainer.accumulate_grad_batches != 1,
+        "float16 cannot hold the penalties (trainer.precision=bf16-mixed or 32-true)":
+            str(trainer.precision).startswith("16"),
+        "a GAN trains on one device (trainer.devices=1)": takes_several(config),
+        "data.unit=series (image)": config.data.get("unit") == "series",
+        "generated images teach no generator (data.extra_ratio=null)":
+            config.data.get("extra_ratio") is not None,
+        "callbacks.ema beside the average it has already (callbacks=default)":
+            config.callbacks.get("ema") is not None,
+    }  # fmt: skip
 
 
 @contextmanager

@@ -1,0 +1,194 @@
+"""What `medvision train` asks of a task around its steps, and what it tells it of a run."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningModule
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+Ints = NDArray[np.int64]
+Curve = tuple[str, NDArray[np.bool_], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a task and its nets must know of the data to be built.
+
+    Attributes:
+        target: what is asked, resolved.
+        in_channels: C of a batch's images.
+        size: H and W of the images.
+        slice_labels: slices of series have labels of their own.
+        balanced: an epoch draws classes equally often, or by a ratio, already.
+        weights: → what the parts of the target weigh in the training part, float32 `[K]`.
+    """
+
+    target: Any
+    in_channels: int
+    size: tuple[int, int]
+    slice_labels: bool
+    balanced: bool
+    weights: Callable[[], Tensor]
+
+
+class Rows(Protocol):
+    """The samples of a run, known by their numbers."""
+
+    def of(self, part: str) -> Ints:
+        """Return the samples of a part, ascending; of train, real ones."""
+
+    def images(self, index: Ints) -> Tensor:
+        """Return the images `[N,C,H,W]` in [0,1]; of series they are none."""
+
+    def truth(self, index: Ints) -> NDArray[Any]:
+        """Return the encoded target of each sample."""
+
+    def patients(self, index: Ints) -> list[str]:
+        """Return the patient of each sample."""
+
+    def batches(self, index: Ints) -> Iterator[Batch]:
+        """Yield unaugmented batches, in order, on the host."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a task is told of its run.
+
+    Attributes:
+        config: composed.
+        folder: the run's own.
+        target: what is asked, resolved.
+        rows: the samples of all parts.
+        answer: index → what the trained net says of these samples, by name, on the host, as
+            `predict` would have it say; once there is one, in `finish`.
+        judge: the net of the classifier that `judge.run` names; None where none is named.
+        classify: image `[N,C,H,W]` → `[N,K]`, whose largest entry is what it decides for.
+        inception: the file of Inception's weights.
+    """
+
+    config: DictConfig
+    folder: Path
+    target: Any
+    rows: Rows
+    answer: Callable[[Ints], Mapping[str, Tensor]]
+    judge: nn.Module | None = None
+    classify: Callable[[Tensor], Tensor] | None = None
+    inception: Path | None = None
+
+
+class Trainable(LightningModule):
+    """A task: what is optimised, and what a run has to know of it.
+
+    Attributes:
+        monitor: the logged score that picks the best epoch where none is named.
+        predicts: it answers for rows; their predictions are stored, scored and reported. One that
+            does not is judged by what `finish` writes, and never opens the test part.
+        graphs_fail: why CUDA graphs cannot run its nets; "" where they can.
+        next_command: what may be typed once it has been trained.
+    """
+
+    monitor: str = "val/loss"
+    predicts: ClassVar[bool] = True
+    graphs_fail: ClassVar[str] = ""
+    next_command: ClassVar[str] = "medvision predict run=last input=FOLDER output=predictions.csv"
+
+    @classmethod
+    @abstractmethod
+    def watched(cls) -> Sequence[str]:
+        """Name the scores that may pick the best epoch, without `val/`."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, node: DictConfig, facts: Facts, *, seed: int, **given: Any) -> Self:
+        """Build the task of a composed configuration for the data.
+
+        Args:
+            node: `model` of the configuration.
+            facts: what is known of the data.
+            seed: of the run.
+            given: `weights`, the file to start from, and `monitor`.
+        """
+
+    @classmethod
+    @abstractmethod
+    def describe_net(cls, node: DictConfig, facts: Facts) -> dict[str, Any]:
+        """Describe the trained net as text that rebuilds it, without weights to start from."""
+
+    @classmethod
+    def check(cls, config: DictConfig) -> Iterator[str]:
+        """Yield a sentence for all that cannot work, before anything is read."""
+        yield from ()
+
+    @classmethod
+    def accept(cls, target: Any) -> None:
+        """Refuse a target that cannot be asked.
+
+        Raises:
+            MedvisionError: with the way out.
+        """
+
+    @classmethod
+    def undefined(cls, target: Any, truth: NDArray[Any]) -> dict[str, str]:
+        """Name the scores that these truths of the val part cannot define, with the reason."""
+        return {}
+
+    @classmethod
+    def describe_target(cls, target: Any) -> dict[str, Any]:
+        """Return what `record.json` says of the target."""
+        return {}
+
+    @classmethod
+    def curves(cls, target: Any, table: pd.DataFrame) -> Iterator[Curve]:
+        """Yield name, truth and score of each precision-recall curve of stored predictions."""
+        yield from ()
+
+    @classmethod
+    def show(cls, metrics: Mapping[str, Any]) -> None:
+        """Print the scores of a finished run."""
+        from medvision.evaluation.report.table import print_table
+
+        print_table(metrics)
+
+    @staticmethod
+    def read_progress(checkpoint: Mapping[str, Any]) -> int:
+        """Return where the curves of a resumed run go on: the epochs behind a checkpoint."""
+        return int(checkpoint["epoch"]) + 1
+
+    @property
+    @abstractmethod
+    def trained(self) -> nn.Module:
+        """The net that answers once training is over, and is frozen."""
+
+    @abstractmethod
+    def compiled(self) -> Iterator[tuple[nn.Module, bool | None]]:
+        """Yield what is compiled, and whether for all sizes at once; None: as they come."""
+
+    def limits(self, batches: int, batch_size: int, max_steps: int) -> dict[str, int]:
+        """Return settings of the Trainer that follow from a budget of the task's own.
+
+        Args:
+            batches: of an epoch.
+            batch_size: images of one.
+            max_steps: as configured; −1 = no limit.
+        """
+        return {}
+
+    def prepare(self, context: Context) -> Sequence[Callback]:
+        """Make ready before training; return callbacks that belong to it."""
+        return ()
+
+    def fit(self, context: Context) -> bool:
+        """Fit without steps, as a forest is; return whether that was done: no epoch follows."""
+        return False
+
+    def finish(self, context: Context) -> dict[str, Any]:
+        """Decide on the val part what is frozen beside the net, as plain values."""
+        return {}
