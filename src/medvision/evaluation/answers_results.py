@@ -8,11 +8,10 @@ import medvision.files as files
 from medvision.evaluation.figures.gallery import HIT, INDEX
 from medvision.evaluation.report.run_files import RunFiles
 from medvision.evaluation.report.summary import describe_verdict, find_limits, speak_score
-from medvision.evaluation.report.table import label_of
 
 
 def _metrics(found: RunFiles) -> str:
-    names = [label_of(n) for n, s in _scores(found).items() if s.get("value") is not None]
+    names = [found.evaluator.label(n) for n, s in _scores(found).items() if s.get("value") is not None]
     return f"{', '.join(names)}." if names else ""
 
 
@@ -35,7 +34,9 @@ def _accuracy(found: RunFiles) -> str:
         n: _scores(found).get(n) or {} for n in ("auroc", "recall", "specificity", "accuracy")
     }
     told = [
-        f"{label_of(n)} {speak_score(s)}" for n, s in scores.items() if s.get("low") is not None
+        f"{found.evaluator.label(n)} {speak_score(s)}"
+        for n, s in scores.items()
+        if s.get("low") is not None
     ]
     return f"{'; '.join(told)} ({found.part})." if told and found.part == "test" else ""
 

@@ -1,6 +1,7 @@
 """Intervals of any score: patients drawn with replacement."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -12,7 +13,49 @@ Interval = dict[str, float | None]
 Keys = Sequence[Hashable]  # of each row: its patient, or its stratum
 
 
-CELLS, LARGE = 2_000_000, 50_000  # weights held at once; probabilities scored 1000 times only
+CELLS, LARGE = 2_000_000, 50_000  # weights held at once; numbers scored 1000 times only
+
+Scored = TypeVar("Scored")
+Given = TypeVar("Given", contravariant=True)
+
+
+class Score(Protocol[Given]):
+    """A score of predictions under weights of their rows: `[R,N]` → `[R]`, nan undefined."""
+
+    @property
+    def compute(self) -> Callable[[Given, Floats], Floats]: ...
+
+
+def draw(
+    scores: Mapping[str, Score[Scored]],
+    arms: Sequence[Sequence[Scored]],
+    patients: Keys,
+    *,
+    strata: Keys | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[dict[str, Floats]]:
+    """Score predictions as they are, then on resamples of the patients, the same for all arms.
+
+    Args:
+        scores: name → score.
+        arms: each a list of repeats (trainings), all of them predictions of the same rows.
+        patients: `[N]`; rows of one patient are drawn together.
+        strata: as in `resample_patients`.
+        resamples: their number R.
+        seed: alone decides the resamples.
+
+    Returns:
+        of each arm: name → `[1+R]`, the mean over its repeats; nan where one has no score.
+    """
+    drawn: list[dict[str, list[Floats]]] = [{name: [] for name in scores} for _ in arms]
+    for weights in resample_patients(patients, resamples, seed, strata):
+        for values, repeats in zip(drawn, arms, strict=True):
+            # All scores of one repeat before the next: they share what they compute.
+            each = [[s.compute(one, weights) for s in scores.values()] for one in repeats]
+            for name, found in zip(scores, zip(*each, strict=True), strict=True):
+                values[name].append(np.mean(found, axis=0))
+    return [{name: np.concatenate(parts) for name, parts in v.items()} for v in drawn]
 
 
 def _chunks(R: int, N: int) -> Iterator[slice]:

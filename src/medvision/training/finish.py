@@ -5,29 +5,24 @@ for which the first step need not wait.
 """
 
 import copy
+from dataclasses import replace
 
 import pandas as pd
 
 import medvision.files as files
-from medvision.commands.evaluate import evaluate_parts
 from medvision.data.batches.samples import facts_of
 from medvision.data.inputs.profile import summarise_facts, to_plain
 from medvision.evaluation.figures.common import draw_learning_curves
 from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import print_table
-from medvision.inference.predictor import predict_samples
+from medvision.evaluation.report.table import print_scores
+from medvision.inference.evaluate import evaluate_parts
+from medvision.inference.predictor import open_model_evaluator, predict_samples
 from medvision.model import Model, Seen, load_model, save_model
 from medvision.runs import Run
-from medvision.tasks.classification.calibration import (
-    apply_temperature,
-    choose_thresholds,
-    fit_temperature,
-)
 from medvision.tasks.generation.evaluator import FidelityEvaluator
 from medvision.tasks.generation.figures import draw_progress
 from medvision.tasks.generation.setup import freeze_generator
-from medvision.tasks.generation.tables import print_fidelity
 from medvision.tasks.task import Supervised
 from medvision.training.build import Task, net_config, read_progress
 from medvision.training.job import Job
@@ -61,7 +56,7 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
     if brief:
         print(f"best {job.config.monitor} {run.record['objective']:.4f}", flush=True)
     else:
-        (print_fidelity if made else print_table)(metrics)
+        print_scores(metrics)
 
 
 def draw_history(run: Run, monitor: str) -> None:
@@ -112,8 +107,6 @@ def calibrate(task: Supervised, job: Job) -> Model:
         series=samples.slices.form.contract() if samples.slices else None,
     )
     rows = samples.rows("val")
-    logits, label = predict_samples(model, samples, rows).logits.numpy(), samples.label[rows]
-    model.temperature = fit_temperature(logits, label, model.question)
-    probs = apply_temperature(logits, model.temperature, model.question)
-    model.threshold = choose_thresholds(probs, label, model.question, model.rule)
-    return model
+    outputs = predict_samples(model, samples, rows).arrays
+    decision = open_model_evaluator(model).fit(outputs, samples.label[rows], model.rule)
+    return replace(model, **decision)

@@ -27,6 +27,16 @@ DECIDED = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_acc
 CALIBRATED = ("brier", "ece")
 METRICS = RANKED + DECIDED + CALIBRATED
 BINS = 15  # of the calibration error
+LABELS = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "recall": "recall (sens.)",
+    "f1": "F1",
+    "balanced_accuracy": "balanced accuracy",
+    "mcc": "MCC",
+    "brier": "Brier score",
+    "ece": "ECE",
+}
 
 # The rows of a class that a score needs; the others need any row.
 NEEDS = {
@@ -44,6 +54,11 @@ REASONS = {
     "negatives": "needs rows of a negative class",
     "rows": "needs labelled rows",
 }
+
+
+def label_of(metric: str) -> str:
+    """Return the name a reader knows a metric by."""
+    return LABELS.get(metric, metric.replace("_", " "))
 
 
 def defined(metric: str, positives: ArrayLike, negatives: ArrayLike) -> NDArray[np.bool_]:
