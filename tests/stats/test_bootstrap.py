@@ -1,101 +1,14 @@
-"""Weighted scores against scikit-learn and repeated rows; the patient bootstrap's coverage."""
+"""Patients drawn with replacement: what is drawn, and the coverage of its intervals."""
 
 import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from sklearn import metrics as sk
 
 from medvision.stats.bootstrap import interval, resample_patients
-from medvision.tasks.classification.curves import pr_band, roc_band
-from medvision.tasks.classification.metrics import METRICS, score
-from medvision.tasks.classification.weighted import WeightedScores, bootstrap_classes, draw_means
 
-N, K = 300, 3
 COVERAGE = Path(__file__).parents[2] / "experiments" / "coverage" / "simulate.py"
-KINDS = ["binary", "multiclass", "multilabel"]
-
-
-def weighted_scores(probs, label, kind, weights, threshold=None):
-    scores = WeightedScores(probs, label, kind, threshold).score(np.asarray(weights, np.float64))
-    return {name: score for name, score in scores.items() if "/" not in name}
-
-
-def bootstrap(probs, label, kind, patients, **options):
-    """The scores of all classes together."""
-    return bootstrap_classes(probs, label, kind, patients, **options)[0]
-
-
-def simulate(kind, seed=0, n=N):
-    rng = np.random.default_rng(seed)
-    if kind == "multilabel":
-        label = rng.integers(2, size=(n, K))
-        probs = 1 / (1 + np.exp(-(label + rng.normal(size=(n, K)))))
-        return (97 * probs).round() / 97, label
-    classes = 2 if kind == "binary" else K
-    label = rng.integers(classes, size=n)
-    logits = rng.normal(size=(n, classes)) + 1.2 * np.eye(classes)[label]
-    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    probs = (97 * probs).round() / 97
-    return (np.stack([1 - probs[:, 1], probs[:, 1]], 1) if kind == "binary" else probs), label
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_weights_of_one_give_the_score_on_the_device(kind):
-    probs, label = simulate(kind)
-    label = label.astype(float)
-    label[:20] = np.nan
-    ours = weighted_scores(probs, label, kind, np.ones((2, N)))
-    assert list(ours) == list(METRICS)
-    for row in (0, 1):
-        expected = score(torch.tensor(probs), torch.tensor(label), kind)
-        assert {k: v[row] for k, v in ours.items()} == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_whole_weights_equal_rows_repeated(kind):
-    probs, label = simulate(kind)
-    weights = np.random.default_rng(1).integers(0, 4, size=(5, N))
-    ours = weighted_scores(probs, label, kind, weights, 0.4)
-    for row, weight in enumerate(weights):
-        again = np.repeat(np.arange(N), weight)
-        repeated = weighted_scores(probs[again], label[again], kind, np.ones((1, len(again))), 0.4)
-        assert {k: v[row] for k, v in ours.items()} == pytest.approx(
-            {k: v[0] for k, v in repeated.items()}, abs=1e-12
-        )
-
-
-def test_weights_equal_scikit_learns_sample_weight():
-    probs, label = simulate("binary")
-    p, d = probs[:, 1], probs[:, 1] >= 0.4
-    weights = np.random.default_rng(2).integers(0, 4, size=(6, N))
-    ours = weighted_scores(probs, label, "binary", weights, 0.4)
-    for row, w in enumerate(weights):
-        expected = {
-            "auroc": sk.roc_auc_score(label, p, sample_weight=w),
-            "average_precision": sk.average_precision_score(label, p, sample_weight=w),
-            "accuracy": sk.accuracy_score(label, d, sample_weight=w),
-            "precision": sk.precision_score(label, d, sample_weight=w),
-            "recall": sk.recall_score(label, d, sample_weight=w),
-            "specificity": sk.recall_score(label, d, pos_label=0, sample_weight=w),
-            "f1": sk.f1_score(label, d, sample_weight=w),
-            "balanced_accuracy": sk.balanced_accuracy_score(label, d, sample_weight=w),
-            "mcc": sk.matthews_corrcoef(label, d, sample_weight=w),
-            "brier": sk.brier_score_loss(label, p, sample_weight=w),
-        }
-        assert {k: ours[k][row] for k in expected} == pytest.approx(expected, abs=1e-12)
-
-
-def test_chunks_do_not_change_the_numbers(monkeypatch):
-    probs, label = simulate("multiclass")
-    patients = list(np.arange(N) // 3)
-    whole = bootstrap(probs, label, "multiclass", patients, resamples=60)
-    monkeypatch.setattr("medvision.stats.bootstrap.CELLS", 7 * N)
-    parts = bootstrap(probs, label, "multiclass", patients, resamples=60)
-    assert parts["auroc"] == pytest.approx(whole["auroc"])
-    assert parts["mcc"] == pytest.approx(whole["mcc"])
 
 
 def test_all_rows_of_a_patient_are_drawn_together_and_n_patients_each_time():
@@ -107,26 +20,6 @@ def test_all_rows_of_a_patient_are_drawn_together_and_n_patients_each_time():
     assert drawn[1:, [0, 1, 3]].mean(0) == pytest.approx([1, 1, 1], abs=0.1)
 
 
-def test_the_seed_alone_decides():
-    probs, label = simulate("binary")
-    once, again, other = (
-        bootstrap(probs, label, "binary", range(N), resamples=50, seed=seed) for seed in (5, 5, 6)
-    )
-    assert once == again
-    assert once["auroc"] != other["auroc"]
-    assert once["auroc"]["value"] == other["auroc"]["value"]
-    assert all(s["low"] <= s["value"] <= s["high"] for k, s in once.items() if k != "ece")
-
-
-def test_undefined_scores_have_no_interval():
-    probs = np.array([[0.4, 0.6]] * 10)
-    ours = bootstrap(probs, np.ones(10), "binary", range(10), resamples=20)
-    assert ours["auroc"] == {"value": None, "low": None, "high": None}
-    assert ours["accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}
-    nothing = bootstrap(np.zeros((0, 2)), [], "binary", [], resamples=20)
-    assert nothing["accuracy"] == {"value": None, "low": None, "high": None}
-
-
 def test_fewer_than_half_of_the_resamples_make_no_interval():
     nan = np.nan
     assert interval(np.array([0.5, nan, nan, nan, 0.4])) == {
@@ -135,78 +28,6 @@ def test_fewer_than_half_of_the_resamples_make_no_interval():
         "high": None,
     }
     assert interval(np.array([0.5, nan, nan, 0.4, 0.4]))["low"] == 0.4
-
-
-def test_a_diverged_net_has_no_scores():
-    probs, label = simulate("binary")
-    probs[3] = np.nan
-    together, each = bootstrap_classes(probs, label, "binary", range(N), resamples=5)
-    assert {s["value"] for s in together.values()} == {None}
-    assert each[0]["auroc"]["value"] is None
-
-
-def test_each_class_is_scored_against_the_rest():
-    probs, label = simulate("multiclass")
-    _, table = bootstrap_classes(probs, label, "multiclass", range(N), resamples=30)
-    called = probs.argmax(1)
-    for k, scores in enumerate(table):
-        assert scores["n"] == (label == k).sum()
-        assert scores["auroc"]["value"] == pytest.approx(sk.roc_auc_score(label == k, probs[:, k]))
-        assert scores["f1"]["value"] == pytest.approx(sk.f1_score(label == k, called == k))
-        assert scores["auroc"]["low"] < scores["auroc"]["value"] < scores["auroc"]["high"]
-
-
-def test_both_classes_of_a_binary_problem_are_listed():
-    probs, label = simulate("binary")
-    _, (no, yes) = bootstrap_classes(
-        probs, label, "binary", range(N), resamples=5, threshold=0.7
-    )  # fmt: skip
-    assert no["recall"]["value"] == yes["specificity"]["value"]
-    assert no["auroc"]["value"] == pytest.approx(yes["auroc"]["value"])
-
-
-def test_a_macro_mean_tells_its_number_of_classes():
-    probs, label = simulate("multiclass")
-    seen = label != 1
-    ours = bootstrap(probs[seen], label[seen], "multiclass", range(seen.sum()), resamples=5)
-    assert ours["auroc"]["classes"] == 2
-    assert "classes" not in ours["accuracy"]
-
-
-def test_bands_hold_the_curve_and_end_in_the_corners():
-    probs, label = simulate("binary")
-    band = roc_band(probs[:, 1], label, range(N), resamples=200)
-    fpr, tpr, _ = sk.roc_curve(label, probs[:, 1], drop_intermediate=False)
-    curve = np.interp(band.x, fpr, tpr)
-    inside = (band.low <= curve + 1e-9) & (curve <= band.high + 1e-9)
-    assert inside.mean() > 0.95
-    assert band.low[-1] == band.high[-1] == 1
-    band = pr_band(probs[:, 1], label, range(N), resamples=200)
-    precision, recall, _ = sk.precision_recall_curve(label, probs[:, 1])
-    curve = np.array([precision[recall >= x - 1e-12][-1] for x in band.x])
-    inside = (band.low <= curve + 1e-9) & (curve <= band.high + 1e-9)
-    assert inside[1:].mean() > 0.95
-    assert 0 < band.low[-1] <= label.mean() + 0.1
-
-
-@pytest.mark.parametrize("band", [roc_band, pr_band])
-def test_one_class_has_no_band(band):
-    answer = band([0.1, 0.6], [1, 1], [0, 1], resamples=10)
-    assert np.isnan(answer.low).all()
-    assert np.isnan(answer.high).all()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_given_decisions_decide_instead_of_the_threshold(kind):
-    probs, label = simulate(kind)
-    preds = WeightedScores(probs, label, kind, 0.3).preds
-    weights = np.ones((1, N))
-    ours = WeightedScores(probs, label, kind, 0.7, preds=preds).score(weights)
-    assert ours["f1"] == WeightedScores(probs, label, kind, 0.3).score(weights)["f1"]
-    preds = ~preds if kind == "multilabel" else np.roll(preds, 1, axis=1)
-    other = WeightedScores(probs, label, kind, preds=preds).score(weights)
-    assert other["accuracy"] < 0.5 < ours["accuracy"]
-    assert other["auroc"] == ours["auroc"]
 
 
 def test_every_stratum_keeps_its_number_of_patients():
@@ -223,20 +44,6 @@ def test_one_stratum_is_no_stratum():
     plain = list(resample_patients(range(9), 20, 1))
     single = list(resample_patients(range(9), 20, 1, ["x"] * 9))
     assert all((a == b).all() for a, b in zip(plain, single, strict=True))
-
-
-def test_models_are_drawn_on_the_same_patients_and_repeats_averaged():
-    probs, label = simulate("binary")
-    other = simulate("binary", seed=1)[0][:, ::-1]
-    patients = list(np.arange(N) // 3)
-    models = [[WeightedScores(p, label, "binary") for p in some] for some in
-              ([probs], [probs], [probs, other])]  # fmt: skip
-    once, again, mean = draw_means(models, patients, resamples=30, seed=4, names=["auroc"])
-    assert (once["auroc"] == again["auroc"]).all()
-    alone = draw_means([models[2][1:]], patients, resamples=30, seed=4, names=["auroc"])[0]
-    assert mean["auroc"] == pytest.approx((once["auroc"] + alone["auroc"]) / 2)
-    stored = bootstrap(probs, label, "binary", patients, resamples=30, seed=4)
-    assert interval(once["auroc"]) == stored["auroc"]
 
 
 def test_the_patient_bootstrap_covers_the_truth_and_a_row_bootstrap_does_not():

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import medvision.files as files
-from medvision.evaluation.figures.gallery import HIT, INDEX
+from medvision.evaluation.evaluator import HIT
+from medvision.evaluation.figures.gallery import INDEX
 from medvision.evaluation.report.run_files import RunFiles
 from medvision.evaluation.report.summary import describe_verdict, find_limits, speak_score
 
 
 def _metrics(found: RunFiles) -> str:
-    names = [found.evaluator.label(n) for n, s in _scores(found).items() if s.get("value") is not None]
-    return f"{', '.join(names)}." if names else ""
+    names = [name for name, s in _scores(found).items() if s.get("value") is not None]
+    return f"{', '.join(map(found.evaluator.label, names))}." if names else ""
 
 
 def _uncertainty(found: RunFiles) -> str:

@@ -178,7 +178,7 @@ class Evaluator(ABC):
     headline: Sequence[str] = ()
     compared: Sequence[str] = ()
     pooled: Sequence[str] = ()
-    tests: Mapping[str, str] = {}  # noqa: RUF012 -- some know them from their target alone
+    tests: Mapping[str, str] = {}
     tables: Mapping[str, Schema]
 
     def __init__(self, target: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
@@ -357,8 +357,11 @@ Draw = Callable[[Mapping[str, Metric], Scored], Mapping[str, Floats]]
 """Metrics and predictions → name → `[1+R]`, on the resamples that all scores of a part have."""
 
 COLUMNS = {
-    "test": "test", "test_patients": "test, patients", "val": "val", "val_patients": "val, patients",
-}  # fmt: skip
+    "test": "test",
+    "test_patients": "test, patients",
+    "val": "val",
+    "val_patients": "val, patients",
+}
 
 
 def name_task(facts: Mapping[str, Any]) -> str:

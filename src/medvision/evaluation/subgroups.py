@@ -116,7 +116,7 @@ def _score(group: Scored, evaluator: Evaluator, unit: Unit, seed: int) -> dict[s
     if counted["n"]["patients"] < FEWEST:
         return counted | dict.fromkeys(names, NOTHING) | {"why": dict.fromkeys(names, TOO_FEW)}
     metrics = {name: evaluator.metrics[name] for name in names}
-    reasons = {name: why for name, one in metrics.items() if (why := one.needs(group))}
+    reasons = {name: reason for name, one in metrics.items() if (reason := one.needs(group))}
     asked = {name: one for name, one in metrics.items() if name not in reasons}
     resamples = RESAMPLES if group.size <= LARGE else RESAMPLES // 2
     (drawn,) = draw(asked, [[group]], group.patients, resamples=resamples, seed=seed)

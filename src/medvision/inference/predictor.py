@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from hydra.utils import instantiate
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
@@ -125,4 +125,3 @@ def change(batch: Batch, model: Model, augment: Augment, view: int, keys: np.nda
     changed = torch.zeros_like(image)
     changed[valid] = add_difference(moved, form)
     return batch | {"image": changed}
-

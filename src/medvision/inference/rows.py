@@ -54,9 +54,7 @@ class Rows:
         facts = {"": first.facts_for(own).assign(index=self.index)}
         if first.slices is not None:
             slices, lines = first.slices_for(own), first.where[:, 1]
-            facts["slices"] = slices.assign(
-                index=lines[slices["index"]], row=lines[slices["row"]]
-            )
+            facts["slices"] = slices.assign(index=lines[slices["index"]], row=lines[slices["row"]])
         return facts
 
 

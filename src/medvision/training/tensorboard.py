@@ -8,6 +8,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from medvision.evaluation.comparison.settings import flatten
+from medvision.evaluation.evaluator import name_task, open_evaluator
 from medvision.evaluation.predictions import read_predictions
 from medvision.runs import Run, is_place
 
@@ -46,7 +47,8 @@ def add_curves(run: Run, board: SummaryWriter, step: int) -> None:
     for part in ("val", "test"):
         if not run.predictions(part).exists():
             continue
-        table = read_predictions(run.predictions(part)).query("label != ''")
+        schema = open_evaluator(name_task(record)).tables[""]
+        table = read_predictions(run.predictions(part), schema).query("label != ''")
         names = record["classes"][-1:] if record["kind"] == "binary" else record["classes"]
         for name in names:
             truth = table["label"].str.split("|").map(lambda labels, name=name: name in labels)

@@ -5,12 +5,14 @@ import runpy
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binomtest, chi2, norm
 from sklearn.metrics import roc_auc_score
 
 from medvision.evaluation.comparison.arms import Aligned
 from medvision.evaluation.comparison.compare import compare_arms, compare_trainings
+from medvision.evaluation.evaluator import Scored, open_evaluator
 from medvision.stats.hypothesis_tests import (
     adjust,
     compare_areas,
@@ -21,7 +23,7 @@ from medvision.stats.hypothesis_tests import (
     smallest_difference,
 )
 
-COVERAGE = Path(__file__).parents[2] / "experiments" / "coverage" / "simulate.py"
+COVERAGE = Path(__file__).parents[3] / "experiments" / "coverage" / "simulate.py"
 
 
 def draw(n=80, seed=0):
@@ -137,17 +139,22 @@ def test_seeds_of_one_fold_are_one_value_of_the_test_over_folds():
     assert folds["value"] == pytest.approx(0.2)
 
 
-def make_arm(scores, label, patients, kind="binary", strata=None):
+EVALUATOR = open_evaluator("classification", {"classes": ["no", "yes"], "kind": "binary"})
+
+
+def make_arm(scores, label, patients):
+    table = pd.DataFrame({"label": [["no", "yes"][k] for k in label]})
     probs = [np.stack([1 - p, p], axis=1) for p in scores]
+    scored = [
+        Scored(table, {}, {"probs": p, "label": label, "preds": p >= 0.5}, patients) for p in probs
+    ]
     keys = [("d", f"{n}.png", 0) for n in range(len(label))]
-    preds = [p >= 0.5 for p in probs]
-    strata = [""] * len(label) if strata is None else strata
-    return Aligned(kind, ["no", "yes"], keys, label, patients, strata, probs, preds)
+    return Aligned(keys, [*zip(table["label"])], patients, [""] * len(label), scored)
 
 
 def compare(arms, cells=None, **options):
     cells = cells or [{(0, 0, None): 0.5}] * len(arms)
-    return compare_arms(arms, cells, "auroc", 0.25, resamples=200, **options)
+    return compare_arms(arms, cells, EVALUATOR, "auroc", 0.25, resamples=200, **options)
 
 
 def test_single_images_of_one_training_are_tested_by_delong_and_exact_mcnemar():

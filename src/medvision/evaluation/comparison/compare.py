@@ -25,9 +25,7 @@ from medvision.stats.hypothesis_tests import (
 Place = tuple[int, int, int | None]  # of a training: seed, split_seed, fold
 
 
-def score_runs(
-    repeats: Sequence[Repeat], evaluator: Evaluator, metric: str
-) -> dict[Place, float]:
+def score_runs(repeats: Sequence[Repeat], evaluator: Evaluator, metric: str) -> dict[Place, float]:
     """Score every training on its own rows: (seed, split_seed, fold) → value, nan undefined."""
     scores = {}
     for repeat in repeats:
@@ -70,7 +68,7 @@ def compare_arms(
         values = {name: drawn[b][name] - drawn[a][name] for name in metrics}
         score = evaluator.exact_test(metric, some[a], some[b]) or compare_draws(values[metric])
         tests = {"score": finding_as_json(score)}
-        tests |= {name: finding_as_json(found) for name, found in _test(evaluator, some[a], some[b])}
+        tests |= {n: finding_as_json(found) for n, found in _test(evaluator, some[a], some[b])}
         trained = compare_trainings(cells[a], cells[b], ratio)
         tests |= {k: v for k, v in trained.items() if k == "folds"}
         pairs.append({

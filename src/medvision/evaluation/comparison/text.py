@@ -78,9 +78,7 @@ def show_p(p: float | None) -> str:
     return UNDEFINED if p is None else "<.001" if p < 0.001 else show_score(p)
 
 
-def comparison_table(
-    comparison: Mapping[str, Any], evaluator: Evaluator, few: int = FEW
-) -> Grid:
+def comparison_table(comparison: Mapping[str, Any], evaluator: Evaluator, few: int = FEW) -> Grid:
     """Lay the comparison out: a row a pair and score, the test named beside its p."""
     several = len(comparison["pairs"]) > 1
     head = ["difference", "score", "first", "second", "second − first", "p", "Holm", "test"]

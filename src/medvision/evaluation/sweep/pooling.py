@@ -57,9 +57,7 @@ def pool_folds(arm: Arm) -> Pooled | None:
     metrics = {name: evaluator.metrics[name] for name in evaluator.pooled}
     rows = align(used, evaluator)
     resamples = 1000 if rows.scored[0].size > LARGE else 2000
-    (drawn,) = draw(
-        metrics, [rows.scored], rows.patients, strata=rows.strata, resamples=resamples
-    )
+    (drawn,) = draw(metrics, [rows.scored], rows.patients, strata=rows.strata, resamples=resamples)
     once = np.ones((1, len(rows.keys)))
     return Pooled(
         evaluator=evaluator,

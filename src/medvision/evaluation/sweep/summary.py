@@ -233,4 +233,3 @@ def repeat_words(cells: Sequence[SweepRun]) -> list[str]:
     many = ["-m"] if any(len(some) > 1 for some in said) else []
     tested = ["test=true"] if cells[0].evaluator.opens_test else []
     return ["medvision", "train", *many, *words, *tested]
-

@@ -183,10 +183,9 @@ class ClassificationEvaluator(Evaluator):
         if all("attention" in outputs for outputs in several):
             weights = [outputs["attention"] for outputs in several]
             joined["attention"] = np.mean(weights, axis=0, dtype=np.float64)
-        slices = [self._slice_probs(outputs) for outputs in several]
-        if known := [one for one in slices if one is not None]:
-            if len(known) == len(several):
-                joined["slice_probs"] = np.mean(known, axis=0)
+        slices = [said for one in several if (said := self._slice_probs(one)) is not None]
+        if len(slices) == len(several):
+            joined["slice_probs"] = np.mean(slices, axis=0)
         return joined
 
     def join(self, members: Sequence[Evaluator]) -> ClassificationEvaluator:
@@ -267,9 +266,8 @@ class ClassificationEvaluator(Evaluator):
         """Count what is scored, its patients and each class."""
         truth = truth_of(scored.arrays["label"], self.kind, len(self.classes))
         per_class = dict(zip(self.classes, (truth == 1).sum(axis=0).tolist(), strict=True))
-        whole = super().count(scored, unit)
-        return {unit: whole.pop(unit), "patients": whole.pop("patients"),
-                "per_class": per_class} | whole  # fmt: skip
+        order = {unit: 0, "patients": 0, "per_class": per_class}
+        return order | super().count(scored, unit)
 
     def counted(self, n: Mapping[str, Any], scores: Sequence[str]) -> dict[str, int]:
         """Choose the positive class of two, if a score looks at it alone."""
@@ -493,4 +491,3 @@ def decide_labels(
 ) -> list[str]:
     """Write decisions at the operating point as the column `pred` does: names, joined by `|`."""
     return ["|".join(np.array(classes)[row]) for row in apply_thresholds(probs, kind, threshold)]
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import Arrays, Evaluator, Metric, Scored, Section, Tables
-from medvision.stats.ranking import Floats
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +49,13 @@ class GenerationEvaluator(Evaluator):
     def __init__(self, target: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
         super().__init__(target, decision)
         self.metrics = {
-            name: Metric(name, name.replace("_", " "), better, _leave_undefined, _refuse_rows)
+            name: Metric(
+                name,
+                name.replace("_", " "),
+                better,
+                lambda _, weights: np.full(len(weights), np.nan),
+                lambda _: "is measured of images, not of rows",
+            )
             for name, better in BETTER.items()
         }
 
@@ -90,14 +95,6 @@ def _list_tables(found: RunFiles) -> list[Any]:
     from medvision.tasks.generation.tables import fidelity_grids
 
     return list(fidelity_grids(found.metrics))
-
-
-def _leave_undefined(scored: Scored, weights: Floats) -> Floats:
-    return np.full(len(weights), np.nan)
-
-
-def _refuse_rows(scored: Scored) -> str:
-    return "is measured of images, not of rows"
 
 
 def _refuse() -> NoReturn:
