@@ -18,9 +18,12 @@ from ledger import HERE, fill, fill_ledgers
 from tabulate import write_origin
 
 from medvision.commands.compare import Side, check_pairing, compare, gather_side
-from medvision.evaluation.comparison.compare import ALWAYS
 from medvision.evaluation.comparison.text import show_difference, show_p
-from medvision.evaluation.report.table import count_words, label_of, show_interval
+from medvision.evaluation.evaluator import open_evaluator
+from medvision.evaluation.report.table import count_words, show_interval
+
+CLASSIFICATION = open_evaluator("classification")
+label_of = CLASSIFICATION.label
 
 
 def main(study: str, block: str, *words: str) -> None:
@@ -53,7 +56,7 @@ def shorten(finding: str) -> str:
 
 def write_table(found: dict[str, Any], names: Sequence[str], metric: str) -> Iterator[str]:
     """Yield a row an arm: its scores, and the difference of the tested one to the first arm."""
-    shown = list(dict.fromkeys([metric, *ALWAYS]))
+    shown = list(dict.fromkeys([metric, *CLASSIFICATION.compared]))
     heads = [label_of(name) for name in shown]
     heads += [f"{names[0]} − this arm, {label_of(metric)}", "p"]
     yield f"| {count_words(found['n'])} | trainings | {' | '.join(heads)} |"

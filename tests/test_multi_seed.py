@@ -12,6 +12,7 @@ from scipy.stats import norm, ttest_1samp
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.comparison.arms import Aligned, Repeat
+from medvision.evaluation.evaluator import Scored, open_evaluator
 from medvision.stats.hypothesis_tests import compare_draws
 from multi_seed import (
     Contrast,
@@ -25,6 +26,7 @@ from multi_seed import (
     smallest_benefit,
 )
 
+EVALUATOR = open_evaluator("classification", {"classes": ["a", "b"], "kind": "binary"})
 STUDY = Path(__file__).parents[1] / "experiments" / "gan_augmentation" / "simulate.py"
 
 
@@ -90,13 +92,15 @@ def test_of_500_studies_the_null_says_no_proven_benefit_and_a_gain_of_3_points_i
 def test_the_simulations_areas_are_those_of_the_verdict(study):
     *_, (who, label, scores) = study["SMALL"].draw(3, (0.0,))
     probs = norm.cdf(scores[0])
-    arm = Aligned(
-        "binary", ["a", "b"], [], label, who.tolist(), [""] * len(label),
-        [np.stack([1 - p, p], axis=1) for p in probs],
-        [np.stack([p < 0.5, p >= 0.5], axis=1) for p in probs],
-    )  # fmt: skip
+    scored = [
+        Scored(pd.DataFrame(index=range(len(p))), {}, {
+            "probs": np.stack([1 - p, p], axis=1), "label": label,
+            "preds": np.stack([p < 0.5, p >= 0.5], axis=1),
+        }, who.tolist()) for p in probs
+    ]  # fmt: skip
+    arm = Aligned([], [], who.tolist(), [""] * len(label), scored)
     ours = study["draw_areas"](who, label, scores[0], 50, 0)
-    assert ours == pytest.approx(draw_trainings(arm, "auroc", 50), abs=1e-6)
+    assert ours == pytest.approx(draw_trainings(arm, EVALUATOR, "auroc", 50), abs=1e-6)
     assert study["measure_areas"](label, scores[0]) == pytest.approx(ours[:, 0], abs=1e-6)
 
 
@@ -235,12 +239,12 @@ def train(gain=0.0, seeds=range(4), n=80, folds=None):
             "patient": [f"p{k}" for k in range(n)], "label": np.where(label == 1, "b", "a"),
             "pred": np.where(p > 0.5, "b", "a"), "prob_a": 1 - p, "prob_b": p, "fold": "",
         })  # fmt: skip
-        repeats.append(Repeat(seed, 0, folds or [None], table))
+        repeats.append(Repeat(seed, 0, folds or [None], {"": table}))
     return repeats
 
 
 def settle(arms, controls=("classical", "duplicated"), **given):
-    return judge(arms, "new", controls, ["a", "b"], "binary", resamples=200, **given)
+    return judge(arms, "new", controls, EVALUATOR, resamples=200, **given)
 
 
 def test_predictions_of_a_better_arm_are_a_proven_benefit():
@@ -277,7 +281,7 @@ def test_one_training_an_arm_gives_no_verdict():
 def test_other_patients_or_labels_are_refused(column):
     other = train()
     for repeat in other:
-        repeat.table[column] = repeat.table[column].to_numpy()[::-1]
+        repeat.tables[""][column] = repeat.tables[""][column].to_numpy()[::-1]
     arms = {"new": train(1.0), "classical": other}
     with pytest.raises(MedvisionError, match=f"were not tested on the same {column}s"):
         settle(arms, ["classical"])

@@ -25,15 +25,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ledger import HERE, fill, fill_ledgers
 from tabulate import write_origin
 
-from medvision.commands.compare import Side, check_pairing, gather_side, read_problem
+from medvision.commands.compare import Side, check_pairing, gather_side
 from medvision.evaluation.comparison.arms import Arm, Repeat, align, read_repeats
 from medvision.evaluation.comparison.text import MINUS, show_difference
+from medvision.evaluation.evaluator import Evaluator, open_evaluator
 from medvision.evaluation.figures.style import show_score
-from medvision.evaluation.report.table import label_of
 from multi_seed import Contrast, Verdict, choose, contrast, draw_trainings, judge, phrase
 
 PAGE = HERE / "gan_augmentation" / "README.md"
 METRIC = "auroc"
+label_of = open_evaluator("classification").label
 SHOWN = (METRIC, "balanced_accuracy", "recall", "specificity")
 CONDITIONS = {"all": "all images", "few": "100 images a class", "rare": "1:20"}
 
@@ -52,12 +53,13 @@ def tell(condition: str, looks: str, *words: str) -> None:
     named, others, cards = split_words(words)
     sides = {name: gather_side(runs) for name, runs in (named | others).items()}
     check_pairing(list(sides.values()))
-    kind, classes = read_problem(next(iter(sides.values())))
+    evaluator = next(iter(sides.values())).evaluator
     arms = {name: read_side(side, "test") for name, side in sides.items()}
     candidate, *controls = named
-    settled: Any = (classes, kind, METRIC)
-    verdict = judge(arms, candidate, controls, *settled, looks=int(looks))
-    beside = {name: contrast_beside(arms[candidate], arms[name], *settled) for name in others}
+    verdict = judge(arms, candidate, controls, evaluator, METRIC, looks=int(looks))
+    beside = {
+        name: contrast_beside(arms[candidate], arms[name], evaluator, METRIC) for name in others
+    }
     scores = {name: read_scores(side, "test") for name, side in sides.items()}
     lines = [
         *write_scores("test", scores, candidate), "", *write_contrasts(verdict, beside), "",
@@ -99,11 +101,11 @@ def read_scores(side: Side, part: str) -> dict[str, list[float]]:
 
 
 def contrast_beside(
-    candidate: list[Repeat], other: list[Repeat], classes: Any, kind: Any, metric: str
+    candidate: list[Repeat], other: list[Repeat], evaluator: Evaluator, metric: str
 ) -> Contrast:
     """Contrast the candidate with an arm that the verdict does not hang on."""
     first, second = (
-        draw_trainings(align(some, classes, kind), metric) for some in (candidate, other)
+        draw_trainings(align(some, evaluator), evaluator, metric) for some in (candidate, other)
     )
     return contrast(first - second)
 

@@ -21,16 +21,14 @@ from scipy.stats import norm, t
 
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.evaluation.comparison.arms import Aligned, Repeat, align
-from medvision.evaluation.comparison.compare import weigh
 from medvision.evaluation.comparison.text import MINUS, show_difference, signed
-from medvision.evaluation.evaluator import direction
+from medvision.evaluation.evaluator import Evaluator, direction, open_evaluator
 from medvision.evaluation.figures.style import show_score
-from medvision.evaluation.report.table import label_of
 from medvision.stats.bootstrap import resample_patients
 from medvision.stats.hypothesis_tests import ALPHA, POWER
 from medvision.stats.ranking import Floats
-from medvision.tasks.classification.metrics import Kind
 
+label_of = open_evaluator("classification").label
 Outcome = Literal["benefit", "none", "harm"]
 
 
@@ -85,8 +83,7 @@ def judge(
     arms: Mapping[str, Sequence[Repeat]],
     candidate: str,
     controls: Sequence[str],
-    classes: Sequence[str],
-    kind: Kind,
+    evaluator: Evaluator,
     metric: str = "auroc",
     *,
     looks: int = 1,
@@ -98,8 +95,7 @@ def judge(
         arms: name → its trainings over seeds, of one split.
         candidate: one of `arms`, chosen before their test part was opened.
         controls: of `arms`; the first is what one would train without the addition.
-        classes: as in `align`.
-        kind: as in `align`.
+        evaluator: as in `align`.
         metric: the score that decides, declared beforehand.
         looks: how many such verdicts the study gives (Bonferroni).
         resamples: of the patients.
@@ -109,9 +105,11 @@ def judge(
     """
     names = [candidate, *controls]
     check_seeds(arms, names)
-    aligned = {name: align(arms[name], classes, kind) for name in names}
+    aligned = {name: align(arms[name], evaluator) for name in names}
     check_patients(aligned, candidate)
-    drawn = {name: draw_trainings(arm, metric, resamples) for name, arm in aligned.items()}
+    drawn = {
+        name: draw_trainings(arm, evaluator, metric, resamples) for name, arm in aligned.items()
+    }
     patients = len(set(aligned[candidate].patients))
     return decide(drawn, candidate, controls, metric, patients=patients, looks=looks)
 
@@ -148,7 +146,7 @@ def check_patients(arms: Mapping[str, Aligned], candidate: str) -> None:
     own = arms[candidate]
     for name, arm in arms.items():
         rows = "images", own.keys == arm.keys
-        labels = "labels", rows[1] and np.array_equal(own.label, arm.label)
+        labels = "labels", rows[1] and own.truth == arm.truth
         for what, same in (rows, labels, ("patients", own.patients == arm.patients)):
             if not same:
                 raise MedvisionError(
@@ -157,11 +155,13 @@ def check_patients(arms: Mapping[str, Aligned], candidate: str) -> None:
                 )
 
 
-def draw_trainings(arm: Aligned, metric: str, resamples: int = 2000, seed: int = 0) -> Floats:
+def draw_trainings(
+    arm: Aligned, evaluator: Evaluator, metric: str, resamples: int = 2000, seed: int = 0
+) -> Floats:
     """Score each training on the same resamples of the patients: `[S,1+R]`, first the data's."""
-    scores = weigh(arm)
+    score = evaluator.metrics[metric]
     parts = [
-        [score.score(weights, [metric])[metric] for score in scores]
+        [score.compute(scored, weights) for scored in arm.scored]
         for weights in resample_patients(arm.patients, resamples, seed, arm.strata)
     ]
     return np.concatenate([np.array(part) for part in parts], axis=1)

@@ -15,16 +15,17 @@ import torch
 from omegaconf import OmegaConf
 
 import medvision.files as files
-from medvision.commands import evaluate
 from medvision.data.batches.read import decode_rows
 from medvision.data.manifest.manifest import read_manifest
 from medvision.data.store.reader import Reader
-from medvision.evaluation.predictions import read_predictions
+from medvision.evaluation import predictions
+from medvision.evaluation.evaluator import open_evaluator
 from medvision.inference import rows
 from medvision.model import Seen, load_model, save_model
-from medvision.tasks.classification.evaluator import decide_labels, draw_plates
+from medvision.tasks.classification.evaluator import ClassificationEvaluator, decide_labels
 
 PROBS = ["prob_healthy", "prob_lesion"]
+FIGURES = ClassificationEvaluator.figures
 UNLIKE = "3 of 3 images are unlike those the model was trained on (units 3)"
 
 
@@ -75,7 +76,7 @@ def make_fold(folder: Path, fold: int) -> None:
 @pytest.fixture(autouse=True)
 def figures(monkeypatch) -> None:
     """Draw none, which takes most of the time, but where a test asks for them."""
-    monkeypatch.setattr(evaluate, "draw_plates", lambda *_: {})
+    monkeypatch.setattr(ClassificationEvaluator, "figures", lambda *_: iter(()))
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,10 @@ def elsewhere(runs, medvision) -> Path:
                      "patients=12", "slices=3", "size=32", "difficulty=0", "seed=7")  # fmt: skip
     assert done.status == 0, done.err
     return folder / "manifest.csv"
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    return predictions.read_predictions(path, open_evaluator("classification").tables[""])
 
 
 def folders(runs: Path, name: str) -> list[Path]:
@@ -123,7 +128,7 @@ def test_an_ensemble_of_one_is_that_run_bit_for_bit(runs, medvision):
 
 
 def test_two_seeds_are_scored_by_their_mean_on_their_own_part(runs, medvision, monkeypatch):
-    monkeypatch.setattr(evaluate, "draw_plates", draw_plates)
+    monkeypatch.setattr(ClassificationEvaluator, "figures", FIGURES)
     members = folders(runs, "seeds")
     assert medvision("evaluate", f"run={members[1]}").status == 0  # its weights were changed
     before = [openings(member) for member in members]

@@ -24,11 +24,16 @@ from medvision.data.inputs.profile import summarise_facts, to_plain
 from medvision.data.manifest.path_map import reveal_paths
 from medvision.data.store.facts import read_facts
 from medvision.data.store.reader import Reader
-from medvision.evaluation.predictions import read_predictions
+from medvision.evaluation import predictions as stored
+from medvision.evaluation.evaluator import open_evaluator
 from medvision.model import Model, load_model, save_model
 from medvision.tasks.classification.evaluator import decide_labels
 
 PROBS = ["prob_healthy", "prob_lesion"]
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    return stored.read_predictions(path, open_evaluator("classification").tables[""])
 
 
 @pytest.fixture

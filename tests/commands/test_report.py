@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from medvision.commands.report import place_report
 from medvision.errors import MedvisionError
+from medvision.evaluation.sweep.report import place_report
 from medvision.runs import Run, find_runs
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import medvision.files as files
-from medvision.evaluation.predictions import read_predictions
+from medvision.evaluation import predictions
+from medvision.evaluation.evaluator import open_evaluator
 from medvision.model import load_model, save_model
 from medvision.runs import Run
 
@@ -19,6 +20,10 @@ TINY = (
     "data.batch_size=8", "data.workers=1", "model.net.encoder.widths=[8,16]",
     "model.net.hidden=8", "trainer.max_epochs=3", "threads=1", "trainer.precision=32-true",
 )  # fmt: skip
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    return predictions.read_predictions(path, open_evaluator("classification").tables[""])
 
 
 @pytest.fixture(scope="module")

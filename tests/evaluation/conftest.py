@@ -9,9 +9,9 @@ import pytest
 
 from medvision.data.audit.flow import count_units, trace_losses
 from medvision.evaluation.covariates import read_rows
+from medvision.evaluation.evaluator import open_evaluator
 from medvision.evaluation.predictions import write_predictions
-from medvision.evaluation.subgroups import score_subgroups
-from medvision.tasks.classification.evaluator import build_metrics
+from medvision.evaluation.scoring import prepare_parts, score_parts
 
 CLASSES = ["healthy", "sick"]
 CONFIG = """
@@ -61,9 +61,12 @@ def cohort(tmp_path: Path) -> Path:
         held["pred"] = np.where(held["prob_sick"] >= 0.5, "sick", "healthy")
         parts[part] = held
         write_predictions(run / "predictions" / f"{part}.csv", held)
-    metrics = build_metrics(parts, CLASSES, "binary", 1.2, "youden", 0.5, resamples=50)
+    decision = {"temperature": 1.2, "rule": "youden", "threshold": 0.5}
+    target = {"classes": CLASSES, "kind": "binary"}
+    evaluator = open_evaluator("classification", target, decision)
+    scored = prepare_parts({part: {"": table} for part, table in parts.items()}, evaluator)
     table = read_rows(run / "manifest.csv")
-    metrics["subgroups"] = score_subgroups("test", parts["test"], table, CLASSES, "binary", 0.5)
+    metrics = score_parts(scored, evaluator, table, resamples=50)
     write(run / "metrics.json", metrics)
     (run / "config.yaml").write_text(CONFIG)
     write(run / "audit.json", audit_of(rows))

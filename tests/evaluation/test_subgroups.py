@@ -3,8 +3,17 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from medvision.evaluation import subgroups
 from medvision.evaluation.covariates import NEEDED
-from medvision.evaluation.subgroups import NOTHING, TOO_FEW, score_subgroups, subgroup_table
+from medvision.evaluation.evaluator import open_evaluator
+from medvision.evaluation.subgroups import NOTHING, TOO_FEW, subgroup_table
+
+
+def score_subgroups(part, said, rows, classes, kind, threshold, **options):
+    target, decision = {"classes": classes, "kind": kind}, {"threshold": threshold}
+    evaluator = open_evaluator("classification", target, decision)
+    scored = evaluator.read({"": said})
+    return subgroups.score_subgroups(part, scored, evaluator, rows, **options)
 
 
 def make(n=200, K=2, seed=0):
@@ -77,7 +86,8 @@ def test_undefined_scores_say_why_and_small_groups_are_not_scored():
     assert "two classes" in yes["why"]["auroc"]
     assert yes["recall"]["value"] is not None
     assert "negative class" in yes["why"]["specificity"]
-    table = subgroup_table({"subgroups": {"part": "test", "by": by}}, ["a", "b"])
+    evaluator = open_evaluator("classification")
+    table = subgroup_table({"subgroups": {"part": "test", "by": by}}, evaluator)
     cells = {(block.title, row[0]): row[1:] for block in table.blocks for row in block.rows}
     assert cells["kind", "few"][:3] == [2, 4, few["n"]["per_class"]["b"]]
     letter = cells["kind", "few"][3].removeprefix("\N{EN DASH} ")
@@ -127,4 +137,4 @@ def test_one_site_no_manifest_and_unlabelled_rows_have_no_subgroups():
     assert score_subgroups("test", said, rows.iloc[:0], *args) == {}
     rows["site"] = ["A", "A", "B", "B"] * 50
     assert score_subgroups("test", said.assign(label=""), rows, *args) == {}
-    assert subgroup_table({}, ["a", "b"]) is None
+    assert subgroup_table({}, open_evaluator("classification")) is None

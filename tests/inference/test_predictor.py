@@ -14,12 +14,12 @@ from medvision.data.batches.samples import Samples, as_image
 from medvision.data.store.store import Store
 from medvision.data.units.series import add_difference, pad_series
 from medvision.data.units.series_form import SeriesForm
-from medvision.evaluation.predictions import read_predictions, write_predictions
+from medvision.evaluation import predictions
+from medvision.evaluation.predictions import write_predictions
 from medvision.inference import predictor
-from medvision.inference.predictor import change, predict_samples, run_net, tabulate
+from medvision.inference.predictor import change, open_model_evaluator, predict_samples, run_net
 from medvision.model import Model
 from medvision.nets.convnet import ConvNet
-from medvision.tasks.classification.evaluator import read_part
 from medvision.tasks.classification.target import Classes
 
 AUGMENT = {"_target_": "medvision.augment.draw.Augment", "rotate_degrees": 30.0, "contrast": 0.5}
@@ -97,6 +97,14 @@ def test_views_follow_the_row_and_not_its_place():
     torch.testing.assert_close(some, whole[[8, 2]], rtol=0, atol=1e-6)
 
 
+def tabulate(asked, facts, logits):
+    return open_model_evaluator(asked).tabulate({"logits": logits.numpy()}, {"": facts})[""]
+
+
+def read_predictions(path):
+    return predictions.read_predictions(path, open_model_evaluator(model()).tables[""])
+
+
 def test_no_rows_are_no_logits():
     logits = run_net(model(), iter(()), np.arange(0), "predicting").logits
     assert logits.shape == (0, 2)
@@ -135,10 +143,10 @@ def test_several_labels_come_back_from_the_stored_table(tmp_path):
     table = tabulate(several, made.facts_for(range(5)), logits)
     assert table["pred"].tolist() == ["a|b", "", "b", "a", "a"]
     back = read_predictions(write_predictions(tmp_path / "test.csv", table))
-    part = read_part(back, ["a", "b"], "multilabel")
-    assert part.label.tolist() == [[1, 1], [0, 0], [0, 1], [1, 0]]
-    assert part.unlabelled == 1
-    assert part.probs[0].tolist() == pytest.approx([1 / (1 + math.exp(-5))] * 2)
+    scored = open_model_evaluator(several).read({"": back})
+    assert scored.arrays["label"].tolist() == [[1, 1], [0, 0], [0, 1], [1, 0]]
+    assert scored.left_out == 1
+    assert scored.arrays["probs"][0].tolist() == pytest.approx([1 / (1 + math.exp(-5))] * 2)
 
 
 def test_the_net_is_left_in_evaluation_mode():

@@ -4,6 +4,7 @@ import shlex
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +17,10 @@ from medvision.evaluation.comparison.compare import Place, compare_arms, score_r
 from medvision.evaluation.comparison.figures import draw_differences
 from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs
 from medvision.evaluation.comparison.text import list_differences, print_comparison, write_page
+from medvision.evaluation.evaluator import Evaluator, open_evaluator, target_of
 from medvision.evaluation.figures.style import save_figure
 from medvision.provenance import command_line
 from medvision.runs import find_runs, joint_folder
-from medvision.tasks.classification.metrics import METRICS, Kind
 
 FEWEST = 100  # resamples: fewer make no 95 % interval
 LONGEST = 24  # characters of an arm's name in a table; longer ones become letters
@@ -37,11 +38,23 @@ class Side:
     cells: dict[Place, SweepRun]
     unfinished: dict[Place, SweepRun]
 
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """What scores its task; runs of before only say in their model what they predict."""
+        cell = next(iter(self.cells.values()))
+        if target_of(cell.record).keys() >= {"classes", "kind"} or "task" in cell.record:
+            return cell.evaluator
+        from medvision.inference.predictor import open_model_evaluator
+        from medvision.model import load_model
+
+        trained = open_model_evaluator(load_model(cell.run.model))
+        return open_evaluator(trained.task, trained.target)
+
 
 def run(
     runs: list[str],
     split: Literal["val", "test"] = "test",
-    metric: str = "auroc",
+    metric: str | None = None,
     resamples: int = 2000,
     output: Path | None = None,
 ) -> None:
@@ -50,12 +63,14 @@ def run(
     runs=[A,B]         a run, a sweep folder or a pattern such as 'NAME/*lr=0.001*', each one arm;
                        put "…" around a name that holds a comma
     split=test         the stored predictions compared; val is possible, and stamped as optimistic
-    metric=auroc       the score that is tested
+    metric=auroc       the score that is tested; default: the main one of the runs' task
     resamples=2000     of the paired patient bootstrap
     output=DIR         default: a folder under runs/_joint/
     """
-    check_arguments(metric, resamples)
+    check_resamples(resamples)
     sides = gather_sides(runs)
+    evaluator = sides[0].evaluator
+    metric = check_metric(metric, evaluator)
     check_pairing(sides)
     check_predictions(sides, split)
     comparison = compare(sides, split, metric, resamples)
@@ -63,15 +78,21 @@ def run(
     parts = [*(str(cell.run.folder) for cell in cells), split, metric, str(resamples)]
     folder = Path(output).expanduser() if output else joint_folder("compare", *parts)
     write_comparison(folder, comparison, sides)
-    print_comparison(comparison)
+    print_comparison(comparison, evaluator)
     print(f"written: {folder}")
 
 
-def check_arguments(metric: str, resamples: int) -> None:
-    """Refuse what no comparison can be made with."""
-    if metric not in METRICS:
-        near = did_you_mean(str(metric), METRICS)
-        raise MedvisionError(f"metric={metric} is no score{near}; choose {', '.join(METRICS)}")
+def check_metric(metric: str | None, evaluator: Evaluator) -> str:
+    """Return the score that is tested; refuse one that the task does not have."""
+    name, known = metric or evaluator.primary, list(evaluator.metrics)
+    if name not in known:
+        near = did_you_mean(str(name), known)
+        raise MedvisionError(f"metric={name} is no score{near}; choose {', '.join(known)}")
+    return name
+
+
+def check_resamples(resamples: int) -> None:
+    """Refuse what makes no interval."""
     if not isinstance(resamples, int) or resamples < FEWEST:
         raise MedvisionError(f"resamples={resamples} is too few; take {FEWEST} or more")
 
@@ -157,7 +178,7 @@ def check_pairing(sides: Sequence[Side]) -> None:
 
 
 def check_predictions(sides: Sequence[Side], split: str) -> None:
-    """Refuse runs whose predictions are missing or cannot be pooled, or of other classes."""
+    """Refuse runs whose predictions are missing or cannot be pooled, or of other questions."""
     cells = [cell for side in sides for cell in side.cells.values()]
     lacking = [cell.run for cell in cells if not cell.run.predictions(split).exists()]
     if lacking:
@@ -172,35 +193,24 @@ def check_predictions(sides: Sequence[Side], split: str) -> None:
             "split=val cannot be pooled over folds, where a patient is in val of several; "
             "take split=test, or the runs of one fold"
         )
-    described = [f"{', '.join(classes)} ({kind})" for kind, classes in map(read_problem, sides)]
-    if len(set(described)) > 1:
-        listed = [f"{side.word}: {text}" for side, text in zip(sides, described, strict=True)]
-        raise collect("the arms do not predict the same classes", listed, "Compare equal ones")
-
-
-def read_problem(side: Side) -> tuple[Kind, list[str]]:
-    """Return kind and classes of an arm."""
-    cell = next(iter(side.cells.values()))
-    if {"kind", "classes"} <= cell.record.keys():
-        return cell.record["kind"], list(cell.record["classes"])
-    from medvision.model import load_model
-
-    model = load_model(cell.run.model)
-    return model.question, model.classes
+    if len({side.evaluator.question for side in sides}) > 1:
+        listed = [f"{side.word}: {side.evaluator.question}" for side in sides]
+        what = f"the arms do not predict the same {sides[0].evaluator.predicted}"
+        raise collect(what, listed, "Compare equal ones")
 
 
 def compare(sides: Sequence[Side], split: str, metric: str, resamples: int) -> dict[str, Any]:
     """Return the content of `comparison.json`."""
-    kind, classes = read_problem(sides[0])
+    evaluator = sides[0].evaluator
     repeats = [read_repeats(Arm("", {}, list(side.cells.values())), split) for side in sides]
-    arms = [align(some, classes, kind) for some in repeats]
+    arms = [align(some, evaluator) for some in repeats]
     for side, arm in zip(sides[1:], arms[1:], strict=True):
         check_rows(sides[0].word, arms[0], side.word, arm)
-    cells = [score_runs(some, classes, kind, metric) for some in repeats]
+    cells = [score_runs(some, evaluator, metric) for some in repeats]
     folds = {place[2] for place in cells[0]} - {None}
     unit = next(iter(sides[0].cells.values())).unit
     ratio = measure_ratio(sides, split) if len(folds) > 1 else 0.0  # asked for by folds alone
-    scores, pairs = compare_arms(arms, cells, metric, ratio, resamples)
+    scores, pairs = compare_arms(arms, cells, evaluator, metric, ratio, resamples)
     names = choose_names(sides)
     for pair in pairs:
         pair |= {"first": names[pair["first"]], "second": names[pair["second"]]}
@@ -227,11 +237,11 @@ def check_rows(first: str, a: Aligned, second: str, b: Aligned) -> None:
             f"the second, such as {path}; evaluate both on the same manifest and split"
         )
     for what, mine, theirs in (
-        ("labels", a.label, b.label),
+        ("labels", a.truth, b.truth),
         ("patients", a.patients, b.patients),
         ("folds", a.strata, b.strata),
     ):
-        rows = [n for n, (x, y) in enumerate(zip(mine, theirs, strict=True)) if np.any(x != y)]
+        rows = [n for n, (x, y) in enumerate(zip(mine, theirs, strict=True)) if x != y]
         if rows:
             raise MedvisionError(
                 f"{first} and {second} have other {what} for {len(rows)} of {len(a.keys)} images, "
@@ -275,10 +285,11 @@ def write_comparison(folder: Path, comparison: dict[str, Any], sides: Sequence[S
         {"arm": arm["name"], "run": str(cell.run.folder), "model": digest_model(cell)}
         for arm, side in zip(comparison["arms"], sides, strict=True) for cell in side.cells.values()
     ]  # fmt: skip
+    evaluator = sides[0].evaluator
     files.write_json(folder / "comparison.json", comparison)
-    if rows := list_differences(comparison):
+    if rows := list_differences(comparison, evaluator):
         save_figure(draw_differences(rows), folder / "differences.png")
-    files.write_text(folder / "comparison.md", write_page(comparison))
+    files.write_text(folder / "comparison.md", write_page(comparison, evaluator))
     record = {"command": command_line(), "finished": files.today(), "status": "done", "runs": used}
     files.write_json(folder / "record.json", record)
 

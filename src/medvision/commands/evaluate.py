@@ -1,28 +1,20 @@
 """`medvision evaluate`: stored predictions and evidence, of a run's own parts or of other rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
 import medvision.files as files
-from medvision.data.batches.samples import Samples
 from medvision.errors import MedvisionError
-from medvision.evaluation.covariates import read_rows as read_manifest_rows
-from medvision.evaluation.predictions import Unit, read_predictions, write_predictions
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import print_table
-from medvision.evaluation.subgroups import score_subgroups
+from medvision.evaluation.report.table import print_scores
 from medvision.inference.cases import draw_cases
 from medvision.inference.checks import OnUnlike, check_overlap, check_unlike_training
 from medvision.inference.ensemble import Ensemble, load_ensemble
-from medvision.inference.predictor import Predictions, predict_samples, tabulate, tabulate_slices
+from medvision.inference.evaluate import derive_evidence, store
 from medvision.inference.rows import Rows, predict_rows, read_rows
-from medvision.model import Model
 from medvision.provenance import command_line
 from medvision.runs import Run, joint_folder, record_opening
-from medvision.tasks.classification.evaluator import build_metrics, draw_plates
 
 FOREIGN = "scored on rows of another manifest with a frozen model: nothing was fitted on them"
 
@@ -66,32 +58,8 @@ def run(
         warnings += check_unlike_training(ensemble, rows, on_foreign)
         folder = choose_folder(ensemble, rows, output, joint=not run)
         metrics = evaluate_apart(ensemble, rows, folder, warnings, joint=not run)
-    print_table(metrics)
+    print_scores(metrics)
     print(f"written: {folder}")
-
-
-def evaluate_parts(
-    run: Run, model: Model, samples: Samples, parts: Sequence[str]
-) -> dict[str, Any]:
-    """Predict parts of a run's own rows and derive the evidence from all stored predictions."""
-    for part in parts:
-        if part == "test":
-            record_opening(run, files.digest_file(run.model))
-        rows = samples.rows(part)
-        said = predict_samples(model, samples, rows)
-        table = tabulate(model, samples.facts_for(rows), said.logits)
-        slices = tabulate_slices(model, samples, rows, said)
-        store(run, part, Predictions(table, slices))
-    metrics = derive_evidence(run.folder, model)
-    draw_cases(run.folder, model, samples, rows, table)
-    return metrics
-
-
-def store(place: Run, part: str, predictions: Predictions) -> None:
-    """Write the predictions of a part, and beside them those of its slices."""
-    write_predictions(place.predictions(part), predictions.table)
-    if predictions.slices is not None:
-        write_predictions(place.predictions(f"{part}_slices"), predictions.slices)
 
 
 def evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
@@ -103,7 +71,7 @@ def evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
     store(run, rows.part, predictions)
     metrics = derive_evidence(run.folder, model)
     if rows.part == "test" or not run.predictions("test").exists():  # as the other figures
-        draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions.table)
+        draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions)
     write_report(run.folder)
     return metrics
 
@@ -159,12 +127,9 @@ def evaluate_apart(
         open_test(ensemble, place, own=rows.own)
     predictions = predict_rows(ensemble, rows)
     store(place, rows.part, predictions)
-    facts: dict[str, Any] = {"stamps": stamps}
-    if len(ensemble.models) > 1:
-        facts["temperature"] = None  # each member has its own
-    metrics = derive_evidence(folder, ensemble.joined, facts, fitted=rows.own)
+    metrics = derive_evidence(folder, ensemble.joined, {"stamps": stamps}, fitted=rows.own)
     if len(ensemble.models) == 1:
-        draw_cases(folder, ensemble.joined, rows.samples[0], rows.find(0), predictions.table)
+        draw_cases(folder, ensemble.joined, rows.samples[0], rows.find(0), predictions)
     place.note(status="done", finished=files.today())
     write_report(folder, stamps)
     return metrics
@@ -185,47 +150,3 @@ def open_test(ensemble: Ensemble, place: Run, own: bool) -> None:
         for run, digest in zip(ensemble.runs, digests, strict=True):
             record_opening(run, digest)
     record_opening(place, digests[0] if len(digests) == 1 else files.digest(*digests))
-
-
-def derive_evidence(
-    folder: Path, model: Model, facts: Mapping[str, Any] | None = None, *, fitted: bool = True
-) -> dict[str, Any]:
-    """Write `metrics.json` and the figures of a folder from its stored predictions alone.
-
-    Args:
-        folder: holds `predictions/`.
-        model: made them.
-        facts: said in place of, or beside, what follows from the predictions.
-        fitted: temperature and threshold were fitted on these very val rows.
-    """
-    stored = read_stored(folder)
-    rows = read_manifest_rows(folder / "manifest.csv")
-    metrics = compute_metrics(stored, model, rows) | dict(facts or {})
-    if not fitted:
-        metrics.get("val", {}).pop("fitted_on", None)
-    files.write_json(folder / "metrics.json", metrics)
-    shown = "test" if "test" in stored else "val"
-    draw_plates(folder, stored[shown], metrics["confusion"][shown], model)
-    return metrics
-
-
-def read_stored(folder: Path) -> dict[str, pd.DataFrame]:
-    """Read all predictions of a folder, part → table."""
-    paths = [Run(folder).predictions(part) for part in ("test", "val")]
-    return {path.stem: read_predictions(path) for path in paths if path.exists()}
-
-
-def compute_metrics(
-    stored: Mapping[str, pd.DataFrame], model: Model, rows: pd.DataFrame
-) -> dict[str, Any]:
-    """Compute the content of `metrics.json`; of subgroups where `rows`, the manifest, tell any."""
-    unit: Unit = "images" if model.series is None else "series"
-    metrics = build_metrics(
-        stored, model.classes, model.question, model.temperature, model.rule, model.threshold,
-        unit=unit,
-    )  # fmt: skip
-    part = "test" if "test" in stored else "val"
-    groups = score_subgroups(
-        part, stored[part], rows, model.classes, model.question, model.threshold, unit=unit
-    )
-    return metrics | ({"subgroups": groups} if groups else {})

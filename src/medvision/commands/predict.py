@@ -31,12 +31,11 @@ from medvision.inference.answer import (
     watch_inputs,
 )
 from medvision.inference.checks import OnUnlike, stamp_unlike_training
-from medvision.inference.ensemble import join, load_ensemble
+from medvision.inference.ensemble import load_ensemble
 from medvision.inference.predictor import BATCH, run_net
 from medvision.inference.rows import read_form
 from medvision.inference.trace import write_trace
 from medvision.model import Model
-from medvision.tasks.classification.calibration import apply_temperature
 
 DISCLAIMER = "research software, not a medical device"
 SHOWN = 5  # files left out that are named on the terminal; all are in the table
@@ -136,23 +135,22 @@ def predict(members: Sequence[Model], images: NewImages, *, stop: bool, refuse: 
     paths = [images.folder / path for path in reveal_paths(table["path"][rows].tolist())]
     frames = table["frame"][rows].tolist()
     reasons: dict[int, str] = {}
-    parts, watches = [], []
+    several, watches = [], []
     for number, model in enumerate(members, start=1):
         task = "predicting" if len(members) == 1 else f"predicting {number} of {len(members)}"
         reader = Reader.from_contract(model.contract)
         watch = watch_inputs(model, refuse, table["path"][rows].tolist())
         read = read_batches(paths, frames, reader, BATCH, reasons, stop, watch)
-        logits = run_net(model, ({"image": image} for image in read), rows, task).logits.numpy()
-        parts.append(apply_temperature(logits, model.temperature, model.question))
+        arrays = run_net(model, ({"image": image} for image in read), rows, task).arrays
+        several.append({name: values[np.argsort(rows)] for name, values in arrays.items()})
         watches.append(watch)
     if len(reasons) == len(table):
         raise refuse_unreadable(reasons, len(table), "Give files that can be read")
-    probs = np.mean(parts, axis=0)[np.argsort(rows)]
     foreign = {row: found for watch in watches[::-1] for row, found in watch.foreign.items()}
     statuses = {k: f"ok, but {join_mismatches(found)}" for k, found in foreign.items()} | reasons
     told = {int(rows[k]): text for k, text in statuses.items()}
     return Answers(
-        lay_out(join(members), table, probs, told),
+        lay_out(members, several, {"": table}, told)[""],
         [{int(rows[k]): taken for k, taken in watch.taken.items()} for watch in watches],
         [*stamp_unlike_training(foreign, len(table)), *note_unchecked(members, watches)],
     )

@@ -211,7 +211,7 @@ def print_search(search: Search, study: optuna.Study) -> None:
     Raises:
         MedvisionError: no trial was trained to its end, and none is under way.
     """
-    from medvision.commands.report import report_sweep
+    from medvision.evaluation.sweep.report import report_sweep
 
     if any(search.folder.glob("*/record.json")):
         report_sweep(find_runs(search.folder))

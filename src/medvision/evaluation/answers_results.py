@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import medvision.files as files
-from medvision.evaluation.figures.gallery import HIT, INDEX
+from medvision.evaluation.evaluator import HIT
+from medvision.evaluation.figures.gallery import INDEX
 from medvision.evaluation.report.run_files import RunFiles
 from medvision.evaluation.report.summary import describe_verdict, find_limits, speak_score
-from medvision.evaluation.report.table import label_of
 
 
 def _metrics(found: RunFiles) -> str:
-    names = [label_of(n) for n, s in _scores(found).items() if s.get("value") is not None]
-    return f"{', '.join(names)}." if names else ""
+    names = [name for name, s in _scores(found).items() if s.get("value") is not None]
+    return f"{', '.join(map(found.evaluator.label, names))}." if names else ""
 
 
 def _uncertainty(found: RunFiles) -> str:
@@ -35,7 +35,9 @@ def _accuracy(found: RunFiles) -> str:
         n: _scores(found).get(n) or {} for n in ("auroc", "recall", "specificity", "accuracy")
     }
     told = [
-        f"{label_of(n)} {speak_score(s)}" for n, s in scores.items() if s.get("low") is not None
+        f"{found.evaluator.label(n)} {speak_score(s)}"
+        for n, s in scores.items()
+        if s.get("low") is not None
     ]
     return f"{'; '.join(told)} ({found.part})." if told and found.part == "test" else ""
 

@@ -1,6 +1,6 @@
 """Scores of subgroups: each site, each level of a covariate, at the frozen operating point."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,27 +15,20 @@ from medvision.evaluation.covariates import (
     series_of,
     title_of,
 )
+from medvision.evaluation.evaluator import Evaluator, Scored
 from medvision.evaluation.predictions import Unit
 from medvision.evaluation.report.table import (
     UNDEFINED,
     UNITS,
     Block,
     BlockTable,
-    label_of,
     show_interval,
 )
-from medvision.tasks.classification.evaluator import Part, count_rows, read_part
-from medvision.tasks.classification.metrics import Kind, undefined_metrics
-from medvision.tasks.classification.weighted import Threshold, bootstrap_classes
+from medvision.stats.bootstrap import draw
 
-SCORES = {
-    "binary": ("auroc", "recall", "specificity"),
-    "multiclass": ("auroc", "accuracy"),
-    "multilabel": ("auroc", "recall", "specificity"),
-}
 FEWEST = 5  # patients of a group that is scored at all
 MOST = 12  # covariates, in the order of the manifest
-RESAMPLES, LARGE = 1000, 5000  # half as many for parts of more probabilities
+RESAMPLES, LARGE = 1000, 5000  # half as many for parts of more numbers
 NOTHING = {"value": None, "low": None, "high": None}
 TOO_FEW = f"fewer than {FEWEST} patients"
 NOTE = (
@@ -48,11 +41,9 @@ Groups = dict[str, dict[str, dict[str, Any]]]
 
 def score_subgroups(
     part: str,
-    predictions: pd.DataFrame,
+    scored: Scored,
+    evaluator: Evaluator,
     rows: pd.DataFrame,
-    classes: Sequence[str],
-    kind: Kind,
-    threshold: Threshold = None,
     *,
     unit: Unit = "images",
     seed: int = 0,
@@ -64,11 +55,9 @@ def score_subgroups(
 
     Args:
         part: the part of the predictions.
-        predictions: a row a sample.
+        scored: its predictions, decided at the frozen operating point.
+        evaluator: of their task.
         rows: of the run's manifest, see `read_rows`.
-        classes: in order.
-        kind: the problem.
-        threshold: the frozen operating point.
         unit: what a sample is.
         seed: of the patient bootstrap.
 
@@ -77,16 +66,16 @@ def score_subgroups(
         are undefined.
     """
     rows = real_rows(rows)
-    known = predictions[(predictions["label"] != "") & predictions["index"].isin(rows.index)]
-    if known.empty:
+    known = scored.take(scored.table["index"].isin(rows.index).to_numpy())
+    if not len(known):
         return {}
-    whole = read_part(known, classes, kind)
+    index = known.table["index"].to_numpy()
     by: Groups = {}
     for covariate in _first(find_covariates(rows), MOST):
-        groups = dict(_cut(covariate, rows, known["index"].to_numpy(), unit))
+        groups = dict(_cut(covariate, rows, index, unit))
         if len(groups) > 1:
             by[covariate.name] = {
-                name: _score(_take(whole, chosen), classes, kind, threshold, unit, seed)
+                name: _score(known.take(chosen), evaluator, unit, seed)
                 for name, chosen in groups.items()
             }
     return {"part": part, "by": by} if by else {}
@@ -121,30 +110,23 @@ def _cut(
     return ((name, mask) for name, mask in masks.items() if mask.any())
 
 
-def _take(whole: Part, chosen: np.ndarray) -> Part:
-    patients = [patient for patient, one in zip(whole.patients, chosen, strict=True) if one]
-    return Part(whole.probs[chosen], whole.label[chosen], patients, 0)
-
-
-def _score(
-    part: Part, classes: Sequence[str], kind: Kind, threshold: Threshold, unit: Unit, seed: int
-) -> dict[str, Any]:
-    names = SCORES[kind]
-    counted = {"n": count_rows(part, classes, kind, unit)}
+def _score(group: Scored, evaluator: Evaluator, unit: Unit, seed: int) -> dict[str, Any]:
+    names = evaluator.headline
+    counted = {"n": evaluator.count(group, unit)}
     if counted["n"]["patients"] < FEWEST:
         return counted | dict.fromkeys(names, NOTHING) | {"why": dict.fromkeys(names, TOO_FEW)}
-    reasons = undefined_metrics(part.label, kind)
-    resamples = RESAMPLES if part.probs.size <= LARGE else RESAMPLES // 2
-    known, _ = bootstrap_classes(
-        part.probs, part.label, kind, part.patients, threshold=threshold, resamples=resamples,
-        seed=seed, names=[name for name in names if name not in reasons],
-    )  # fmt: skip
+    metrics = {name: evaluator.metrics[name] for name in names}
+    reasons = {name: reason for name, one in metrics.items() if (reason := one.needs(group))}
+    asked = {name: one for name, one in metrics.items() if name not in reasons}
+    resamples = RESAMPLES if group.size <= LARGE else RESAMPLES // 2
+    (drawn,) = draw(asked, [[group]], group.patients, resamples=resamples, seed=seed)
+    known = {name: evaluator.sum_up(name, group, values) for name, values in drawn.items()}
     scores = {name: known.get(name, NOTHING) for name in names}
     why = {n: reasons.get(n, "undefined") for n in names if scores[n]["value"] is None}
     return counted | scores | ({"why": why} if why else {})
 
 
-def subgroup_table(metrics: Mapping[str, Any], classes: Sequence[str]) -> BlockTable | None:
+def subgroup_table(metrics: Mapping[str, Any], evaluator: Evaluator) -> BlockTable | None:
     """Lay the subgroups out, a block a covariate; None where there are none."""
     by: Groups = (metrics.get("subgroups") or {}).get("by") or {}
     if not by:
@@ -152,7 +134,7 @@ def subgroup_table(metrics: Mapping[str, Any], classes: Sequence[str]) -> BlockT
     first = next(iter(next(iter(by.values())).values()))
     names = [name for name in first if name not in ("n", "why")]
     unit = next(unit for unit in UNITS if unit in first["n"])
-    positive = classes[1:] if len(classes) == 2 and "recall" in names else []
+    beside = list(evaluator.counted(first["n"], names))
     reasons = dict.fromkeys(
         why
         for groups in by.values()
@@ -165,10 +147,10 @@ def subgroup_table(metrics: Mapping[str, Any], classes: Sequence[str]) -> BlockT
         rows = []
         for group, scores in groups.items():
             n = scores["n"]
-            counts = [n["patients"], n[unit], *(n["per_class"][name] for name in positive)]
+            counts = [n["patients"], n[unit], *evaluator.counted(n, names).values()]
             rows.append([group, *counts, *(_show(scores, score, letters) for score in names)])
         blocks.append(Block(title_of(name), rows))
-    head = ["", "patients", unit, *(f"n {name}" for name in positive), *map(label_of, names)]
+    head = ["", "patients", unit, *(f"n {name}" for name in beside), *map(evaluator.label, names)]
     return BlockTable(head, blocks, [NOTE, *(f"{a}: {why}." for why, a in letters.items())])
 
 

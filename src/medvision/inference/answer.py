@@ -1,12 +1,12 @@
 """Predictions for new images and new series: their table, and what is odd in each input."""
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 import medvision.files as files
 from medvision.data.inputs.profile import (
@@ -20,11 +20,10 @@ from medvision.data.inputs.series import NewSeries, put_together, tell_files
 from medvision.data.inputs.stream import InputFacts, InputMonitor, read_batches, refuse_unreadable
 from medvision.data.store.facts import FileFacts
 from medvision.data.store.reader import Reader
+from medvision.evaluation.evaluator import Arrays
 from medvision.inference.ensemble import join
-from medvision.inference.predictor import Outputs, run_net
+from medvision.inference.predictor import open_model_evaluator, run_net
 from medvision.model import Model
-from medvision.tasks.classification.calibration import apply_temperature
-from medvision.tasks.classification.evaluator import decide_labels
 
 
 @dataclass(frozen=True)
@@ -74,25 +73,28 @@ def note_unchecked(members: Sequence[Model], watches: Sequence[InputMonitor]) ->
 
 
 def lay_out(
-    model: Model, images: pd.DataFrame, probs: np.ndarray, statuses: Mapping[int, str]
-) -> pd.DataFrame:
-    """Put probabilities `[N,K]`, decisions and status beside the images; unreadable ones get none.
+    members: Sequence[Model],
+    several: Sequence[Arrays],
+    facts: Mapping[str, pd.DataFrame],
+    statuses: Mapping[int, str],
+) -> dict[str, pd.DataFrame]:
+    """Put predictions and status beside images or series; unreadable ones get none.
 
     Args:
-        model: decides.
-        images: `path` and `frame`.
-        probs: a row an image.
+        members: of the ensemble, or one model.
+        several: what each of them answers.
+        facts: `""`, of each image or series, and of all `slices`.
         statuses: why a row could not be read, or in what it is foreign.
     """
-    table = images.copy()
-    for k, name in enumerate(model.classes):
-        table[f"prob_{name}"] = probs[:, k]
-    table["pred"] = decide_labels(probs, model.classes, model.question, model.threshold)
+    evaluators = [open_model_evaluator(model) for model in members]
+    joined = open_model_evaluator(join(members))
+    tables = {**facts} | joined.tabulate(joined.combine(several, evaluators), facts)
+    table = tables[""]
     table["status"] = [statuses.get(row, "ok") for row in range(len(table))]
     unread = ~is_read(table)
-    table.loc[unread, [f"prob_{name}" for name in model.classes]] = np.nan
-    table.loc[unread, "pred"] = ""
-    return table
+    for name in table.columns.difference([*facts[""], "status"]):
+        table.loc[unread, name] = np.nan if is_numeric_dtype(table[name]) else ""
+    return tables
 
 
 class SeriesAnswers(NamedTuple):
@@ -119,7 +121,7 @@ def predict_series(
         MedvisionError: unreadable or foreign files where that is asked for, or nothing but
             unreadable series.
     """
-    outputs, watches = [], []
+    several, watches = [], []
     reasons: dict[int, str] = {}
     total = len(found[0].slices.first)
     for number, (model, series) in enumerate(zip(members, found, strict=True), start=1):
@@ -131,22 +133,19 @@ def predict_series(
         reader = Reader.from_contract(model.contract)
         images = read_batches(paths, frames, reader, 1, unread, stop, watch)
         batches = put_together(series, rows, images)
-        outputs.append(run_net(model, batches, np.arange(total), task))
+        several.append(run_net(model, batches, np.arange(total), task).arrays)
         watches.append(sum_up(watch, of))
         reasons |= {int(of[k]): text for k, text in sorted(unread.items(), reverse=True)}
     if len(reasons) == total:
         raise refuse_unreadable(reasons, total, "Give series that can be read")
     foreign = {n: odd for watch in watches[::-1] for n, odd in watch.foreign.items()}
     statuses = {n: f"ok, but {join_mismatches(odd)}" for n, odd in foreign.items()} | reasons
-    probs = np.mean(
-        [apply_temperature(said.logits.numpy(), model.temperature, model.question)
-         for said, model in zip(outputs, members, strict=True)], axis=0,
-    )  # fmt: skip
     odd = f"{len(foreign)} of {total} series hold images unlike those the model was trained on"
     notes = [*([odd] if foreign else []), *note_unchecked(members, watches), *found[0].notes]
-    table = lay_out(join(members), found[0].facts(), probs, statuses)
-    answers = Answers(table, [watch.taken for watch in watches], notes)
-    return SeriesAnswers(answers, tabulate_slices(members, found[0], outputs, set(reasons)))
+    numbers, facts = list_slices(found[0])
+    tables = lay_out(members, several, {"": found[0].facts(), "slices": facts}, statuses)
+    read = tables["slices"][~np.isin(numbers, list(reasons))].reset_index(drop=True)
+    return SeriesAnswers(Answers(tables[""], [watch.taken for watch in watches], notes), read)
 
 
 def sum_up(watch: InputMonitor, of: np.ndarray) -> InputMonitor:
@@ -167,21 +166,11 @@ def sum_up(watch: InputMonitor, of: np.ndarray) -> InputMonitor:
     return replace(watch, taken=joined, foreign=foreign)
 
 
-def tabulate_slices(
-    members: Sequence[Model], found: NewSeries, outputs: Sequence[Outputs], unread: AbstractSet[int]
-) -> pd.DataFrame:
-    """Put the mean of what members say of each slice beside its place; unread series have none."""
+def list_slices(found: NewSeries) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return of each slice the number of its series, and where it stands in it."""
     lengths = np.diff(found.slices.start)
     numbers = np.repeat(np.arange(len(lengths)), lengths)
     table = found.facts().loc[numbers, ["path", "series"]].reset_index(drop=True)
     table["slice"] = np.arange(len(numbers)) - np.repeat(found.slices.start[:-1], lengths)
     table["position"] = found.slices.position
-    if all("attention" in said.slices for said in outputs):
-        weights = [said.slices["attention"].numpy() for said in outputs]
-        table["attention"] = np.mean(weights, axis=0, dtype=np.float64)
-    if all("slice_logits" in said.slices for said in outputs):
-        probs = [apply_temperature(said.slices["slice_logits"].numpy(), 1.0, members[0].question)
-                 for said in outputs]  # fmt: skip
-        for k, name in enumerate(members[0].classes):
-            table[f"prob_{name}"] = np.mean(probs, axis=0)[:, k]
-    return table[~np.isin(numbers, list(unread))].reset_index(drop=True)
+    return numbers, table

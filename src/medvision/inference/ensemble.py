@@ -1,13 +1,13 @@
-"""Frozen models that answer together: the mean of their calibrated probabilities."""
+"""Frozen models that answer together: the mean of what they predict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
-
 import medvision.files as files
 from medvision.errors import MedvisionError, collect
+from medvision.evaluation.evaluator import Evaluator
+from medvision.inference.predictor import open_model_evaluator
 from medvision.model import Model, load_model
 from medvision.runs import Run, find_run, find_runs
 
@@ -16,7 +16,7 @@ SAME = ("channels", "max_slices", "on_gap")  # of a series: what decides which s
 
 @dataclass(frozen=True)
 class Ensemble:
-    """One frozen model, or several that predict the same classes.
+    """One frozen model, or several that predict the same.
 
     Attributes:
         runs: where the models come from.
@@ -36,12 +36,21 @@ class Ensemble:
         """The model that decides for all."""
         return join(self.models)
 
+    @cached_property
+    def evaluators(self) -> list[Evaluator]:
+        """What evaluates each model, by its own decision."""
+        return [open_model_evaluator(model) for model in self.models]
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """What evaluates all of them together."""
+        return open_model_evaluator(self.joined)
+
     @property
     def stamp(self) -> str:
         """How its numbers come about, for every table of them."""
-        cut = "" if self.joined.threshold is None else ", cut at the mean of their thresholds"
         count = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
-        return f"ensemble of {count}: mean of calibrated probabilities{cut}"
+        return f"ensemble of {count}: {self.evaluator.averaged}"
 
 
 def load_ensemble(command: str, run: str | None, runs: Sequence[str] | None) -> Ensemble:
@@ -86,15 +95,15 @@ def find_members(names: Sequence[str]) -> list[Run]:
 
 
 def check_agreement(ensemble: Ensemble) -> None:
-    """Refuse members whose probabilities or thresholds cannot be averaged."""
-    models = ensemble.models
-    if len({(model.kind, *model.classes) for model in models}) > 1:
-        described = [f"{run.folder}: {', '.join(model.classes)} ({model.kind})"
-                     for run, model in zip(ensemble.runs, models, strict=True)]  # fmt: skip
+    """Refuse members whose predictions or decisions cannot be averaged."""
+    models, questions = ensemble.models, [one.question for one in ensemble.evaluators]
+    if len(set(questions)) > 1:
+        what = ensemble.evaluators[0].predicted
         raise collect(
-            "the runs do not predict the same classes", described,
-            "An ensemble needs equal classes in equal order; take each run alone",
-        )  # fmt: skip
+            f"the runs do not predict the same {what}",
+            [f"{run.folder}: {text}" for run, text in zip(ensemble.runs, questions, strict=True)],
+            f"An ensemble needs equal {what} in equal order; take each run alone",
+        )
     if len({model.series is None for model in models}) > 1:
         raise MedvisionError(
             "the runs do not read the same: some take series and some single images; "
@@ -108,22 +117,14 @@ def check_agreement(ensemble: Ensemble) -> None:
             "the runs do not make the same series of rows", described,
             "An ensemble needs the same slices in the same order; take each run alone",
         )  # fmt: skip
-    rules = sorted({model.rule for model in models})
-    if len(rules) > 1 and models[0].kind != "multiclass":
-        raise MedvisionError(
-            f"the runs decide by different operating points ({', '.join(rules)}), whose mean means "
-            "nothing; train them with one operating_point, or take each run alone"
-        )
+    join(models)
 
 
 def join(models: Sequence[Model]) -> Model:
-    """Return the model that decides for all: the first one, with the mean threshold of all.
+    """Return the model that decides for all: the first one, with the decision of all.
 
-    An ensemble of thresholds t decides as the mean of p - t over its members does, so that each
-    keeps the operating point it was given; .5 would throw it away.
+    Raises:
+        MedvisionError: their decisions have no mean.
     """
-    thresholds = [model.threshold for model in models if model.threshold is not None]
-    if not thresholds:  # the likeliest class wins
-        return models[0]
-    mean = np.mean(np.array(thresholds), axis=0).tolist()
-    return replace(models[0], decision=models[0].decision | {"threshold": mean})
+    members = [open_model_evaluator(model) for model in models]
+    return replace(models[0], decision=members[0].join(members).decision)

@@ -1,13 +1,13 @@
-"""A frozen model over rows: logits, and the tables of predictions they become."""
+"""A frozen model over rows: what its net answers, and what evaluates that."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from hydra.utils import instantiate
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
@@ -18,10 +18,9 @@ from medvision.data.batches.samples import Samples
 from medvision.data.batches.sampling import count_repeats
 from medvision.data.units.series import add_difference, drop_difference
 from medvision.data.units.series_form import SeriesForm
+from medvision.evaluation.evaluator import Evaluator, open_evaluator
 from medvision.model import Model
 from medvision.nets.entries import call_net
-from medvision.tasks.classification.calibration import apply_temperature
-from medvision.tasks.classification.evaluator import decide_labels
 
 BATCH = 128
 Batch = dict[str, Tensor]
@@ -40,12 +39,15 @@ class Outputs:
     logits: Tensor
     slices: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it by name, as an evaluator takes it."""
+        return {name: v.numpy() for name, v in {"logits": self.logits, **self.slices}.items()}
 
-class Predictions(NamedTuple):
-    """What is stored of one part: a row a sample and, of series, a row a slice."""
 
-    table: pd.DataFrame
-    slices: pd.DataFrame | None = None
+def open_model_evaluator(model: Model) -> Evaluator:
+    """Open what tabulates and scores the answers of a frozen model."""
+    return open_evaluator(model.task, model.target, model.decision)
 
 
 def predict_samples(model: Model, samples: Samples, index: np.ndarray) -> Outputs:
@@ -123,33 +125,3 @@ def change(batch: Batch, model: Model, augment: Augment, view: int, keys: np.nda
     changed = torch.zeros_like(image)
     changed[valid] = add_difference(moved, form)
     return batch | {"image": changed}
-
-
-def tabulate(model: Model, facts: pd.DataFrame, logits: Tensor) -> pd.DataFrame:
-    """Put logits, calibrated probabilities and decisions beside the facts of their rows."""
-    table = facts.reset_index(drop=True)
-    probs = apply_temperature(logits.numpy(), model.temperature, model.question)
-    for k, name in enumerate(model.classes):
-        table[f"logit_{name}"] = logits[:, k].double().numpy()
-    for k, name in enumerate(model.classes):
-        table[f"prob_{name}"] = probs[:, k]
-    return table.assign(pred=decide_labels(probs, model.classes, model.question, model.threshold))
-
-
-def tabulate_slices(
-    model: Model, samples: Samples, index: np.ndarray, said: Outputs
-) -> pd.DataFrame | None:
-    """Put what is said of each slice of the samples `index` beside its place; None if nothing is.
-
-    Probabilities of slices are not calibrated.
-    """
-    if samples.slices is None or not said.slices:
-        return None
-    table = samples.slices_for(index)
-    if "attention" in said.slices:
-        table["attention"] = said.slices["attention"].double().numpy()
-    if "slice_logits" in said.slices:
-        probs = apply_temperature(said.slices["slice_logits"].numpy(), 1.0, model.question)
-        for k, name in enumerate(model.classes):
-            table[f"prob_{name}"] = probs[:, k]
-    return table

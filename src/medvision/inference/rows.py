@@ -19,11 +19,9 @@ from medvision.errors import MedvisionError
 from medvision.evaluation.comparison.sweep_run import read_sweep_runs
 from medvision.identity import series_keys
 from medvision.inference.ensemble import Ensemble
-from medvision.inference.predictor import BATCH, Predictions, run_net, tabulate, tabulate_slices
+from medvision.inference.predictor import BATCH, run_net
 from medvision.model import Model
 from medvision.runs import Run
-from medvision.tasks.classification.calibration import apply_temperature
-from medvision.tasks.classification.evaluator import decide_labels
 from medvision.tasks.classification.target import Classes
 
 
@@ -50,9 +48,14 @@ class Rows:
         """Return where the lines of `index` stand in the samples of a model."""
         return np.searchsorted(self.samples[number].where[:, 1], self.index)
 
-    def facts(self) -> pd.DataFrame:
-        """Return the identifying columns, as predictions carry them."""
-        return self.samples[0].facts_for(self.find(0)).assign(index=self.index)
+    def facts(self) -> dict[str, pd.DataFrame]:
+        """Return the identifying columns, as predictions carry them, and those of all slices."""
+        first, own = self.samples[0], self.find(0)
+        facts = {"": first.facts_for(own).assign(index=self.index)}
+        if first.slices is not None:
+            slices, lines = first.slices_for(own), first.where[:, 1]
+            facts["slices"] = slices.assign(index=lines[slices["index"]], row=lines[slices["row"]])
+        return facts
 
 
 def read_rows(
@@ -184,24 +187,14 @@ def tell_way_out(first: Run, second: Run) -> str:
     )
 
 
-def predict_rows(ensemble: Ensemble, rows: Rows) -> Predictions:
-    """Predict: one model with its logits, several with their mean probabilities."""
-    facts, models = rows.facts(), ensemble.models
-    probs: list[Any] = []
+def predict_rows(ensemble: Ensemble, rows: Rows) -> dict[str, pd.DataFrame]:
+    """Predict: one model with all that it answers, several with the mean of their samples."""
+    facts, models, several = rows.facts(), ensemble.models, []
     for number, model in enumerate(models):
         task = "predicting" if len(models) == 1 else f"predicting {number + 1} of {len(models)}"
         batches = rows.samples[number].batches(rows.find(number), BATCH)
-        said = run_net(model, batches, rows.index, task)
-        if len(models) == 1:
-            own = rows.find(number)
-            slices = tabulate_slices(model, rows.samples[number], own, said)
-            if slices is not None:
-                slices["index"] = rows.samples[number].where[slices["index"], 1]
-                slices["row"] = rows.samples[number].where[slices["row"], 1]
-            return Predictions(tabulate(model, facts, said.logits), slices)
-        probs.append(apply_temperature(said.logits.numpy(), model.temperature, model.question))
-    mean, model = np.mean(probs, axis=0), ensemble.joined
-    for k, name in enumerate(model.classes):
-        facts[f"prob_{name}"] = mean[:, k]
-    pred = decide_labels(mean, model.classes, model.question, model.threshold)
-    return Predictions(facts.assign(pred=pred))
+        several.append(run_net(model, batches, rows.index, task).arrays)
+    if len(models) == 1:
+        return ensemble.evaluators[0].tabulate(several[0], facts)
+    joined = ensemble.evaluator.combine(several, ensemble.evaluators)
+    return ensemble.evaluator.tabulate(joined, {"": facts[""]})

@@ -1,30 +1,58 @@
 """Intervals of any score: patients drawn with replacement."""
 
-from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medvision.stats.ranking import Floats, curve_areas
-from medvision.tasks.classification.metrics import (
-    RANKED,
-    defined,
-)
-
-LARGE = 50_000  # probabilities that are scored 1000 times only
-
-
-def _rank(hits: Floats, alarms: Floats) -> list[Floats]:
-    """Return both areas where `metrics.defined` lets them be, nan elsewhere."""
-    areas = zip(RANKED, curve_areas(hits, alarms), strict=True)
-    ends = hits[:, -1], alarms[:, -1]
-    return [np.where(defined(name, *ends), area, np.nan) for name, area in areas]
-
+from medvision.stats.ranking import Floats
 
 Interval: TypeAlias = dict[str, float | None]
 Keys: TypeAlias = Sequence[Hashable]  # of each row: its patient, or its stratum
-CELLS = 2_000_000  # weights held at once
+CELLS, LARGE = 2_000_000, 50_000  # weights held at once; numbers scored 1000 times only
+
+Scored = TypeVar("Scored")
+Given = TypeVar("Given", contravariant=True)
+
+
+class Score(Protocol[Given]):
+    """A score of predictions under weights of their rows: `[R,N]` → `[R]`, nan undefined."""
+
+    @property
+    def compute(self) -> Callable[[Given, Floats], Floats]: ...
+
+
+def draw(
+    scores: Mapping[str, Score[Scored]],
+    arms: Sequence[Sequence[Scored]],
+    patients: Keys,
+    *,
+    strata: Keys | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[dict[str, Floats]]:
+    """Score predictions as they are, then on resamples of the patients, the same for all arms.
+
+    Args:
+        scores: name → score.
+        arms: each a list of repeats (trainings), all of them predictions of the same rows.
+        patients: `[N]`; rows of one patient are drawn together.
+        strata: as in `resample_patients`.
+        resamples: their number R.
+        seed: alone decides the resamples.
+
+    Returns:
+        of each arm: name → `[1+R]`, the mean over its repeats; nan where one has no score.
+    """
+    drawn: list[dict[str, list[Floats]]] = [{name: [] for name in scores} for _ in arms]
+    for weights in resample_patients(patients, resamples, seed, strata):
+        for values, repeats in zip(drawn, arms, strict=True):
+            # All scores of one repeat before the next: they share what they compute.
+            each = [[s.compute(one, weights) for s in scores.values()] for one in repeats]
+            for name, found in zip(scores, zip(*each, strict=True), strict=True):
+                values[name].append(np.mean(found, axis=0))
+    return [{name: np.concatenate(parts) for name, parts in v.items()} for v in drawn]
 
 
 def number(keys: Keys) -> tuple[list[Any], NDArray[np.intp]]:

@@ -5,7 +5,8 @@ counts patients or is used only where each patient has one row.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +20,11 @@ ALPHA, POWER = 0.05, 0.8
 
 
 class Finding(NamedTuple):
-    """A test by its name, and its two-sided p; nan where the data cannot say."""
+    """A test by its name, its two-sided p (nan where the data cannot say), and what it counted."""
 
     test: str
     p: float
+    counts: Mapping[str, float] = MappingProxyType({})
 
 
 def delong(label: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:

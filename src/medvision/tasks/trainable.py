@@ -78,7 +78,7 @@ class Context:
     folder: Path
     target: Any
     rows: Rows
-    answer: Callable[[Ints], Mapping[str, Tensor]]
+    answer: Callable[[Ints], Mapping[str, NDArray[Any]]]
     judge: nn.Module | None = None
     classify: Callable[[Tensor], Tensor] | None = None
     inception: Path | None = None
@@ -149,13 +149,6 @@ class Trainable(LightningModule):
     def curves(cls, target: Any, table: pd.DataFrame) -> Iterator[Curve]:
         """Yield name, truth and score of each precision-recall curve of stored predictions."""
         yield from ()
-
-    @classmethod
-    def show(cls, metrics: Mapping[str, Any]) -> None:
-        """Print the scores of a finished run."""
-        from medvision.evaluation.report.table import print_table
-
-        print_table(metrics)
 
     @staticmethod
     def read_progress(checkpoint: Mapping[str, Any]) -> int:

@@ -60,7 +60,7 @@ def plain_target(samples: Samples) -> dict[str, Any]:
             "rename": dict(classes.rename)}  # fmt: skip
 
 
-def refuse_answer(_: Ints) -> Mapping[str, Tensor]:
+def refuse_answer(_: Ints) -> Mapping[str, NDArray[Any]]:
     """Stand for a trained net where there is none yet."""
     raise MedvisionError("there is no trained net yet; ask for its answers in finish()")
 

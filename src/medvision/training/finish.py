@@ -7,17 +7,19 @@ for which the first step need not wait.
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
-from torch import Tensor
+from numpy.typing import NDArray
 
 import medvision.files as files
-from medvision.commands.evaluate import evaluate_parts
 from medvision.data.batches.samples import facts_of
 from medvision.data.inputs.profile import summarise_facts, to_plain
 from medvision.evaluation.figures.common import draw_learning_curves
 from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.report.run_report import write_report
+from medvision.evaluation.report.table import print_scores
+from medvision.inference.evaluate import evaluate_parts
 from medvision.inference.predictor import predict_samples
 from medvision.model import Model, Seen, load_model, save_model
 from medvision.runs import Run
@@ -33,9 +35,8 @@ def freeze_model(run: Run, job: Job, task: Trainable, context: Context) -> str:
     """Let the task decide what it decides on the val part, write `model.pt`, return its digest."""
     model = assemble_model(job, task)
 
-    def answer(index: Ints) -> Mapping[str, Tensor]:
-        outputs = predict_samples(model, job.data.ready, index)
-        return {"logits": outputs.logits, **outputs.slices}
+    def answer(index: Ints) -> Mapping[str, NDArray[Any]]:
+        return predict_samples(model, job.data.ready, index).arrays
 
     decision = task.finish(replace(context, answer=answer))
     model.gate, model.decision = decision.pop("gate", None), decision
@@ -85,7 +86,7 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
     if brief:
         print(f"best {monitor} {run.record['objective']:.4f}", flush=True)
     else:
-        job.task.show(metrics)
+        print_scores(metrics)
 
 
 def draw_history(run: Run, monitor: str) -> None:

@@ -44,7 +44,7 @@ def run_sweep_job(config: DictConfig) -> float:
 
 def conclude_sweep(folder: Path) -> int:
     """Print the ranked table of the sweep whose outcomes lie here; return the exit status."""
-    from medvision.commands.report import report_sweep
+    from medvision.evaluation.sweep.report import report_sweep
 
     outcomes = [files.read_json(path) for path in sorted(folder.glob("*.json"))]
     for name in dict.fromkeys(outcome["name"] for outcome in outcomes):

@@ -9,6 +9,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from medvision.evaluation.comparison.settings import flatten
+from medvision.evaluation.evaluator import name_task, open_evaluator
 from medvision.evaluation.predictions import read_predictions
 from medvision.runs import Run, is_place
 from medvision.training.job import Job
@@ -45,7 +46,8 @@ def add_curves(run: Run, job: Job, board: SummaryWriter, step: int) -> None:
     for part in ("val", "test"):
         if not run.predictions(part).exists():
             continue
-        table = read_predictions(run.predictions(part))
+        schema = open_evaluator(name_task(run.record)).tables[""]
+        table = read_predictions(run.predictions(part), schema)
         for name, truth, scores in job.task.curves(job.data.ready.classes, table):
             board.add_pr_curve(f"{part}/{name}", truth, scores, step)
 

@@ -11,11 +11,14 @@ from medvision.errors import MedvisionError
 from medvision.evaluation.comparison.arms import Repeat, align, gather_arms, read_repeats
 from medvision.evaluation.comparison.settings import name_settings, show_setting
 from medvision.evaluation.comparison.sweep_run import read_sweep_runs
+from medvision.evaluation.evaluator import open_evaluator
 from medvision.evaluation.predictions import write_predictions
 from medvision.files import locked
 from medvision.runs import Run
 
 CLASSES = ["normal", "ill"]
+BINARY, SEVERAL = (open_evaluator("classification", {"classes": CLASSES, "kind": kind})
+                   for kind in ("binary", "multilabel"))  # fmt: skip
 
 
 def make_run(sweep: Path, *words: str, record: Any = (), config: bool = True, **told: Any) -> Run:
@@ -176,17 +179,19 @@ def test_folds_of_a_seed_are_put_together_and_kept_as_strata(tmp_path):
     runs = make_folds(tmp_path / "s", seeds=(0, 1))
     (arm,) = gather_arms(read_sweep_runs(runs))
     repeats = read_repeats(arm, "test")
-    assert [(r.seed, r.folds, len(r.table)) for r in repeats] == [(0, [0, 1, 2], 36),
+    assert [(r.seed, r.folds, len(r.tables[""])) for r in repeats] == [(0, [0, 1, 2], 36),
                                                                  (1, [0, 1, 2], 36)]  # fmt: skip
-    rows = align(repeats, CLASSES, "binary")
+    rows = align(repeats, BINARY)
     assert rows.keys == sorted(rows.keys)
     fold_of = {f"{k}.png": str(k // 12) for k in range(36)}
     assert rows.strata == [fold_of[path] for _, path, _ in rows.keys]
-    by_path = repeats[1].table.set_index("path")
+    by_path = repeats[1].tables[""].set_index("path")
     expected = by_path.loc[[path for _, path, _ in rows.keys]]
-    np.testing.assert_array_equal(rows.probs[1][:, 1], expected["prob_ill"])
-    np.testing.assert_array_equal(rows.preds[1][:, 1], expected["pred"] == "ill")
-    np.testing.assert_array_equal(rows.label, expected["label"] == "ill")
+    second = rows.scored[1].arrays
+    np.testing.assert_array_equal(second["probs"][:, 1], expected["prob_ill"])
+    np.testing.assert_array_equal(second["preds"][:, 1], expected["pred"] == "ill")
+    np.testing.assert_array_equal(second["label"], expected["label"] == "ill")
+    assert rows.truth == [(label,) for label in expected["label"]]
     assert rows.patients == [("d", patient) for patient in expected["patient"]]
 
 
@@ -198,26 +203,26 @@ def test_unfinished_cells_and_a_second_run_of_a_place_do_not_count(tmp_path):
     (arm,) = gather_arms(read_sweep_runs([*runs, again]))
     (repeat,) = read_repeats(arm, "test")
     assert repeat.folds == [0, 1]
-    assert len(repeat.table) == 24
+    assert len(repeat.tables[""]) == 24
     assert read_repeats(arm, "val") == []
 
 
 def repeat_of(table: pd.DataFrame, seed: int = 0) -> Repeat:
-    return Repeat(seed, 0, [None], table.assign(fold=""))
+    return Repeat(seed, 0, [None], {"": table.assign(fold="")})
 
 
 def test_strata_are_empty_where_the_repeats_split_differently():
     table = make_table()
-    one, other = (Repeat(0, s, [0, 1], table.assign(fold=f))
+    one, other = (Repeat(0, s, [0, 1], {"": table.assign(fold=f)})
                   for s, f in ((0, ["0", "1"] * 6), (1, ["0"] * 6 + ["1"] * 6)))  # fmt: skip
-    assert set(align([one], CLASSES, "binary").strata) == {"0", "1"}
-    assert align([one, other], CLASSES, "binary").strata == [""] * 12
+    assert set(align([one], BINARY).strata) == {"0", "1"}
+    assert align([one, other], BINARY).strata == [""] * 12
 
 
 def test_unlabelled_rows_are_left_out():
     table = make_table()
     table.loc[3, "label"] = ""
-    assert len(align([repeat_of(table)], CLASSES, "binary").keys) == 11
+    assert len(align([repeat_of(table)], BINARY).keys) == 11
 
 
 @pytest.mark.parametrize(
@@ -234,21 +239,22 @@ def test_align_refuses_repeats_of_other_rows(change, told):
     for column, value in change.items():
         changed.loc[0, column] = value
     with pytest.raises(MedvisionError, match=f"seed=0 split_seed=0 and seed=7.* {told}"):
-        align([repeat_of(table), repeat_of(changed, seed=7)], CLASSES, "binary")
+        align([repeat_of(table), repeat_of(changed, seed=7)], BINARY)
 
 
 def test_align_refuses_a_row_twice_a_missing_column_and_nothing():
     table = make_table()
     with pytest.raises(MedvisionError, match=r"hold 1 rows twice, such as 0\.png"):
-        align([repeat_of(pd.concat([table, table[:1]]))], CLASSES, "binary")
+        align([repeat_of(pd.concat([table, table[:1]]))], BINARY)
     with pytest.raises(MedvisionError, match="no column pred"):
-        align([repeat_of(table.drop(columns="pred"))], CLASSES, "binary")
+        align([repeat_of(table.drop(columns="pred"))], BINARY)
     with pytest.raises(MedvisionError, match="finish a run first"):
-        align([], CLASSES, "binary")
+        align([], BINARY)
 
 
 def test_multilabel_decisions_may_be_none_at_all():
     table = make_table(3).assign(label=["ill|normal", "-", "ill"], pred=["", "ill", "normal|ill"])
-    rows = align([repeat_of(table)], CLASSES, "multilabel")
-    assert rows.label.tolist() == [[1, 1], [0, 0], [0, 1]]
-    assert rows.preds[0].tolist() == [[False, False], [False, True], [True, True]]
+    rows = align([repeat_of(table)], SEVERAL)
+    arrays = rows.scored[0].arrays
+    assert arrays["label"].tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert arrays["preds"].tolist() == [[False, False], [False, True], [True, True]]

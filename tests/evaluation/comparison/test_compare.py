@@ -1,14 +1,23 @@
-"""Arms set against each other: which test is chosen, and what it says."""
+"""Tests of differences against scipy, scikit-learn, naive sums, hands and simulated studies."""
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 
 from medvision.evaluation.comparison.arms import Aligned
 from medvision.evaluation.comparison.compare import compare_arms, compare_trainings
-from medvision.stats.hypothesis_tests import adjust, compare_areas, compare_folds
+from medvision.evaluation.evaluator import Scored, open_evaluator
+from medvision.stats.hypothesis_tests import (
+    adjust,
+    compare_areas,
+    compare_folds,
+)
+
+COVERAGE = Path(__file__).parents[3] / "experiments" / "coverage" / "simulate.py"
 
 
 def draw(n=80, seed=0):
@@ -17,6 +26,16 @@ def draw(n=80, seed=0):
     shared = rng.normal(size=n)
     scores = np.stack([label + shared + rng.normal(size=n) * s for s in (0.5, 1.5)])
     return label, scores.round(1)  # with ties
+
+
+def delong_naive(label, scores):
+    """Compare every positive with every negative, as the paper of 1988 does."""
+    psi = np.stack([
+        (x[label == 1][:, None] > x[label == 0]) + 0.5 * (x[label == 1][:, None] == x[label == 0])
+        for x in scores
+    ])  # fmt: skip
+    hits, misses = psi.mean(axis=2), psi.mean(axis=1)
+    return psi.mean(axis=(1, 2)), np.cov(hits) / hits.shape[1] + np.cov(misses) / misses.shape[1]
 
 
 def test_trainings_are_compared_cell_by_cell():
@@ -37,17 +56,22 @@ def test_seeds_of_one_fold_are_one_value_of_the_test_over_folds():
     assert folds["value"] == pytest.approx(0.2)
 
 
-def make_arm(scores, label, patients, kind="binary", strata=None):
+EVALUATOR = open_evaluator("classification", {"classes": ["no", "yes"], "kind": "binary"})
+
+
+def make_arm(scores, label, patients):
+    table = pd.DataFrame({"label": [["no", "yes"][k] for k in label]})
     probs = [np.stack([1 - p, p], axis=1) for p in scores]
+    scored = [
+        Scored(table, {}, {"probs": p, "label": label, "preds": p >= 0.5}, patients) for p in probs
+    ]
     keys = [("d", f"{n}.png", 0) for n in range(len(label))]
-    preds = [p >= 0.5 for p in probs]
-    strata = [""] * len(label) if strata is None else strata
-    return Aligned(kind, ["no", "yes"], keys, label, patients, strata, probs, preds)
+    return Aligned(keys, [*zip(table["label"])], patients, [""] * len(label), scored)
 
 
 def compare(arms, cells=None, **options):
     cells = cells or [{(0, 0, None): 0.5}] * len(arms)
-    return compare_arms(arms, cells, "auroc", 0.25, resamples=200, **options)
+    return compare_arms(arms, cells, EVALUATOR, "auroc", 0.25, resamples=200, **options)
 
 
 def test_single_images_of_one_training_are_tested_by_delong_and_exact_mcnemar():

@@ -6,20 +6,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from medvision.evaluation.comparison import text as texts
 from medvision.evaluation.comparison.figures import draw_differences
-from medvision.evaluation.comparison.text import (
-    Difference,
-    comparison_table,
-    list_conclusions,
-    list_differences,
-    list_notes,
-    print_comparison,
-    show_difference,
-    show_p,
-    write_page,
-)
+from medvision.evaluation.comparison.text import Difference, list_notes, show_difference, show_p
+from medvision.evaluation.evaluator import open_evaluator
 from medvision.evaluation.figures.style import PALETTE
 
+EVALUATOR = open_evaluator("classification", {"classes": ["no", "yes"], "kind": "binary"})
 SCORES = ("auroc", "accuracy", "balanced_accuracy", "recall", "specificity", "brier")
 
 
@@ -64,7 +57,7 @@ def test_the_plot_holds_each_value_and_interval_and_colours_what_lies_apart():
 
 
 def test_several_pairs_are_grouped_by_score():
-    rows = list_differences(make(ALIKE, APART))
+    rows = texts.list_differences(make(ALIKE, APART), EVALUATOR)
     assert [row.score for row in rows[:3]] == ["AUROC", "AUROC", "accuracy"]
     assert rows[-1].score == "Brier score (low is good)"
     axes = draw_differences(rows).axes[0]
@@ -77,7 +70,7 @@ def test_an_undefined_score_has_no_line_and_a_missing_interval_a_point():
     pair = make_pair("A", "B", 0.01, 0.4)
     pair["scores"] |= {"recall": dict.fromkeys(("value", "low", "high")),
                        "specificity": {"value": 0.1, "low": None, "high": None}}  # fmt: skip
-    rows = list_differences(make(pair))
+    rows = texts.list_differences(make(pair), EVALUATOR)
     assert "recall (sens.)" not in [row.score for row in rows]
     figure = draw_differences(rows)
     assert "+.100 (–)" in [text.get_text() for text in figure.axes[0].texts]
@@ -85,39 +78,41 @@ def test_an_undefined_score_has_no_line_and_a_missing_interval_a_point():
 
 def test_many_pairs_show_what_is_tested():
     pairs = [make_pair("A", "B", 0.01 * n, 0.4) for n in range(1, 6)]
-    assert {row.score for row in list_differences(make(*pairs))} == {"AUROC", "accuracy"}
-    assert len(comparison_table(make(*pairs)).rows) == 10
-    assert write_page(make(*pairs)).count("balanced accuracy") == 5
+    rows = texts.list_differences(make(*pairs), EVALUATOR)
+    assert {row.score for row in rows} == {"AUROC", "accuracy"}
+    assert len(texts.comparison_table(make(*pairs), EVALUATOR).rows) == 10
+    assert texts.write_page(make(*pairs), EVALUATOR).count("balanced accuracy") == 5
 
 
 def test_the_table_of_a_pair_names_the_tests_and_needs_no_holm():
-    grid = comparison_table(make(ALIKE))
+    grid = texts.comparison_table(make(ALIKE), EVALUATOR)
     assert grid.head == ["score", "A", "B", "second − first", "p", "test"]
     assert grid.rows[0] == ["AUROC", ".870 (.850–.890)", ".880 (.860–.900)",
                             "+.010 (-.010, +.030)", ".410", "DeLong"]  # fmt: skip
     assert grid.rows[1][-2:] == [".500", "exact McNemar"]
     assert grid.rows[2][-2:] == ["", ""]
-    assert "Holm" in comparison_table(make(ALIKE, APART)).head
+    assert "Holm" in texts.comparison_table(make(ALIKE, APART), EVALUATOR).head
 
 
 def test_not_significant_is_never_called_equal():
-    (first, *_) = list_conclusions(make(ALIKE))
+    (first, *_) = texts.list_conclusions(make(ALIKE), EVALUATOR)
     assert first == (
         "A and B cannot be told apart on 45 patients: AUROC .870 and .880; B − A is "
         "+.010 (-.010, +.030), p = .410 (DeLong); this n could show a difference of .060."
     )
-    text = write_page(make(ALIKE))
+    text = texts.write_page(make(ALIKE), EVALUATOR)
     assert "not significant does not mean equal" in text
     assert not any(word in text for word in ("are equal", "no difference", "the same performance"))
 
 
 def test_what_lies_apart_names_the_better_arm():
-    (first, *_) = list_conclusions(make(APART))
+    (first, *_) = texts.list_conclusions(make(APART), EVALUATOR)
     assert first == ("C is better than A on these 45 patients: AUROC .950 against .870; C − A is "
                      "+.080 (+.060, +.100), p < .001 (DeLong).")  # fmt: skip
-    (low, *_) = list_conclusions(make(make_pair("A", "C", 0.08, 0.01), metric="brier"))
+    brier = make(make_pair("A", "C", 0.08, 0.01), metric="brier")
+    (low, *_) = texts.list_conclusions(brier, EVALUATOR)
     assert low.startswith("C is better than A")
-    (worse, *_) = list_conclusions(make(make_pair("C", "A", -0.08, 0.01)))
+    (worse, *_) = texts.list_conclusions(make(make_pair("C", "A", -0.08, 0.01)), EVALUATOR)
     assert worse.startswith("C is better than A on these 45 patients: AUROC .950 against .870; A −")
 
 
@@ -125,22 +120,25 @@ def test_trainings_and_their_luck_are_told():
     folds = {"test": "corrected resampled t", "folds": 5, "p": 0.2, "p_holm": 0.2, **score(0.03)}
     pair = make_pair("A", "B", 0.01, 0.4)
     pair["tests"]["folds"] = folds
-    assert any(s.startswith("Over 5 folds, B − A is +.030") for s in list_conclusions(make(pair)))
-    assert comparison_table(make(pair)).rows[-1][0] == "AUROC, mean of 5 folds"
+    told = texts.list_conclusions(make(pair), EVALUATOR)
+    assert any(sentence.startswith("Over 5 folds, B − A is +.030") for sentence in told)
+    assert texts.comparison_table(make(pair), EVALUATOR).rows[-1][0] == "AUROC, mean of 5 folds"
     seeds = {"differences": [0.01, 0.03], "mean": 0.02, "sd": 0.014}
     pair = make_pair("A", "B", 0.01, 0.4, seeds=seeds)
-    sentences = list(list_conclusions(make(pair, trainings=2)))
+    sentences = list(texts.list_conclusions(make(pair, trainings=2), EVALUATOR))
     assert "Over 2 seeds, B − A is +.020 ± .014 (mean ± SD): this spread is the luck of training " \
            "alone, not of patients." in sentences  # fmt: skip
     assert not any("One training each" in sentence for sentence in sentences)
-    assert any("One training each" in sentence for sentence in list_conclusions(make(ALIKE)))
+    alike = texts.list_conclusions(make(ALIKE), EVALUATOR)
+    assert any("One training each" in sentence for sentence in alike)
 
 
 def test_undefined_is_said():
     pair = make_pair("A", "B", 0.01, None)
-    assert "p is undefined" in next(list_conclusions(make(pair)))
+    assert "p is undefined" in next(texts.list_conclusions(make(pair), EVALUATOR))
     pair["scores"]["auroc"] = dict.fromkeys(("value", "low", "high"))
-    assert next(list_conclusions(make(pair))).endswith("AUROC is undefined on these labels.")
+    first = next(texts.list_conclusions(make(pair), EVALUATOR))
+    assert first.endswith("AUROC is undefined on these labels.")
 
 
 def test_stamps_stand_first_among_the_notes():
@@ -149,7 +147,7 @@ def test_stamps_stand_first_among_the_notes():
 
 def test_a_log_keeps_its_sentences_whole():
     console = Console(width=60, record=True, file=StringIO())
-    print_comparison(make(ALIKE, APART), console)
+    texts.print_comparison(make(ALIKE, APART), EVALUATOR, console)
     assert any(line.endswith("a difference of .060.") for line in console.export_text().split("\n"))
 
 

@@ -12,7 +12,7 @@ from medvision.evaluation.figures import common
 from medvision.evaluation.figures.style import save_figure, show_score
 from medvision.tasks.classification import figures
 from medvision.tasks.classification.curves import draw_precision_recall, draw_roc, roc_band
-from medvision.tasks.classification.weighted import bootstrap_classes
+from medvision.tasks.classification.weighted import WeightedScores
 
 K = 4
 CLASSES = ["adipose", "debris", "mucus", "stroma"]
@@ -137,10 +137,8 @@ def test_reliability_says_the_same_ece_as_the_metrics(kind):
     probs, label = make[kind]()
     probs[0] = np.eye(probs.shape[1])[0]  # exactly 0 and 1
     figure = figures.draw_reliability(probs, label, kind)
-    patients = list(range(len(label)))
-    scores, _ = bootstrap_classes(probs, label, kind, patients, resamples=1, names=["ece"])
-    ece = scores["ece"]["value"]
-    assert legend_texts(figure) == [f"ECE {show_score(ece)} (15 bins)"]
+    (ece,) = WeightedScores(probs, label, kind).score("ece", np.ones((1, len(label))))
+    assert legend_texts(figure) == [f"ECE {show_score(float(ece))} (15 bins)"]
     drawn = sum(bar.get_height() for bar in figure.axes[1].patches)
     assert drawn == (label.size if kind == "multilabel" else len(label))
 

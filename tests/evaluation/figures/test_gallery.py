@@ -1,35 +1,16 @@
 import cv2
 import numpy as np
-import pytest
 
+from medvision.evaluation.evaluator import HIT, open_evaluator
 from medvision.evaluation.figures.gallery import (
-    HIT,
     CaseCaption,
     lay_out,
-    name_kind,
     read_gallery,
     short_id,
     write_gallery,
 )
 
-
-@pytest.mark.parametrize(
-    ("label", "pred", "question", "kind"),
-    [
-        ("a", "b", "binary", "false positive"),
-        ("b", "a", "binary", "false negative"),
-        ("a", "a", "binary", HIT),
-        ("", "a", "binary", ""),
-        ("a", "c", "multiclass", "a → c"),
-        ("a", "a|b", "multilabel", "too much"),
-        ("a|b", "", "multilabel", "too little"),
-        ("a", "b", "multilabel", "something else"),
-        ("-", "", "multilabel", HIT),
-        ("-", "a", "multilabel", "too much"),
-    ],
-)
-def test_kinds_of_misses(label, pred, question, kind):
-    assert name_kind(label, pred, ["a", "b"], question) == kind
+EVALUATOR = open_evaluator("classification")
 
 
 def test_only_the_beginning_of_a_pseudonym_is_shown():
@@ -60,7 +41,7 @@ def test_groups_come_misses_first_with_their_number_and_facts(tmp_path):
     kinds = ["false positive"] * 5 + [HIT] * 20 + ["false negative", ""]
     write_gallery(tmp_path, cases, kinds)
     assert cv2.imread(str(tmp_path / "01.png")).shape == (160, 160, 3)
-    first, second, third = read_gallery(tmp_path)
+    first, second, third = read_gallery(tmp_path, EVALUATOR)
     assert [g.title for g in (first, second, third)] == [
         "False positives", "False negatives", "Hits, to compare"
     ]  # fmt: skip
@@ -74,4 +55,4 @@ def test_groups_come_misses_first_with_their_number_and_facts(tmp_path):
 
 
 def test_no_gallery_has_no_groups(tmp_path):
-    assert list(read_gallery(tmp_path)) == []
+    assert list(read_gallery(tmp_path, EVALUATOR)) == []

@@ -9,12 +9,14 @@ import pytest
 from rich.console import Console
 
 from medvision.errors import MedvisionError
-from medvision.evaluation.figures import common
-from medvision.evaluation.figures.style import show_score
-from medvision.evaluation.predictions import read_predictions, write_predictions
+from medvision.evaluation.covariates import read_rows
+from medvision.evaluation.evaluator import open_evaluator
+from medvision.evaluation.figures.style import save_figure, show_score
+from medvision.evaluation.predictions import write_predictions
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import print_table, score_table, show_interval
-from medvision.tasks.classification.evaluator import build_metrics
+from medvision.evaluation.report.table import print_scores, score_table, show_interval
+from medvision.evaluation.scoring import prepare_parts, score_parts
+from medvision.tasks.classification.curves import draw_roc
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 EVIL = "<script>alert('x')</script>"
@@ -79,7 +81,11 @@ def make_run(folder, kind="binary", classes=("normal", "pneumonia"), parts=("val
     held = {part: make_predictions(kind, list(classes), seed=n) for n, part in enumerate(parts)}
     for part, table in held.items():
         write_predictions(run / "predictions" / f"{part}.csv", table)
-    metrics = build_metrics(held, classes, kind, 1.3, "youden", threshold, resamples=20)
+    decision = {"temperature": 1.3, "rule": "youden", "threshold": threshold}
+    target = {"classes": classes, "kind": kind}
+    evaluator = open_evaluator("classification", target, decision)
+    scored = prepare_parts({part: {"": table} for part, table in held.items()}, evaluator)
+    metrics = score_parts(scored, evaluator, read_rows(run / "manifest.csv"), resamples=20)
     (run / "metrics.json").write_text(json.dumps(metrics))
     history = pd.DataFrame({"epoch": [0, 1], "val/auroc": [0.7, 0.9], "val/loss": [0.6, 0.5]})
     history.to_csv(run / "history.csv", index=False)
@@ -197,9 +203,9 @@ def test_nothing_a_user_wrote_becomes_markup(tmp_path):
 def test_report_is_one_file_that_asks_nothing_of_the_network(tmp_path):
     run = make_run(tmp_path)
     probs, label = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1])
-    drawn = common.draw_roc(probs, label, ["no", "yes"], "binary")
+    drawn = draw_roc(probs, label, ["no", "yes"], "binary")
     for name in ("zebra.png", "test_roc.png", "learning_curves.png"):
-        common.save_figure(drawn, run / "figures" / name)
+        save_figure(drawn, run / "figures" / name)
     page = read_page(run)
     places = [value for name, value in page.attributes if name in ("src", "href")]
     drawn = [place for place in places if not place.startswith("#")]
@@ -297,7 +303,7 @@ def test_printed_table_is_plain_when_piped_and_fits_80_columns(tmp_path, kind):
     worst = {"value": -0.1, "low": -0.3, "high": -0.05}
     metrics["test"]["mcc"] = metrics["val"]["mcc"] = worst
     page = io.StringIO()
-    print_table(metrics, Console(file=page, width=80))
+    print_scores(metrics, Console(file=page, width=80))
     lines = page.getvalue().splitlines()
     assert "\x1b" not in page.getvalue()
     assert max(map(len, lines)) <= 80
@@ -308,7 +314,7 @@ def test_printed_table_is_plain_when_piped_and_fits_80_columns(tmp_path, kind):
     assert named["MCC"].count("-.100 (-.300, -.050)") == 2
     assert named["n images"].split()[2:] == ["60"] * (2 if kind == "multiclass" else 3)
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
-    print_table(metrics, console)
+    print_scores(metrics, console)
     shown = re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
     assert max(map(len, shown.splitlines())) <= 80
     assert auroc in shown
@@ -316,7 +322,7 @@ def test_printed_table_is_plain_when_piped_and_fits_80_columns(tmp_path, kind):
 
 def test_predictions_name_the_classes_of_the_confusion(tmp_path):
     run = make_run(tmp_path, classes=("sane", "sick"))
-    assert "prob_sick" in read_predictions(run / "predictions" / "test.csv")
+    assert "prob_sick" in pd.read_csv(run / "predictions" / "test.csv")
     assert read_page(run).tables["confusion"][0] == ["", "decided sane", "decided sick"]
 
 

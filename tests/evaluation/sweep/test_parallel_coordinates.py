@@ -49,7 +49,7 @@ def test_the_best_line_is_thick_and_ends_at_its_score(monitor, best):
 
 def test_one_setting_is_drawn_with_each_run_as_a_point():
     figure = draw_parallel_coordinates(
-        [{"lr": 1e-4}, {"lr": 1e-1}, {"lr": 1}], [[0.5, 0.6], [0.7], []], "m"
+        [{"lr": 1e-4}, {"lr": 1e-1}, {"lr": 1}], [[0.5, 0.6], [0.7], []], "val/auroc"
     )
     axes = figure.axes[0]
     points = [line for line in axes.lines if line.get_marker() == "o"]

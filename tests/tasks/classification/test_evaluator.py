@@ -10,9 +10,13 @@ from scipy.special import softmax
 from sklearn import metrics as sk
 
 from medvision.errors import MedvisionError
-from medvision.evaluation.predictions import read_predictions, write_predictions
+from medvision.evaluation import predictions
+from medvision.evaluation.covariates import NEEDED
+from medvision.evaluation.evaluator import open_evaluator
+from medvision.evaluation.predictions import write_predictions
+from medvision.evaluation.scoring import prepare_parts, score_parts
 from medvision.tasks.classification.calibration import choose_thresholds
-from medvision.tasks.classification.evaluator import build_metrics, decide_labels, encode_labels
+from medvision.tasks.classification.evaluator import decide_labels, encode_labels
 from medvision.tasks.classification.metrics import METRICS
 
 CLASSES = {
@@ -20,6 +24,19 @@ CLASSES = {
     "multiclass": ["a", "b", "c"],
     "multilabel": ["mass", "fluid", "none"],
 }
+
+
+def build_metrics(parts, classes, kind, temperature, rule, threshold=None, **options):
+    """The content of `metrics.json` of a run whose manifest tells no subgroups."""
+    decision = {"temperature": temperature, "rule": rule, "threshold": threshold}
+    target = {"classes": classes, "kind": kind}
+    evaluator = open_evaluator("classification", target, decision)
+    scored = prepare_parts({part: {"": table} for part, table in parts.items()}, evaluator)
+    return score_parts(scored, evaluator, pd.DataFrame(columns=list(NEEDED)), **options)
+
+
+def read_predictions(path):
+    return predictions.read_predictions(path, open_evaluator("classification").tables[""])
 
 
 def evaluate_part(table, classes, kind, threshold=None, **options):
@@ -68,7 +85,7 @@ def build(kind="binary", threshold=None, parts=None, **options):
 def test_the_file_has_the_parts_the_design_names():
     found = build(threshold=0.4)
     assert list(found) == [
-        *("test", "test_argmax", "val", "operating_point", "temperature"),
+        *("task", "test", "test_argmax", "val", "operating_point", "temperature"),
         *("n", "confusion", "per_class"),
     ]
     assert set(found["test"]) == set(METRICS)

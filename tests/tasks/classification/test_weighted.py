@@ -1,27 +1,50 @@
-"""Weighted scores against scikit-learn and repeated rows, and their intervals."""
+"""Weighted scores against scikit-learn and repeated rows, and their intervals over patients."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn import metrics as sk
 
-from medvision.stats.bootstrap import interval
+from medvision.evaluation.evaluator import Scored, open_evaluator
+from medvision.evaluation.scoring import score_parts
+from medvision.stats.bootstrap import draw, interval
+from medvision.tasks.classification.calibration import apply_thresholds
 from medvision.tasks.classification.curves import pr_band, roc_band
 from medvision.tasks.classification.metrics import METRICS, score
-from medvision.tasks.classification.weighted import WeightedScores, bootstrap_classes, draw_means
+from medvision.tasks.classification.weighted import WeightedScores
 
 N, K = 300, 3
 KINDS = ["binary", "multiclass", "multilabel"]
 
 
+def prepare(probs, label, kind, patients=None, threshold=None):
+    """The evaluator of a run, and predictions as it would read them."""
+    probs, label = np.asarray(probs, float), np.asarray(label, int)
+    target = {"classes": list("abc")[: probs.shape[1]], "kind": kind}
+    decision = {"temperature": 1.0, "rule": "youden", "threshold": threshold}
+    table = pd.DataFrame({"index": range(len(probs))})
+    arrays = {"probs": probs, "label": label, "preds": apply_thresholds(probs, kind, threshold)}
+    patients = list(range(len(probs))) if patients is None else list(patients)
+    return open_evaluator("classification", target, decision), Scored(table, {}, arrays, patients)
+
+
 def weighted_scores(probs, label, kind, weights, threshold=None):
-    scores = WeightedScores(probs, label, kind, threshold).score(np.asarray(weights, np.float64))
-    return {name: score for name, score in scores.items() if "/" not in name}
+    scores = WeightedScores(probs, label, kind, threshold)
+    return {name: scores.score(name, np.asarray(weights, np.float64)) for name in METRICS}
 
 
-def bootstrap(probs, label, kind, patients, **options):
+def evaluate(probs, label, kind, patients, threshold=None, **options):
+    """What metrics.json would hold of one part."""
+    evaluator, scored = prepare(probs, label, kind, patients, threshold)
+    rows = pd.DataFrame(columns=["origin", "dataset", "patient", "split"])
+    return score_parts({"val": scored}, evaluator, rows, **options)
+
+
+def bootstrap(*given, **options):
     """The scores of all classes together."""
-    return bootstrap_classes(probs, label, kind, patients, **options)[0]
+    found = evaluate(*given, **options)["val"]
+    return {name: found[name] for name in METRICS}
 
 
 def simulate(kind, seed=0, n=N):
@@ -117,16 +140,16 @@ def test_undefined_scores_have_no_interval():
 def test_a_diverged_net_has_no_scores():
     probs, label = simulate("binary")
     probs[3] = np.nan
-    together, each = bootstrap_classes(probs, label, "binary", range(N), resamples=5)
-    assert {s["value"] for s in together.values()} == {None}
-    assert each[0]["auroc"]["value"] is None
+    found = evaluate(probs, label, "binary", range(N), resamples=5)
+    assert {found["val"][name]["value"] for name in METRICS} == {None}
+    assert found["per_class"]["val"]["a"]["auroc"]["value"] is None
 
 
 def test_each_class_is_scored_against_the_rest():
     probs, label = simulate("multiclass")
-    _, table = bootstrap_classes(probs, label, "multiclass", range(N), resamples=30)
+    found = evaluate(probs, label, "multiclass", range(N), resamples=30)["per_class"]["val"]
     called = probs.argmax(1)
-    for k, scores in enumerate(table):
+    for k, scores in enumerate(found.values()):
         assert scores["n"] == (label == k).sum()
         assert scores["auroc"]["value"] == pytest.approx(sk.roc_auc_score(label == k, probs[:, k]))
         assert scores["f1"]["value"] == pytest.approx(sk.f1_score(label == k, called == k))
@@ -135,9 +158,8 @@ def test_each_class_is_scored_against_the_rest():
 
 def test_both_classes_of_a_binary_problem_are_listed():
     probs, label = simulate("binary")
-    _, (no, yes) = bootstrap_classes(
-        probs, label, "binary", range(N), resamples=5, threshold=0.7
-    )  # fmt: skip
+    found = evaluate(probs, label, "binary", range(N), threshold=0.7, resamples=5)
+    no, yes = found["per_class"]["val"].values()
     assert no["recall"]["value"] == yes["specificity"]["value"]
     assert no["auroc"]["value"] == pytest.approx(yes["auroc"]["value"])
 
@@ -178,23 +200,25 @@ def test_given_decisions_decide_instead_of_the_threshold(kind):
     probs, label = simulate(kind)
     preds = WeightedScores(probs, label, kind, 0.3).preds
     weights = np.ones((1, N))
-    ours = WeightedScores(probs, label, kind, 0.7, preds=preds).score(weights)
-    assert ours["f1"] == WeightedScores(probs, label, kind, 0.3).score(weights)["f1"]
+    ours = WeightedScores(probs, label, kind, 0.7, preds=preds)
+    assert ours.score("f1", weights) == WeightedScores(probs, label, kind, 0.3).score("f1", weights)
     preds = ~preds if kind == "multilabel" else np.roll(preds, 1, axis=1)
-    other = WeightedScores(probs, label, kind, preds=preds).score(weights)
-    assert other["accuracy"] < 0.5 < ours["accuracy"]
-    assert other["auroc"] == ours["auroc"]
+    other = WeightedScores(probs, label, kind, preds=preds)
+    assert other.score("accuracy", weights) < 0.5 < ours.score("accuracy", weights)
+    assert other.score("auroc", weights) == ours.score("auroc", weights)
 
 
 def test_models_are_drawn_on_the_same_patients_and_repeats_averaged():
     probs, label = simulate("binary")
     other = simulate("binary", seed=1)[0][:, ::-1]
     patients = list(np.arange(N) // 3)
-    models = [[WeightedScores(p, label, "binary") for p in some] for some in
-              ([probs], [probs], [probs, other])]  # fmt: skip
-    once, again, mean = draw_means(models, patients, resamples=30, seed=4, names=["auroc"])
+    evaluator, _ = prepare(probs, label, "binary")
+    arms = [[prepare(p, label, "binary")[1] for p in some] for some in
+            ([probs], [probs], [probs, other])]  # fmt: skip
+    asked = {"auroc": evaluator.metrics["auroc"]}
+    once, again, mean = draw(asked, arms, patients, resamples=30, seed=4)
     assert (once["auroc"] == again["auroc"]).all()
-    alone = draw_means([models[2][1:]], patients, resamples=30, seed=4, names=["auroc"])[0]
+    (alone,) = draw(asked, [arms[2][1:]], patients, resamples=30, seed=4)
     assert mean["auroc"] == pytest.approx((once["auroc"] + alone["auroc"]) / 2)
     stored = bootstrap(probs, label, "binary", patients, resamples=30, seed=4)
     assert interval(once["auroc"]) == stored["auroc"]

@@ -9,13 +9,11 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.comparison.settings import (
@@ -25,11 +23,9 @@ from medvision.evaluation.comparison.settings import (
     name_settings,
 )
 from medvision.evaluation.comparison.sweep_run import SweepRun
-from medvision.evaluation.predictions import read_predictions
+from medvision.evaluation.evaluator import Evaluator, Scored, target_of
+from medvision.evaluation.predictions import join_tables, read_tables
 from medvision.runs import PLACES
-from medvision.stats.ranking import Floats
-from medvision.tasks.classification.evaluator import encode_labels
-from medvision.tasks.classification.metrics import Kind, truth_of
 
 REPEATED = ("seed", "data.fold", "data.split_seed")
 BY_DIGEST = ("data.manifest", "data.source", "data.extra")  # content counts, not where it lies
@@ -49,6 +45,12 @@ class Arm:
     name: str
     settings: dict[str, Any]
     cells: list[SweepRun]
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """What scores its task, of the first run that says what it predicts."""
+        told = (cell for cell in self.cells if target_of(cell.record))
+        return next(told, self.cells[0]).evaluator
 
 
 def gather_arms(cells: Sequence[SweepRun]) -> list[Arm]:
@@ -137,13 +139,29 @@ class Repeat:
 
     Attributes:
         folds: those found; [None] of a single split.
-        table: predictions of all its cells, with the column `fold` ("" of a single split).
+        tables: predictions of all its cells, nested ones too, with the column `fold` ("" of a
+            single split).
     """
 
     seed: int
     split_seed: int
     folds: list[int | None]
-    table: pd.DataFrame
+    tables: Mapping[str, pd.DataFrame]
+
+    def of_fold(self, fold: int | None) -> "Repeat":
+        """Return the predictions of one fold alone."""
+        own = (self.tables[""]["fold"] == _name_fold(fold)).to_numpy()
+        number = own.cumsum() - 1
+        tables = {
+            name: table[own[table["row"]]].assign(row=lambda some: number[some["row"]])
+            for name, table in self.tables.items()
+            if name
+        }
+        return replace(self, folds=[fold], tables={"": self.tables[""][own], **tables})
+
+
+def _name_fold(fold: int | None) -> str:
+    return "" if fold is None else str(fold)
 
 
 def read_repeats(arm: Arm, part: str) -> list[Repeat]:
@@ -154,17 +172,18 @@ def read_repeats(arm: Arm, part: str) -> list[Repeat]:
     Raises:
         MedvisionError: a file is no table of predictions.
     """
-    found: dict[tuple[int, int, bool], dict[int | None, pd.DataFrame]] = defaultdict(dict)
+    found: dict[tuple[int, int, bool], dict[int | None, Any]] = defaultdict(dict)
     for cell in sorted(arm.cells, key=_order):
         path = cell.run.predictions(part)
         if cell.status == "done" and path.exists():
             place = found[cell.seed, cell.split_seed, cell.fold is None]
             if cell.fold not in place:
-                fold = "" if cell.fold is None else str(cell.fold)
-                place[cell.fold] = read_predictions(path).assign(fold=fold)
+                tables = read_tables(path, cell.evaluator.tables)
+                tables[""] = tables[""].assign(fold=_name_fold(cell.fold))
+                place[cell.fold] = tables
     return [
-        Repeat(seed, split_seed, list(tables), pd.concat(tables.values(), ignore_index=True))
-        for (seed, split_seed, _), tables in sorted(found.items(), key=lambda item: item[0])
+        Repeat(seed, split_seed, list(folds), join_tables(list(folds.values())))
+        for (seed, split_seed, _), folds in sorted(found.items(), key=lambda item: item[0])
     ]
 
 
@@ -174,73 +193,70 @@ class Aligned:
 
     Attributes:
         keys: (dataset, path, frame) of each row, sorted.
-        label: `[N]` class indices, or `[N,K]` of 0 and 1 if multi-label.
+        truth: of each row, its cells of the columns that say what is true.
         patients: (dataset, patient) of each row.
         strata: the fold of each row where all repeats agree on every one, else "".
-        probs: `[N,K]` a repeat.
-        preds: `[N,K]` a repeat, each decided at its own run's frozen operating point.
+        scored: a repeat, each row decided at its own run's frozen operating point.
     """
 
-    kind: Kind
-    classes: list[str]
     keys: list[tuple[str, str, int]]
-    label: NDArray[np.int64]
+    truth: list[tuple[str, ...]]
     patients: list[tuple[str, str]]
     strata: list[str]
-    probs: list[Floats]
-    preds: list[NDArray[np.bool_]]
+    scored: list[Scored]
 
 
-def align(repeats: Sequence[Repeat], classes: Sequence[str], kind: Kind) -> Aligned:
-    """Bring the repeats into one order of rows; unlabelled rows are left out.
+def align(repeats: Sequence[Repeat], evaluator: Evaluator) -> Aligned:
+    """Bring the repeats into one order of rows; those whose truth is unknown are left out.
 
     Raises:
         MedvisionError: no repeat, a row twice, or repeats of other rows, patients or labels.
     """
     if not repeats:
         raise MedvisionError("there are no predictions to put together; finish a run first")
-    tables = [_sort_rows(repeat, classes, kind) for repeat in repeats]
-    for repeat, table in zip(repeats[1:], tables[1:], strict=True):
-        for what, column in (("rows", "key"), ("patients", "who"), ("labels", "label")):
-            if table[column].tolist() != tables[0][column].tolist():
+    rows = [_sort_rows(repeat, evaluator) for repeat in repeats]
+    first = rows[0]
+    for repeat, other in zip(repeats[1:], rows[1:], strict=True):
+        for what, same in (
+            ("rows", other.keys == first.keys),
+            ("patients", other.patients == first.patients),
+            ("labels", other.truth == first.truth),
+        ):
+            if not same:
                 raise MedvisionError(
                     f"{_place(repeats[0])} and {_place(repeat)} hold different {what}"
-                    f"{_count_apart(tables[0], table) if what == 'rows' else ''}; only runs "
+                    f"{_count_apart(first, other) if what == 'rows' else ''}; only runs "
                     "tested on the same images can be put together"
                 )
-    first, columns = tables[0], [f"prob_{name}" for name in classes]
-    agreed = all(table["fold"].tolist() == first["fold"].tolist() for table in tables)
-    return Aligned(
-        kind=kind,
-        classes=list(classes),
-        keys=first["key"].tolist(),
-        label=encode_labels(first["label"].tolist(), classes, kind),
-        patients=first["who"].tolist(),
-        strata=first["fold"].tolist() if agreed else [""] * len(first),
-        probs=[table[columns].to_numpy(dtype=np.float64) for table in tables],
-        preds=[_decode(table, classes, kind) for table in tables],
-    )
+    agreed = all(other.strata == first.strata for other in rows)
+    strata = first.strata if agreed else [""] * len(first.strata)
+    return replace(first, strata=strata, scored=[one for other in rows for one in other.scored])
 
 
-def _sort_rows(repeat: Repeat, classes: Sequence[str], kind: Kind) -> pd.DataFrame:
-    """Sort the labelled rows by (dataset, path, frame)."""
-    table = repeat.table
-    missing = [c for c in ("pred", *(f"prob_{name}" for name in classes)) if c not in table]
-    if missing:
+def _sort_rows(repeat: Repeat, evaluator: Evaluator) -> Aligned:
+    """Sort the rows of one repeat whose truth is known by (dataset, path, frame)."""
+    schema = evaluator.tables[""]
+    if missing := [name for name in schema.needed if name not in repeat.tables[""]]:
         raise MedvisionError(
             f"the predictions of {_place(repeat)} have no column {missing[0]}; run "
             "`medvision evaluate` again"
         )
-    label = encode_labels(table["label"].tolist(), classes, kind)
-    table = table[label >= 0 if label.ndim == 1 else (label >= 0).any(axis=1)]
-    keys, who = [*_identify(table)], [*zip(table["dataset"], table["patient"], strict=True)]
-    ordered: pd.DataFrame = table.assign(key=keys, who=who).sort_values("key", ignore_index=True)
-    if twice := int(ordered["key"].duplicated().sum()):
+    known = evaluator.read(repeat.tables)
+    keys = pd.Series(list(_identify(known.table)), dtype=object)
+    if twice := keys[keys.duplicated()].sort_values().tolist():
         raise MedvisionError(
-            f"the predictions of {_place(repeat)} hold {twice} rows twice, such as "
-            f"{ordered['key'][ordered['key'].duplicated()].iloc[0][1]}; a row belongs to one fold"
+            f"the predictions of {_place(repeat)} hold {len(twice)} rows twice, such as "
+            f"{twice[0][1]}; a row belongs to one fold"
         )
-    return ordered
+    scored = known.take(keys.sort_values().index.to_numpy())
+    table = scored.table
+    return Aligned(
+        keys=keys.sort_values().tolist(),
+        truth=[*zip(*(table[name] for name in schema.truth), strict=True)],
+        patients=scored.patients,
+        strata=table["fold"].tolist(),
+        scored=[scored],
+    )
 
 
 def _identify(table: pd.DataFrame) -> Iterator[tuple[str, str, int]]:
@@ -249,18 +265,12 @@ def _identify(table: pd.DataFrame) -> Iterator[tuple[str, str, int]]:
         yield str(dataset), os.path.normpath(str(path)), int(frame or 0)
 
 
-def _decode(table: pd.DataFrame, classes: Sequence[str], kind: Kind) -> NDArray[np.bool_]:
-    """Read the column `pred`: "" is no class at all, which only multi-label decides."""
-    decided = encode_labels(table["pred"].tolist(), classes, kind)
-    return np.asarray(truth_of(decided, kind, len(classes)) == 1)
-
-
 def _place(repeat: Repeat) -> str:
     folds = [fold for fold in repeat.folds if fold is not None]
     words = [f"seed={repeat.seed}", f"split_seed={repeat.split_seed}"]
     return " ".join([*words, f"folds {','.join(map(str, folds))}"] if folds else words)
 
 
-def _count_apart(first: pd.DataFrame, second: pd.DataFrame) -> str:
-    one, other = set(first["key"]), set(second["key"])
+def _count_apart(first: Aligned, second: Aligned) -> str:
+    one, other = set(first.keys), set(second.keys)
     return f" ({len(one - other)} only in the first, {len(other - one)} only in the second)"

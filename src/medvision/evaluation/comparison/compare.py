@@ -1,48 +1,36 @@
 """Arms in pairs on the same patients: differences of scores, and what chance could have made."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from medvision.evaluation.comparison.arms import Aligned, Repeat, align
+from medvision.evaluation.evaluator import Evaluator, Scored
 from medvision.stats import hypothesis_tests
-from medvision.stats.bootstrap import Interval, interval
-from medvision.stats.ranking import Floats
-from medvision.tasks.classification.metrics import Kind, truth_of
-from medvision.tasks.classification.weighted import WeightedScores, draw_means
+from medvision.stats.bootstrap import Interval, draw, interval
 
-ALWAYS = ("accuracy", "balanced_accuracy", "recall", "specificity", "brier")
 Place = tuple[int, int, int | None]  # of a training: seed, split_seed, fold
 
 
-def score_runs(
-    repeats: Sequence[Repeat], classes: Sequence[str], kind: Kind, metric: str
-) -> dict[Place, float]:
+def score_runs(repeats: Sequence[Repeat], evaluator: Evaluator, metric: str) -> dict[Place, float]:
     """Score every training on its own rows: (seed, split_seed, fold) → value, nan undefined."""
     scores = {}
     for repeat in repeats:
         for fold in repeat.folds:
-            own = repeat.table["fold"].astype(str) == ("" if fold is None else str(fold))
-            rows = align([replace(repeat, folds=[fold], table=repeat.table[own])], classes, kind)
-            (weighted,) = weigh(rows)
-            value = weighted.score(np.ones((1, len(rows.keys))), [metric])[metric][0]
+            (scored,) = align([repeat.of_fold(fold)], evaluator).scored
+            once = np.ones((1, len(scored)))
+            value = evaluator.metrics[metric].compute(scored, once)[0]
             scores[repeat.seed, repeat.split_seed, fold] = float(value)
     return scores
-
-
-def weigh(arm: Aligned) -> list[WeightedScores]:
-    """Make each repeat of an arm ready for the bootstrap, with its own frozen decisions."""
-    pairs = zip(arm.probs, arm.preds, strict=True)
-    return [WeightedScores(probs, arm.label, arm.kind, preds=preds) for probs, preds in pairs]
 
 
 def compare_arms(
     arms: Sequence[Aligned],
     cells: Sequence[Mapping[Place, float]],
+    evaluator: Evaluator,
     metric: str,
     ratio: float,
     resamples: int = 2000,
@@ -52,24 +40,27 @@ def compare_arms(
     Args:
         arms: of equal keys, labels and patients.
         cells: of each arm, what `score_runs` gives for `metric`.
+        evaluator: of the task of all arms.
         metric: the score that is tested.
         ratio: as in `hypothesis_tests.compare_folds`.
         resamples: of patients, within the folds; the same for all arms.
 
     Returns:
         the scores of each arm, and a dictionary a pair: `first` and `second` (places in `arms`),
-        `scores` (differences), `tests` (`score`, `decisions`, `folds`; each with `p` and `p_holm`,
-        Holm's over all pairs), `seeds`, `smallest_difference`.
+        `scores` (differences), `tests` (`score`, those of the evaluator, `folds`; each with `p`
+        and `p_holm`, Holm's over all pairs), `seeds`, `smallest_difference`.
     """
-    names = list(dict.fromkeys([metric, *ALWAYS]))
-    given: dict[str, Any] = {"strata": arms[0].strata, "resamples": resamples, "names": names}
-    drawn = draw_means([weigh(arm) for arm in arms], arms[0].patients, **given)
+    metrics = {name: evaluator.metrics[name] for name in [metric, *evaluator.compared]}
+    some, first = [arm.scored for arm in arms], arms[0]
+    drawn = draw(metrics, some, first.patients, strata=first.strata, resamples=resamples)
     pairs: list[dict[str, Any]] = []
     for a, b in combinations(range(len(arms)), 2):
-        values = {name: drawn[b][name] - drawn[a][name] for name in names}
-        tests = {"score": compare_scores(arms[a], arms[b], metric, values[metric])}
-        if arms[a].kind != "multilabel":
-            tests["decisions"] = count_decisions(arms[a], arms[b])
+        values = {name: drawn[b][name] - drawn[a][name] for name in metrics}
+        score = evaluator.exact_test(metric, some[a], some[b]) or hypothesis_tests.compare_draws(
+            values[metric]
+        )
+        tests = {"score": finding_as_json(score)}
+        tests |= {n: finding_as_json(found) for n, found in _test(evaluator, some[a], some[b])}
         trained = compare_trainings(cells[a], cells[b], ratio)
         tests |= {k: v for k, v in trained.items() if k == "folds"}
         pairs.append({
@@ -84,24 +75,13 @@ def compare_arms(
     return [{k: interval(v) for k, v in one.items()} for one in drawn], pairs
 
 
-def compare_scores(a: Aligned, b: Aligned, metric: str, values: Floats) -> dict[str, Any]:
-    """Test the difference of `metric`: DeLong where it holds, else the bootstrap."""
-    single = len(set(a.patients)) == len(a.patients) and len(a.probs) == 1
-    if metric == "auroc" and a.kind == "binary" and single:
-        finding = hypothesis_tests.compare_areas(a.label, a.probs[0][:, 1], b.probs[0][:, 1])
-    else:
-        finding = hypothesis_tests.compare_draws(values)
-    return finding_as_json(finding)
-
-
-def count_decisions(a: Aligned, b: Aligned) -> dict[str, Any]:
-    """Test who decides rightly, with the images (a mean over repeats) that one alone had right."""
-    truth = truth_of(a.label, a.kind, len(a.classes)) == 1
-    first, second = (np.array([(p & truth).any(axis=1) for p in arm.preds]) for arm in (a, b))
-    gains = (second.astype(np.float64) - first).mean(axis=0)
-    counts = {"only_first": first & ~second, "only_second": second & ~first}
-    found = {name: float(cells.sum(axis=1).mean()) for name, cells in counts.items()}
-    return finding_as_json(hypothesis_tests.compare_decisions(gains, a.patients)) | found
+def _test(
+    evaluator: Evaluator, a: Sequence[Scored], b: Sequence[Scored]
+) -> Iterator[tuple[str, hypothesis_tests.Finding]]:
+    """Yield the further tests of a task that these predictions allow."""
+    for name in evaluator.tests:
+        if (found := evaluator.exact_test(name, a, b)) is not None:
+            yield name, found
 
 
 def compare_trainings(
@@ -123,4 +103,5 @@ def compare_trainings(
 
 def finding_as_json(finding: hypothesis_tests.Finding) -> dict[str, Any]:
     """Write a test as JSON can hold it."""
-    return {"test": finding.test, "p": None if math.isnan(finding.p) else finding.p}
+    p = None if math.isnan(finding.p) else finding.p
+    return {"test": finding.test, "p": p} | dict(finding.counts)

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 import medvision.files as files
+from medvision.evaluation.evaluator import Evaluator, name_task, open_evaluator, target_of
 from medvision.moved import rename_targets
 from medvision.runs import Run
 
@@ -27,6 +28,11 @@ class SweepRun:
         """As recorded; `stopped` where it says running but nobody works in it."""
         status = str(self.record.get("status", ""))
         return "stopped" if status == "running" and not self.run.alive else status
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """What scores its task; decisions are read as they are stored."""
+        return open_evaluator(name_task(self.record), target_of(self.record))
 
     @property
     def seed(self) -> int:

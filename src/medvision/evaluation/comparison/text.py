@@ -10,12 +10,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from medvision.evaluation.comparison.compare import ALWAYS
-from medvision.evaluation.evaluator import direction
+from medvision.evaluation.evaluator import Evaluator
 from medvision.evaluation.figures.style import (
     show_score,
 )
-from medvision.evaluation.report.table import UNDEFINED, Grid, count_words, label_of, show_interval
+from medvision.evaluation.report.table import UNDEFINED, Grid, count_words, show_interval
 from medvision.stats.hypothesis_tests import ALPHA
 
 LONGEST = 52  # characters of two names in a line of the figure
@@ -33,12 +32,12 @@ class Difference(NamedTuple):
     high: float | None
 
 
-def list_differences(comparison: Mapping[str, Any]) -> list[Difference]:
+def list_differences(comparison: Mapping[str, Any], evaluator: Evaluator) -> list[Difference]:
     """Return the lines of the plot: all defined scores of few pairs, the tested ones of many."""
     rows = []
     for name in shown_scores(comparison):
-        low = direction(name) == "min"
-        label = label_of(name) + (" (low is good)" if low else "")
+        metric = evaluator.metrics[name]
+        label = metric.label + (" (low is good)" if metric.better == "low" else "")
         for pair in comparison["pairs"]:
             score = pair["scores"][name]
             if score["value"] is not None:
@@ -48,9 +47,9 @@ def list_differences(comparison: Mapping[str, Any]) -> list[Difference]:
 
 def shown_scores(comparison: Mapping[str, Any], few: int = FEW) -> list[str]:
     """Name the scores worth a line, the tested one first."""
-    names = list(dict.fromkeys([comparison["metric"], *ALWAYS]))
-    names = names if len(comparison["pairs"]) <= few else names[:2]
     held = [pair["scores"] for pair in comparison["pairs"]]
+    names = list(dict.fromkeys([comparison["metric"], *(name for s in held for name in s)]))
+    names = names if len(held) <= few else names[:2]
     return [name for name in names if any(s[name]["value"] is not None for s in held)]
 
 
@@ -79,7 +78,7 @@ def show_p(p: float | None) -> str:
     return UNDEFINED if p is None else "<.001" if p < 0.001 else show_score(p)
 
 
-def comparison_table(comparison: Mapping[str, Any], few: int = FEW) -> Grid:
+def comparison_table(comparison: Mapping[str, Any], evaluator: Evaluator, few: int = FEW) -> Grid:
     """Lay the comparison out: a row a pair and score, the test named beside its p."""
     several = len(comparison["pairs"]) > 1
     head = ["difference", "score", "first", "second", "second − first", "p", "Holm", "test"]
@@ -90,10 +89,9 @@ def comparison_table(comparison: Mapping[str, Any], few: int = FEW) -> Grid:
         for name in shown_scores(comparison, few):
             cells = [show_interval(first[name]), show_interval(second[name]),
                      show_difference(pair["scores"][name])]  # fmt: skip
-            rows.append(
-                [name_pair(pair), label_of(name), *cells, *_test_cells(comparison, pair, name)]
-            )
-        rows += _training_rows(comparison, pair)
+            tested = _test_cells(comparison, evaluator, pair, name)
+            rows.append([name_pair(pair), evaluator.label(name), *cells, *tested])
+        rows += _training_rows(comparison, evaluator, pair)
     if not several:
         pair, left = comparison["pairs"][0], {0, 6}
         head[2], head[3] = pair["first"], pair["second"]
@@ -105,17 +103,23 @@ def _leave_out(row: Sequence[str], columns: set[int]) -> list[str]:
     return [cell for k, cell in enumerate(row) if k not in columns]
 
 
-def _test_cells(comparison: Mapping[str, Any], pair: Mapping[str, Any], name: str) -> list[str]:
+def _test_cells(
+    comparison: Mapping[str, Any], evaluator: Evaluator, pair: Mapping[str, Any], name: str
+) -> list[str]:
     tests = pair["tests"]
     test = tests["score"] if name == comparison["metric"] else None
-    if name == "accuracy" and "decisions" in tests:
-        test = tests["decisions"]
+    for further, place in evaluator.tests.items():
+        if name == place and further in tests:
+            test = tests[further]
     return [show_p(test["p"]), show_p(test["p_holm"]), test["test"]] if test else ["", "", ""]
 
 
-def _training_rows(comparison: Mapping[str, Any], pair: Mapping[str, Any]) -> Iterator[list[str]]:
+def _training_rows(
+    comparison: Mapping[str, Any], evaluator: Evaluator, pair: Mapping[str, Any]
+) -> Iterator[list[str]]:
     """Yield what other trainings say: over folds with a test, over seeds with their spread."""
-    label, folds, seeds = label_of(comparison["metric"]), pair["tests"].get("folds"), pair["seeds"]
+    label = evaluator.label(comparison["metric"])
+    folds, seeds = pair["tests"].get("folds"), pair["seeds"]
     if folds:
         tested = [show_p(folds["p"]), show_p(folds["p_holm"]), folds["test"]]
         yield [name_pair(pair), f"{label}, mean of {folds['folds']} folds", "", "",
@@ -126,10 +130,10 @@ def _training_rows(comparison: Mapping[str, Any], pair: Mapping[str, Any]) -> It
                spread, "", "", ""]  # fmt: skip
 
 
-def list_conclusions(comparison: Mapping[str, Any]) -> Iterator[str]:
+def list_conclusions(comparison: Mapping[str, Any], evaluator: Evaluator) -> Iterator[str]:
     """Yield a sentence a pair, and what limits them all."""
     for pair in comparison["pairs"]:
-        yield _conclude_pair(comparison, pair)
+        yield _conclude_pair(comparison, evaluator, pair)
         if folds := pair["tests"].get("folds"):
             yield (f"Over {folds['folds']} folds, {name_pair(pair)} is {show_difference(folds)}, "
                    f"p {_equals(folds['p_holm'])} (corrected resampled t: the luck of training "
@@ -142,17 +146,19 @@ def list_conclusions(comparison: Mapping[str, Any]) -> Iterator[str]:
         yield "One training each: how much of this is the luck of training, only more seeds tell."
 
 
-def _conclude_pair(comparison: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
+def _conclude_pair(
+    comparison: Mapping[str, Any], evaluator: Evaluator, pair: Mapping[str, Any]
+) -> str:
     metric, n = comparison["metric"], comparison["n"]["patients"]
     arms = {arm["name"]: arm["scores"][metric]["value"] for arm in comparison["arms"]}
     first, second = pair["first"], pair["second"]
-    score, test, label = pair["scores"][metric], pair["tests"]["score"], label_of(metric)
+    score, test, label = pair["scores"][metric], pair["tests"]["score"], evaluator.label(metric)
     if score["value"] is None:
         return f"{second} and {first} cannot be compared: {label} is undefined on these labels."
     over = f", Holm over {len(comparison['pairs'])} pairs" if len(comparison["pairs"]) > 1 else ""
     facts = f"{show_difference(score)}, p {_equals(test['p_holm'])} ({test['test']}{over})"
     if test["p_holm"] is not None and test["p_holm"] < ALPHA:
-        ahead = (score["value"] > 0) == (direction(metric) == "max")
+        ahead = (score["value"] > 0) == (evaluator.metrics[metric].better == "high")
         better, worse = (second, first) if ahead else (first, second)
         return (
             f"{better} is better than {worse} on these {n} patients: {label} "
@@ -183,18 +189,19 @@ def list_notes(comparison: Mapping[str, Any]) -> Iterator[str]:
     yield f"A difference that this n could show: found at 5 % in 80 of 100 such studies{holm}."
 
 
-def write_page(comparison: Mapping[str, Any]) -> str:
+def write_page(comparison: Mapping[str, Any], evaluator: Evaluator) -> str:
     """Write the comparison as Markdown: what was compared, the table, the figure, what it says."""
-    grid = comparison_table(comparison, few=len(comparison["pairs"]))
+    grid = comparison_table(comparison, evaluator, few=len(comparison["pairs"]))
     n, folds = comparison["n"], comparison["folds"]
     lines = [
-        f"# {label_of(comparison['metric'])} and more, compared on {comparison['part']}", "",
+        f"# {evaluator.label(comparison['metric'])} and more, compared on {comparison['part']}", "",
         count_words(n).replace(", ", " of ") + (f", {folds} folds" if folds else "")
         + f"; {comparison['trainings']} trainings an arm.", "",
         *(f"- {line}" for line in list_arms(comparison, comparison["trainings"])), "",
         *(f"| {' | '.join(row)} |" for row in (grid.head, ["---"] * len(grid.head), *grid.rows)),
         "", "![differences](differences.png)", "",
-        *(f"- {sentence}" for sentence in [*list_conclusions(comparison), *list_notes(comparison)]),
+        *(f"- {sentence}" for sentence in [*list_conclusions(comparison, evaluator),
+                                          *list_notes(comparison)]),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -207,13 +214,15 @@ def list_arms(comparison: Mapping[str, Any], few: int) -> Iterator[str]:
         yield f"{arm['name']}: {told}"
 
 
-def print_comparison(comparison: Mapping[str, Any], console: Console | None = None) -> None:
+def print_comparison(
+    comparison: Mapping[str, Any], evaluator: Evaluator, console: Console | None = None
+) -> None:
     """Print arms, table and sentences; plain text where nobody watches the terminal."""
     console = console or Console(markup=False, highlight=False)
     whole = not console.is_terminal  # a log is searched: its lines are not broken
     console.width = max(console.width, 160) if whole else console.width
     look = None if whole else box.SIMPLE_HEAD
-    grid = comparison_table(comparison)
+    grid = comparison_table(comparison, evaluator)
     if len(comparison["pairs"]) > 1:  # the scores of the arms themselves are on the page
         head, *rows = (_leave_out(row, {2, 3}) for row in [grid.head, *grid.rows])
         grid = Grid(head, rows)
@@ -225,7 +234,7 @@ def print_comparison(comparison: Mapping[str, Any], console: Console | None = No
     for line in list_arms(comparison, few=1):
         console.print(line, style="dim", soft_wrap=whole)
     console.print(table, soft_wrap=whole)
-    for sentence in list_conclusions(comparison):
+    for sentence in list_conclusions(comparison, evaluator):
         console.print(sentence, soft_wrap=whole)
     for note in list_notes(comparison):
         console.print(note, style="dim", soft_wrap=whole)

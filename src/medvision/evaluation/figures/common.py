@@ -1,8 +1,4 @@
-"""The figures of a run: pure functions from arrays to a matplotlib `Figure`.
-
-Shapes everywhere: `probs` `[N,K]` in 0..1; `label` `[N]` class index, or `[N,K]` of 0 and 1 if
-multi-label; -1 or nan = unlabelled, left out. Binary: column 1 is the positive class.
-"""
+"""Figures that any task may draw: pure functions from tables and arrays to a `Figure`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,49 +8,46 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from medvision.evaluation.evaluator import Evaluator, direction
 from medvision.evaluation.figures.style import (
     FAINT,
     MUTED,
     PALETTE,
     blank,
     blanks,
-    save_figure,
     shorten,
     show_score,
     styled,
 )
-from medvision.tasks.classification.curves import draw_precision_recall, draw_roc
-from medvision.tasks.classification.figures import draw_confusion, draw_reliability, draw_scores
-
-__all__ = [
-    "draw_confusion",
-    "draw_grid",
-    "draw_learning_curves",
-    "draw_precision_recall",
-    "draw_reliability",
-    "draw_roc",
-    "draw_scores",
-    "find_best_epoch",
-    "save_figure",
-]
 
 
-def find_best_epoch(history: pd.DataFrame, monitor: str) -> int | None:
-    """Return the epoch with the best monitored value; errors are best low; None without values."""
+def find_best_epoch(
+    history: pd.DataFrame, monitor: str, task: str | Evaluator | None = None
+) -> int | None:
+    """Return the epoch with the best monitored value; None without values.
+
+    Args:
+        history: column `epoch` and one column a metric.
+        monitor: a column.
+        task: whose metric it is, as in `direction`.
+    """
     if monitor not in history or history[monitor].dropna().empty:
         return None
     values = history[monitor].dropna()
-    low_is_good = any(word in monitor for word in ("loss", "brier", "ece", "error"))
-    return int(history["epoch"][values.idxmin() if low_is_good else values.idxmax()])
+    best = values.idxmin() if direction(monitor, task) == "min" else values.idxmax()
+    return int(history["epoch"][best])
 
 
 @styled
-def draw_learning_curves(history: pd.DataFrame, monitor: str | None = None) -> Figure:
+def draw_learning_curves(
+    history: pd.DataFrame, monitor: str | None = None, task: str | Evaluator | None = None
+) -> Figure:
     """Draw `train/loss` and `val/loss` over epochs, and the monitor with its best epoch marked.
 
     Args:
         history: column `epoch` and one column a metric; missing values are skipped.
         monitor: a column; without one, or where it is a loss, the losses alone are drawn.
+        task: whose metric it is, as in `direction`.
     """
     drawn = monitor is not None and monitor in history and history[monitor].notna().any()
     own_axes = drawn and monitor not in ("train/loss", "val/loss")
@@ -69,7 +62,7 @@ def draw_learning_curves(history: pd.DataFrame, monitor: str | None = None) -> F
         if own_axes:
             _draw_epochs(axes[1], rows["epoch"], rows[monitor], monitor, PALETTE[0])
             axes[1].set_ylabel(monitor)
-        best = find_best_epoch(history, monitor)
+        best = find_best_epoch(history, monitor, task)
         value = rows.loc[rows["epoch"] == best, monitor].iloc[0]
         axes[-1].plot(best, value, "o", color=PALETTE[1], markersize=7, zorder=5,
                       label=f"best {show_score(value)}, epoch {best}")  # fmt: skip

@@ -12,13 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import medvision.files as files
-from medvision.evaluation.figures.style import show_score
+from medvision.evaluation.evaluator import HIT, Evaluator
 from medvision.evaluation.report.page import embed_figure
 from medvision.evaluation.report.table import PARTS
-from medvision.tasks.classification.evaluator import NOTHING
-from medvision.tasks.classification.metrics import Kind
 
-HIT = "hit"
 INDEX = "cases.json"
 SIDE = 160  # pixels that small images are enlarged to, each pixel by a whole number
 GAP = 3  # pixels between the pictures of one case
@@ -34,7 +31,7 @@ class CaseCaption(NamedTuple):
     Attributes:
         rows: of pictures `[V,H,W,C]`, C is 1 or 3: images and, if there is any, heat over them;
             single images stand side by side.
-        facts: `kind`, `label`, `pred`, `sureness`, `patient`, `site`; of series `series`,
+        facts: `kind` and what else the task says of it, `patient`, `site`; of series `series`,
             `slices` and the `positions` shown.
     """
 
@@ -51,21 +48,6 @@ class Group:
     figures: list[dict[str, Any]]
 
 
-def name_kind(label: str, pred: str, classes: Sequence[str], question: Kind) -> str:
-    """Name what a decision is: `HIT`, a kind of miss, or "" without a label."""
-    if label == "":
-        return ""
-    label = "" if label == NOTHING else label
-    if label == pred:
-        return HIT
-    if question == "binary":
-        return "false positive" if pred == classes[-1] else "false negative"
-    if question == "multiclass":
-        return f"{label} → {pred}"
-    true, said = ({*text.split("|")} - {""} for text in (label, pred))
-    return "too much" if true < said else "too little" if said < true else "something else"
-
-
 def short_id(text: object) -> str:
     """Return the beginning of a pseudonym; "" of ids as given, which may name someone."""
     return str(text)[:SHORT] if re.fullmatch(r"p[0-9a-f]{12}", str(text)) else ""
@@ -77,7 +59,7 @@ def write_gallery(folder: Path, cases: Sequence[CaseCaption], kinds: Sequence[st
     Args:
         folder: of the gallery alone.
         cases: in the order they are shown.
-        kinds: of every prediction, as `name_kind` says.
+        kinds: of every prediction, as its evaluator says.
     """
     listed = []
     for number, case in enumerate(cases, start=1):
@@ -109,7 +91,7 @@ def _join(pictures: Sequence[Bytes], axis: int) -> Bytes:
     return np.concatenate(parts, axis=axis)
 
 
-def read_gallery(folder: Path) -> Iterator[Group]:
+def read_gallery(folder: Path, evaluator: Evaluator) -> Iterator[Group]:
     """Yield the groups of a gallery, misses first; none where there is no gallery."""
     if not (folder / INDEX).exists():
         return
@@ -118,23 +100,14 @@ def read_gallery(folder: Path) -> Iterator[Group]:
     for kind in sorted(kinds, key=lambda kind: kind == HIT):
         cases = [case for case in told["cases"] if case["kind"] == kind]
         number = told["counts"].get(kind, len(cases))
-        title = "Hits, to compare" if kind == HIT else _headline(kind)
+        title = "Hits, to compare" if kind == HIT else evaluator.phrase_kind(kind)
         shown = f"all {number}" if number == len(cases) else f"{len(cases)} of {number}: {SURE}"
-        yield Group(title, shown, [_figure(folder, case) for case in cases])
+        yield Group(title, shown, [_figure(folder, case, evaluator) for case in cases])
 
 
-def _headline(kind: str) -> str:
-    plural = {"too much": "Findings too many", "too little": "Findings missed",
-              "something else": "Other findings"}  # fmt: skip
-    if kind.startswith("false "):
-        return f"{kind[0].upper()}{kind[1:]}s"
-    return plural.get(kind, kind)
-
-
-def _figure(folder: Path, case: Mapping[str, Any]) -> dict[str, Any]:
-    said = f"{case['pred']} {show_score(case['sureness'])}"
-    title = said if case["kind"] == HIT else f"{case['label']}, said {said}"
-    return {"title": title, "text": " · ".join(_facts(case))} | embed_figure(folder / case["file"])
+def _figure(folder: Path, case: Mapping[str, Any], evaluator: Evaluator) -> dict[str, Any]:
+    title, text = evaluator.phrase_case(case), " · ".join(_facts(case))
+    return {"title": title, "text": text} | embed_figure(folder / case["file"])
 
 
 def _facts(case: Mapping[str, Any]) -> Iterator[str]:
@@ -148,11 +121,6 @@ def _facts(case: Mapping[str, Any]) -> Iterator[str]:
 
 
 CAPTIONS = {
-    "roc": ("ROC curve", "Sensitivity over 1 - specificity; a circle is the operating point."),
-    "precision_recall": ("Precision and recall", "The dashed line is what chance would reach."),
-    "confusion": ("Confusion matrix", "Counts, and their share of the true class."),
-    "reliability": ("Reliability", "On the diagonal, predicted probabilities come true as said."),
-    "scores": ("Predicted probabilities", "Where each class falls, and the threshold."),
     "learning_curves": ("Learning curves", "The dot is the epoch that was kept."),
     "cases": (
         "The surest misses, then hits",
@@ -163,20 +131,17 @@ CAPTIONS = {
         "Misses first. Below the slices Grad-CAM: what spoke for the decision; bars are the weight "
         "of each slice, its heaviest three framed.",
     ),
-    "samples": ("Generated images", "Of the chosen epoch, from fresh noise; none sorted out."),
-    "neighbours": (
-        "The likeliest copies",
-        "Generated images over the nearest training image of each; unseen real images are 1 apart.",
-    ),
     "preview": ("Training images as the net sees them", "After random, label-safe changes."),
 }
+"""Of the figures that any task may have; a task's own stand before them."""
 STRIP = "case"  # of a series; shown with the gallery
 GALLERY = "cases"  # a folder of pictures that are shown with their facts
 
 
-def embed_figures(folder: Path) -> Iterator[dict[str, Any]]:
+def embed_figures(folder: Path, evaluator: Evaluator) -> Iterator[dict[str, Any]]:
     """Read the PNGs in reading order; one of an unknown name is shown under it."""
-    order, gallery = list(CAPTIONS), (folder / GALLERY).exists()
+    captions = {**evaluator.captions, **CAPTIONS}
+    order, gallery = list(captions), (folder / GALLERY).exists()
     paths = [path for path in folder.rglob("*.png") if path.parent != folder / GALLERY]
     found = [(*name_figure(path.relative_to(folder)), path) for path in paths]
     ranked = sorted(found, key=lambda f: (order.index(f[0]) if f[0] in order else 99, f[2]))
@@ -184,7 +149,7 @@ def embed_figures(folder: Path) -> Iterator[dict[str, Any]]:
         if kind == GALLERY and gallery:
             continue  # the sheet has what the gallery shows
         image = embed_figure(path)
-        title, text = CAPTIONS.get(kind, (kind.replace("_", " "), ""))
+        title, text = captions.get(kind, (kind.replace("_", " "), ""))
         yield {
             "kind": kind,
             "title": f"{title} ({part})" if part else title,

@@ -15,7 +15,7 @@ from medvision.evaluation.report.table import Grid
 
 
 def render_page(template: str, **content: Any) -> str:
-    """Fill a template of this folder; every text of the user is escaped."""
+    """Fill a template of `evaluation`, or `package/file`; every text of the user is escaped."""
     pages = Environment(
         autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_read_template)
     )
@@ -24,7 +24,9 @@ def render_page(template: str, **content: Any) -> str:
 
 
 def _read_template(name: str) -> str:
-    return (resources.files("medvision.evaluation") / name).read_text(encoding="utf-8")
+    package, _, file = name.rpartition("/")
+    place = resources.files(package or "medvision.evaluation")
+    return (place / file).read_text(encoding="utf-8")
 
 
 def embed_figure(path: Path) -> dict[str, Any]:

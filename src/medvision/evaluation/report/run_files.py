@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 import medvision.files as files
 from medvision.evaluation.covariates import read_rows
+from medvision.evaluation.evaluator import Evaluator, name_task, open_evaluator, target_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class RunFiles:
     def makes_images(self) -> bool:
         """It is the run of a generator, which is judged otherwise."""
         return self.record.get("kind") == "generator" or "gate" in self.metrics
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """What knows the run's task."""
+        return open_evaluator(name_task({**self.record, **self.metrics}), target_of(self.record))
 
     @cached_property
     def settings(self) -> dict[str, Any]:

@@ -21,15 +21,14 @@ from medvision.evaluation.report.summary import (
 from medvision.evaluation.report.table import count_table, score_table
 from medvision.evaluation.report.table_one import describe_cohort
 from medvision.evaluation.subgroups import subgroup_table
-from medvision.tasks.classification.evaluator import class_table, confusion_table
-from medvision.tasks.generation.tables import fidelity_grids
 
-SECTIONS = {
-    "flow": "Flow", "cohort": "Table 1", "scores": "Scores", "fidelity": "Fidelity",
-    "classes": "Classes", "confusion": "Decisions", "figures": "Figures", "gallery": "Failures",
-    "subgroups": "Subgroups", "data": "Data", "choices": "Choices", "card": "Model card",
-    "checklists": "Checklists", "repeat": "To repeat it",
+BEFORE = {"flow": "Flow", "cohort": "Table 1", "scores": "Scores"}
+AFTER = {
+    "figures": "Figures", "gallery": "Failures", "subgroups": "Subgroups", "data": "Data",
+    "choices": "Choices", "card": "Model card", "checklists": "Checklists",
+    "repeat": "To repeat it",
 }  # fmt: skip
+"""The sections before and after those that only the run's task has."""
 
 
 def write_report(run: Path, remarks: Sequence[str] = ()) -> Path:
@@ -52,7 +51,8 @@ def render_report(found: RunFiles, remarks: Sequence[str] = ()) -> str:
         verdict=describe_verdict(found),
         remarks=remarks,
         part=found.part,
-        contents=list(list_sections(content)),
+        task=found.evaluator.template,
+        contents=list(list_sections(found, content)),
         **content,
     )
 
@@ -67,20 +67,17 @@ def compose(found: RunFiles) -> dict[str, Any]:
     ]
     cohort = describe_cohort(found)
     counts = count_table(found.audit.get("counts") or found.metrics.get("n") or {})
-    figures = list(embed_figures(found.folder / "figures"))
-    return {
+    figures = list(embed_figures(found.folder / "figures", found.evaluator))
+    return {section.id: section.show(found) for section in found.evaluator.sections()} | {
         "flow": describe_participants(found),
         "cohort": cohort,
         "scores": scores if scores.rows else None,
-        "fidelity": list(fidelity_grids(found.metrics)),
-        "classes": class_table(found.metrics, found.part),
-        "confusion": confusion_table(found.metrics, found.part, found.classes),
         "figures": [figure for figure in figures if figure["kind"] != STRIP],
         "gallery": {
-            "groups": list(read_gallery(found.folder / "figures" / GALLERY)),
+            "groups": list(read_gallery(found.folder / "figures" / GALLERY, found.evaluator)),
             "strips": [figure for figure in figures if figure["kind"] == STRIP],
         },
-        "subgroups": subgroup_table(found.metrics, found.classes),
+        "subgroups": subgroup_table(found.metrics, found.evaluator),
         "data": {"counts": None if cohort else counts, "leaks": list(describe_data(found))},
         "choices": {"sentences": list(describe_choices(found)), "openings": openings},
         "card": write_card(found),
@@ -89,9 +86,10 @@ def compose(found: RunFiles) -> dict[str, Any]:
     }
 
 
-def list_sections(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def list_sections(found: RunFiles, content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield id and title of the sections that are there."""
-    for name, title in SECTIONS.items():
+    own = {section.id: section.title for section in found.evaluator.sections()}
+    for name, title in (BEFORE | own | AFTER).items():
         held = content[name]
         if any(held.values()) if isinstance(held, dict) else held:
             yield name, title

@@ -11,11 +11,9 @@ from medvision.evaluation.report.run_files import RunFiles
 from medvision.evaluation.report.table import (
     UNDEFINED,
     count_words,
-    label_of,
     show_interval,
     show_seconds,
 )
-from medvision.tasks.generation.tables import phrase_gate
 
 SHOWN_ELSEWHERE = {"command", "status", "reason", "error", "test_openings", "patient_rule"}
 
@@ -30,23 +28,21 @@ def describe_verdict(found: RunFiles) -> str:
         "running": "This run has not finished; what follows is what it has written so far.",
     }
     words = [states[status]] if status in states else []
-    scores, part = found.metrics.get(found.part) or {}, found.part
-    told = [
-        f"{label_of(name)} {speak_score(scores[name])}"
-        for name in ("auroc", "balanced_accuracy", "accuracy")
-        if (scores.get(name) or {}).get("value") is not None
-    ]
-    if told:
-        counted = count_words((found.metrics.get("n") or {}).get(part))
-        size = re.sub(r" (images|series), ", rf" {part} \1 of ", counted) or f"the {part} part"
-        words.append(f"On {size}: {', '.join(told[:2])}.")
-        if part == "val":
+    if result := found.evaluator.sentences(found).get("result"):
+        words += result
+        if found.part == "val" and found.evaluator.opens_test:
             words.append("No test part was scored; the run was chosen on these very patients.")
-    elif gate := phrase_gate(found.metrics):
-        words.append(gate)
     elif not words:
         words.append("This run has no scores yet.")
     return " ".join(words)
+
+
+def count_scored(found: RunFiles) -> str:
+    """Write how much was scored: `60 test images of 30 patients`."""
+    counted = count_words((found.metrics.get("n") or {}).get(found.part))
+    return re.sub(r" (images|series), ", rf" {found.part} \1 of ", counted) or (
+        f"the {found.part} part"
+    )
 
 
 def speak_score(score: Mapping[str, Any]) -> str:
@@ -74,18 +70,10 @@ def describe_data(found: RunFiles) -> Iterator[str]:
 
 
 def describe_choices(found: RunFiles) -> Iterator[str]:
-    """Say how epoch, temperature and threshold were chosen and how often test was opened."""
+    """Say how the epoch and what else was fitted were chosen, and how often test was opened."""
     if "epoch" in found.history and len(found.history):
         yield f"Trained for {int(found.history['epoch'].nunique())} epochs{tell_best_epoch(found)}."
-    point = found.metrics.get("operating_point") or {}
-    if (threshold := point.get("threshold")) is not None:
-        each = tell_threshold(threshold, found.classes)
-        yield f"Operating point: {each}; chosen on val by {point.get('rule')}, then frozen."
-    elif found.metrics and "gate" not in found.metrics:
-        yield "Operating point: none; the class with the highest probability is decided for."
-    if (temperature := found.metrics.get("temperature")) is not None:
-        how = "fitted on val" if temperature != 1 else "not fitted, since val could not tell"
-        yield f"Temperature: {temperature:.3f}, {how}; logits are divided by it."
+    yield from found.evaluator.sentences(found).get("choices", ())
     if found.record:
         openings = len(found.record.get("test_openings") or [])
         times = {0: "never opened", 1: "opened once"}.get(openings, f"opened {openings} times")
@@ -96,7 +84,9 @@ def describe_choices(found: RunFiles) -> Iterator[str]:
 def tell_best_epoch(found: RunFiles) -> str:
     """Say which epoch was kept and why, to end a sentence; "" where nothing tells."""
     monitor = str(found.setting("monitor") or "")
-    epoch = found.record.get("best_epoch", find_best_epoch(found.history, monitor))
+    epoch = found.record.get("best_epoch")
+    if epoch is None:
+        epoch = find_best_epoch(found.history, monitor, found.evaluator)
     if epoch is None or monitor not in found.history:
         return ""
     values = found.history.loc[found.history["epoch"] == epoch, monitor].dropna()
@@ -159,11 +149,7 @@ def _limits_of_scores(found: RunFiles) -> Iterator[str]:
     openings = len(found.record.get("test_openings") or [])
     if openings > 1:
         yield f"The test part was opened {openings} times: only the first look is untouched."
-    chosen = found.patients("val")
-    point = found.metrics.get("operating_point") or {}
-    if point.get("threshold") is not None and chosen is not None:
-        few = ", few for a threshold" if chosen < FEW else ""
-        yield f"The threshold was chosen on {chosen} val patients{few}."
+    yield from found.evaluator.sentences(found).get("limits", ())
     evaluations = found.folder / "evaluations"
     if found.metrics and not any(evaluations.glob("*/metrics.json")):
         yield "Not evaluated on data from elsewhere."

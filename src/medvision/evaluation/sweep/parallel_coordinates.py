@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from medvision.evaluation.comparison.settings import show_setting
-from medvision.evaluation.evaluator import direction
+from medvision.evaluation.evaluator import Evaluator, direction
 from medvision.evaluation.figures.style import (
     FAINT,
     INK,
@@ -45,7 +45,10 @@ class Scale:
 
 @styled
 def draw_parallel_coordinates(
-    settings: Sequence[Mapping[str, Any]], scores: Sequence[Sequence[float]], monitor: str
+    settings: Sequence[Mapping[str, Any]],
+    scores: Sequence[Sequence[float]],
+    monitor: str,
+    evaluator: Evaluator | None = None,
 ) -> Figure:
     """Draw the monitored score over one setting, or all settings as parallel coordinates.
 
@@ -53,13 +56,15 @@ def draw_parallel_coordinates(
         settings: of each arm, name → value; a name that is missing is drawn as not set.
         scores: of each arm, the finite scores of its runs; arms without any are left out.
         monitor: what the scores are.
+        evaluator: of the task whose monitor it is; None: one of ours.
     """
     kept = [n for n, values in enumerate(scores) if len(values)]
     rows, values = [settings[n] for n in kept], [np.asarray(scores[n], float) for n in kept]
     keys = list(dict.fromkeys(key for row in settings for key in row))
+    low = direction(monitor, evaluator) == "min"
     if len(keys) == 1:
-        return _draw_one(keys[0], [row.get(keys[0], BESIDE) for row in rows], values, monitor)
-    return _draw_many(keys[:AXES], rows, np.array([v.mean() for v in values]), monitor)
+        return _draw_one(keys[0], [row.get(keys[0], BESIDE) for row in rows], values, monitor, low)
+    return _draw_many(keys[:AXES], rows, np.array([v.mean() for v in values]), monitor, low)
 
 
 def place_values(values: Sequence[Any]) -> Scale:
@@ -105,7 +110,11 @@ def _even_marks(low: float, high: float, log: bool) -> list[float]:
 
 
 def _draw_one(
-    key: str, values: Sequence[Any], scores: Sequence[np.ndarray[Any, Any]], monitor: str
+    key: str,
+    values: Sequence[Any],
+    scores: Sequence[np.ndarray[Any, Any]],
+    monitor: str,
+    low: bool,
 ) -> Figure:
     """Draw each run as a point over its setting, and the mean of each arm."""
     figure, axes = blank(5.6, 3.8)
@@ -128,8 +137,7 @@ def _draw_one(
         axes.set_xlim(-0.25, 1.25)
     elif len(set(places)) <= FEW:
         axes.set_xticks(sorted(set(places)), [show_number(p) for p in sorted(set(places))])
-    low = " (lower is better)" if direction(monitor) == "min" else ""
-    axes.set(xlabel=key, ylabel=f"{monitor}{low}")
+    axes.set(xlabel=key, ylabel=monitor + " (lower is better)" * low)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.set_axisbelow(True)
     return figure
@@ -140,12 +148,13 @@ def _draw_many(
     rows: Sequence[Mapping[str, Any]],
     scores: np.ndarray[Any, Any],
     monitor: str,
+    low: bool,
 ) -> Figure:
     """Draw a line an arm through all settings to its mean score, the best one last and thick."""
     figure, axes = blank(1.6 + 1.5 * len(keys), 4.2)
     scales = [place_values([row.get(key, BESIDE) for row in rows]) for key in keys]
     worst, best = float(scores.min()), float(scores.max())
-    if direction(monitor) == "min":
+    if low:
         worst, best = best, worst
     goodness = np.array([(s - worst) / (best - worst) if best != worst else 1.0 for s in scores])
     heights = [_share(float(s), float(scores.min()), float(scores.max())) for s in scores]
@@ -160,8 +169,7 @@ def _draw_many(
     spots = {_share(s, ends[0], ends[-1]): show_score(s) for s in ends}
     for x, ticks in enumerate([*(scale.ticks for scale in scales), spots]):
         _draw_axis(axes, x, ticks)
-    low = "\n(lower is better)" if direction(monitor) == "min" else ""
-    names = [*(shorten(key, 18) for key in keys), f"{monitor}{low}"]
+    names = [*(shorten(key, 18) for key in keys), monitor + "\n(lower is better)" * low]
     axes.set_xticks(range(len(names)), names)
     axes.set(xlim=(-0.1, len(keys) + 0.35), ylim=(-0.04, 1.04), yticks=[])
     axes.tick_params(axis="x", length=0, pad=8)

@@ -6,16 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from medvision.evaluation.comparison.arms import Aligned, Arm, Repeat, align, read_repeats
+from medvision.evaluation.comparison.arms import Arm, Repeat, align, read_repeats
+from medvision.evaluation.evaluator import Evaluator
 from medvision.evaluation.figures.style import show_score
-from medvision.evaluation.report.table import UNDEFINED, Grid, label_of, show_interval
-from medvision.stats.bootstrap import LARGE, Interval, interval
+from medvision.evaluation.report.table import UNDEFINED, Grid, show_interval
+from medvision.stats.bootstrap import LARGE, Interval, draw, interval
 from medvision.stats.ranking import Floats
-from medvision.tasks.classification.metrics import Kind
-from medvision.tasks.classification.weighted import WeightedScores, draw_means
-
-POOLED = ("auroc", "average_precision", "accuracy", "balanced_accuracy", "recall", "specificity",
-          "f1", "brier")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,6 +19,7 @@ class Pooled:
     """What the folds of an arm say together.
 
     Attributes:
+        evaluator: of the arm's task.
         scores: name → `{value, low, high}`: the mean over repeats, patients drawn within folds.
         folds: name → a value a fold (nan where undefined), the mean over its seeds.
         repeats: name → a value a repeat, pooled over its folds.
@@ -30,6 +27,7 @@ class Pooled:
         remarks: what is missing, and how it was dealt with.
     """
 
+    evaluator: Evaluator = field(compare=False)
     scores: dict[str, Interval]
     folds: dict[str, list[float]]
     repeats: dict[str, list[float]]
@@ -55,18 +53,20 @@ def pool_folds(arm: Arm) -> Pooled | None:
     asked = count_folds(arm)
     most = max(found, key=lambda repeat: len(repeat.folds))
     used = [repeat for repeat in found if _fits(repeat, most, asked)]
-    classes, kind = read_problem(arm)
-    rows = align(used, classes, kind)
-    scores = weigh_repeats(rows)
-    resamples = 1000 if rows.probs[0].size > LARGE else 2000
-    given = {"resamples": resamples, "names": POOLED}
-    (drawn,) = draw_means([scores], rows.patients, strata=rows.strata, **given)  # type: ignore[arg-type]
+    evaluator = arm.evaluator
+    metrics = {name: evaluator.metrics[name] for name in evaluator.pooled}
+    rows = align(used, evaluator)
+    resamples = 1000 if rows.scored[0].size > LARGE else 2000
+    (drawn,) = draw(metrics, [rows.scored], rows.patients, strata=rows.strata, resamples=resamples)
     once = np.ones((1, len(rows.keys)))
-    alone = [repeat.score(once, POOLED) for repeat in scores]
     return Pooled(
-        scores={name: interval(drawn[name]) for name in POOLED},
-        folds=score_folds(used, classes, kind),
-        repeats={name: [float(score[name][0]) for score in alone] for name in POOLED},
+        evaluator=evaluator,
+        scores={name: interval(values) for name, values in drawn.items()},
+        folds=score_folds(used, evaluator),
+        repeats={
+            name: [float(metric.compute(scored, once)[0]) for scored in rows.scored]
+            for name, metric in metrics.items()
+        },
         rows=len(rows.keys),
         unit=arm.cells[0].unit,
         patients=len(set(rows.patients)),
@@ -81,41 +81,25 @@ def count_folds(arm: Arm) -> int:
     return int(asked or len({cell.fold for cell in arm.cells} - {None}))
 
 
-def read_problem(arm: Arm) -> tuple[list[str], Kind]:
-    """Return classes and kind as an arm's first run with any recorded them."""
-    record = next((cell.record for cell in arm.cells if cell.record.get("classes")), {})
-    kind: Kind = record.get("kind", "binary")
-    return list(record.get("classes", [])), kind
-
-
 def _fits(repeat: Repeat, most: Repeat, asked: int) -> bool:
     """Tell whether two repeats hold the same rows: the same folds, or all of them."""
     whole = len(repeat.folds) == len(most.folds) == asked
     return whole or (repeat.split_seed == most.split_seed and repeat.folds == most.folds)
 
 
-def weigh_repeats(rows: Aligned) -> list[WeightedScores]:
-    """Make each repeat ready to be scored, with the decisions of its own runs."""
-    return [
-        WeightedScores(probs, rows.label, rows.kind, preds=preds)
-        for probs, preds in zip(rows.probs, rows.preds, strict=True)
-    ]
-
-
-def score_folds(
-    repeats: Sequence[Repeat], classes: Sequence[str], kind: Kind
-) -> dict[str, list[float]]:
+def score_folds(repeats: Sequence[Repeat], evaluator: Evaluator) -> dict[str, list[float]]:
     """Score each fold by itself: name → a value a (split_seed, fold), the mean over seeds."""
     values: dict[tuple[int, str], list[Floats]] = defaultdict(list)
     for repeat in repeats:
-        rows = align([repeat], classes, kind)
-        (scores,), strata = weigh_repeats(rows), np.array(rows.strata)
-        weights = np.stack([strata == fold for fold in dict.fromkeys(rows.strata)])
-        scored = scores.score(weights.astype(np.float64), POOLED)
-        for n, fold in enumerate(dict.fromkeys(rows.strata)):
-            values[repeat.split_seed, fold].append(np.array([scored[name][n] for name in POOLED]))
+        rows = align([repeat], evaluator)
+        (scored,), strata = rows.scored, np.array(rows.strata)
+        folds = list(dict.fromkeys(rows.strata))
+        weights = np.stack([strata == fold for fold in folds]).astype(np.float64)
+        each = [evaluator.metrics[name].compute(scored, weights) for name in evaluator.pooled]
+        for n, fold in enumerate(folds):
+            values[repeat.split_seed, fold].append(np.array([found[n] for found in each]))
     means = np.array([np.mean(values[place], axis=0) for place in sorted(values)])
-    return {name: means[:, n].tolist() for n, name in enumerate(POOLED)}
+    return {name: means[:, n].tolist() for n, name in enumerate(evaluator.pooled)}
 
 
 def _say_missing(
@@ -144,7 +128,7 @@ def tabulate_pooled(pooled: Pooled) -> Grid:
     for name, score in pooled.scores.items():
         spread = [show_spread(pooled.folds[name])]
         spread += [show_deviation(pooled.repeats[name])] if repeats > 1 else []
-        rows.append([label_of(name), show_interval(score), *spread])
+        rows.append([pooled.evaluator.label(name), show_interval(score), *spread])
     drawn = "within folds" if pooled.stratified else "over all patients, since the splits differ"
     mean = f"the mean of {repeats} repeats (seeds or splits), " if repeats > 1 else ""
     note = (

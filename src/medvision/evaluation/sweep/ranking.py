@@ -11,10 +11,9 @@ from medvision.evaluation.comparison.settings import label_keys, show_setting
 from medvision.evaluation.comparison.sweep_run import SweepRun
 from medvision.evaluation.evaluator import direction
 from medvision.evaluation.figures.style import show_score
-from medvision.evaluation.report.table import UNDEFINED, Grid, label_of, show_interval, show_seconds
+from medvision.evaluation.report.table import UNDEFINED, Grid, show_interval, show_seconds
 from medvision.evaluation.sweep.pooling import show_spread
 
-TESTED = "auroc"
 COLUMNS = 4  # settings that get a column each
 CLOSE = 5e-4  # a score of metrics.json this near the objective is the same score
 
@@ -58,7 +57,7 @@ def rank_arms(arms: Sequence[Arm]) -> list[list[Standing]]:
 
 
 def _rank(arms: Sequence[Arm], monitor: str) -> list[Standing]:
-    sign = 1 if direction(monitor) == "min" else -1
+    sign = 1 if direction(monitor, arms[0].evaluator) == "min" else -1
     found = [Standing(None, arm, [cell.objective for cell in arm.cells if cell.objective is not None
                                   and cell.status == "done"]) for arm in arms]  # fmt: skip
     ranked = sorted((s for s in found if s.mean is not None), key=lambda s: sign * (s.mean or 0.0))
@@ -70,12 +69,13 @@ def _rank(arms: Sequence[Arm], monitor: str) -> list[Standing]:
 def tabulate(standings: list[Standing]) -> Ranking:
     """Lay a ranking out: test, where it was opened, in the last columns."""
     monitor, arms = standings[0].arm.cells[0].monitor, [s.arm for s in standings]
+    primary = f"test {arms[0].evaluator.metrics[arms[0].evaluator.primary].label}"
     labels = label_keys([arm.settings for arm in arms])
     apart = len(labels) <= COLUMNS
     names = list(labels.values()) if apart else ["settings"]
     tested = any(score_test(cell) for arm in arms for cell in arm.cells)
     head = ["rank", *(names if arms[0].name else []), "runs", f"{monitor} (ranks)"]
-    head += [f"test {label_of(TESTED)}"] if tested else []
+    head += [primary] if tested else []
     rows = []
     for s in standings:
         told = [show_setting(s.arm.settings[k], k) if k in s.arm.settings else UNDEFINED
@@ -89,7 +89,7 @@ def tabulate(standings: list[Standing]) -> Ranking:
 
 
 def _explain(monitor: str, arms: Sequence[Arm], tested: bool) -> str:
-    better = "lower" if direction(monitor) == "min" else "higher"
+    better = "lower" if direction(monitor, arms[0].evaluator) == "min" else "higher"
     several = any(len(arm.cells) > 1 for arm in arms)
     spread = "mean ± SD over an arm's runs" if several else ""
     brackets = "in brackets the 95 % interval over patients of a single run"
@@ -123,7 +123,7 @@ def show_objective(cell: SweepRun) -> str:
 
 def score_test(cell: SweepRun) -> Mapping[str, Any]:
     """Return a run's test score with its interval; {} where test was not opened."""
-    score: Mapping[str, Any] = (cell.metrics.get("test") or {}).get(TESTED) or {}
+    score: Mapping[str, Any] = (cell.metrics.get("test") or {}).get(cell.evaluator.primary) or {}
     return score
 
 
@@ -138,7 +138,8 @@ def show_tests(arm: Arm) -> str:
 
 def tabulate_runs(arm: Arm, tested: bool) -> Grid:
     """Lay the runs of an arm out, a row each."""
-    scores = [arm.cells[0].monitor, *([f"test {label_of(TESTED)}"] if tested else [])]
+    primary = arm.evaluator.metrics[arm.evaluator.primary].label
+    scores = [arm.cells[0].monitor, *([f"test {primary}"] if tested else [])]
     head = ["run", "status", *scores, "best epoch", "time", "memory", "folder"]
     rows = []
     for cell in arm.cells:

@@ -1,9 +1,14 @@
-"""`report.html`, `report.md` and `landscape.png` of a sweep."""
+"""`report.html`, `report.md` and `landscape.png` of a sweep, and what the terminal shows of it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 import medvision.files as files
 from medvision.evaluation.comparison.settings import label_keys, show_setting
@@ -18,8 +23,12 @@ from medvision.evaluation.report.page import (
 from medvision.evaluation.report.table import Grid
 from medvision.evaluation.sweep.parallel_coordinates import draw_parallel_coordinates
 from medvision.evaluation.sweep.ranking import Ranking
-from medvision.evaluation.sweep.summary import Sweep
+from medvision.evaluation.sweep.summary import Sweep, describe_sweep
+from medvision.runs import Run, find_runs, joint_folder
 
+FEW_CELLS = 12  # runs of a sweep that are printed one by one
+FEW_ARMS = 20
+WIDTH = 160  # of what nobody watches
 CAPTION = (
     "Each line is an arm, from its settings to its mean score; the thick one is the best.",
     "Each point is a run, each dash an arm's mean.",
@@ -45,7 +54,9 @@ def draw_figures(sweep: Sweep, folder: Path) -> Iterator[Path]:
                  for k, v in arm.settings.items()} for arm in arms
             ]  # fmt: skip
             scores = [standing.values for standing in ranking.standings if standing.values]
-            yield save_figure(draw_parallel_coordinates(settings, scores, ranking.monitor), path)
+            evaluator = ranking.standings[0].arm.evaluator
+            figure = draw_parallel_coordinates(settings, scores, ranking.monitor, evaluator)
+            yield save_figure(figure, path)
         else:
             path.unlink(missing_ok=True)  # of an earlier report
 
@@ -106,3 +117,86 @@ def _write_sections(sweep: Sweep, figures: list[Path]) -> Iterator[str]:
         yield "## What to type\n"
         yield from (f"{escape(what)}:\n\n```sh\n{line}\n```\n" for what, line in sweep.commands)
     yield "Research software, not a medical device. Not for diagnosis or treatment.\n"
+
+
+def report_sweep(runs: Sequence[Run]) -> Path:
+    """Print the ranked table of a sweep and write its report; return the page."""
+    folder, name = place_report(runs)
+    sweep = describe_sweep(runs, name)
+    page = write_sweep_report(sweep, folder)
+    print_sweep(sweep)
+    print(f"report: {page}")
+    return page
+
+
+def place_report(runs: Sequence[Run]) -> tuple[Path, str]:
+    """Return where the report goes and its title: the sweep's own folder if these are all of it."""
+    parents = list(dict.fromkeys(run.folder.parent for run in runs))
+    names = " + ".join(parent.name for parent in parents)
+    if len(parents) == 1:
+        whole = {run.folder for run in find_runs(parents[0])}
+        if whole == {run.folder for run in runs}:
+            return parents[0], names
+        names = f"{names} ({len(runs)} of {len(whole)} runs)"
+    return joint_folder("report", *(str(run.folder) for run in runs)), names
+
+
+def print_sweep(sweep: Sweep, console: Console | None = None) -> None:
+    """Print verdict, ranked table, pooled folds, failures and what to type."""
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=max(console.width, WIDTH))
+    _say(console, sweep.verdict, "bold")
+    for remark in sweep.remarks:
+        _say(console, f"warning: {remark}", "yellow")
+    few = len(sweep.folders) <= FEW_CELLS
+    for ranking in sweep.rankings:
+        _print_grid(console, _shorten(ranking, few))
+        _say(console, ranking.table.note, "dim")
+    for name, grid, missing in sweep.pooled:
+        _say(console, f"\nPooled out-of-fold predictions (test){f': {name}' if name else ''}")
+        _print_grid(console, grid)
+        for sentence in [grid.note, *missing]:
+            _say(console, sentence, "dim")
+    if sweep.unfinished:
+        for words, status, reason, _ in sweep.unfinished.rows[:FEW_CELLS]:
+            _say(console, f"{status}: {words}: {reason}")
+        if (left := len(sweep.unfinished.rows) - FEW_CELLS) > 0:
+            _say(console, f"{left} more are not done; the report names them")
+        _say(console, sweep.unfinished.note, "dim")
+    for sentence in sweep.cost:
+        _say(console, sentence, "dim")
+    for what, line in sweep.commands:
+        _say(console, f"{what}:\n  {line}")
+
+
+def _shorten(ranking: Ranking, few: bool) -> Grid:
+    """Take the first arms, and below each its runs where they are few."""
+    head, rows = ranking.table.head, []
+    tested = head[-1].startswith("test ")
+    for row, lines in list(zip(ranking.table.rows, ranking.lines, strict=True))[:FEW_ARMS]:
+        rows.append(row)
+        for place, status, *scores in lines.rows if few and len(lines.rows) > 1 else ():
+            blank = [""] * (len(head) - 3 - tested)
+            said = "" if status == "done" else status
+            cells = ["", *blank[1:], place] if blank else [""]
+            rows.append([*cells, said or ("" if blank else place), *scores[: 1 + tested]])
+    left = len(ranking.table.rows) - FEW_ARMS
+    if left > 0:
+        rows.append(["…", f"{left} more in the report", *[""] * (len(head) - 2)])
+    return Grid(head, rows)
+
+
+def _print_grid(console: Console, grid: Grid) -> None:
+    look = box.SIMPLE_HEAD if console.is_terminal else None
+    table = Table(box=look, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for name in grid.head:
+        table.add_column(Text(name), no_wrap=True)
+    for row in grid.rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console.print(table)
+
+
+def _say(console: Console, sentence: str, style: str = "") -> None:
+    """Print a user's words as they are, without rich's own markup or line breaks."""
+    console.print(Text(sentence, style), soft_wrap=True)

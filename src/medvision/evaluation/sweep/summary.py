@@ -15,10 +15,9 @@ from medvision.errors import MedvisionError
 from medvision.evaluation.comparison.arms import Arm, gather_arms, read_overrides
 from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs
 from medvision.evaluation.evaluator import direction
-from medvision.evaluation.report.table import UNDEFINED, Grid, label_of, show_interval, show_seconds
+from medvision.evaluation.report.table import UNDEFINED, Grid, show_interval, show_seconds
 from medvision.evaluation.sweep.pooling import Pooled, pool_folds, tabulate_pooled
 from medvision.evaluation.sweep.ranking import (
-    TESTED,
     Ranking,
     name_place,
     name_status,
@@ -124,9 +123,10 @@ def describe_best(
         yield "No run has a score yet."
     if len(pooled) == 1:
         found = pooled[0][1]
-        yield (f"Over {len(found.folds[TESTED])} folds together, test {label_of(TESTED)} is "
-               f"{show_interval(found.scores[TESTED])} on {found.rows} {found.unit} of "
-               f"{found.patients} patients.")  # fmt: skip
+        primary = found.evaluator.primary
+        yield (f"Over {len(found.folds[primary])} folds together, test "
+               f"{found.evaluator.label(primary)} is {show_interval(found.scores[primary])} on "
+               f"{found.rows} {found.unit} of {found.patients} patients.")  # fmt: skip
 
 
 def list_remarks(arms: Sequence[Arm], rankings: Sequence[Ranking]) -> Iterator[str]:
@@ -209,11 +209,11 @@ def suggest_commands(rankings: Sequence[Ranking]) -> Iterator[tuple[str, str]]:
         which = f"the best ({best.arm.name})" if best.arm.name else "it"
         opened = all(cell.record.get("test_openings") for cell in cells)
         what = " (its test part is open already)" if opened else " and open its test part"
-        if are_generators(cells):
+        if not best.arm.evaluator.opens_test:
             what = ""
         if words := repeat_words(cells):
             yield f"To repeat {which}{what}", shlex.join(words)
-        sign = 1 if direction(ranking.monitor) == "min" else -1
+        sign = 1 if direction(ranking.monitor, best.arm.evaluator) == "min" else -1
         first = min(cells, key=lambda cell: sign * (cell.objective or 0.0))
         yield ("To look at one run of it" if len(cells) > 1 else "To look at it",
                shlex.join(["medvision", "report", f"run={first.run.title}"]))  # fmt: skip
@@ -231,10 +231,5 @@ def repeat_words(cells: Sequence[SweepRun]) -> list[str]:
     said = [list(dict.fromkeys(row[key] for row in told if key in row)) for key in keys]
     words = [",".join([some[0], *(w.partition("=")[2] for w in some[1:])]) for some in said]
     many = ["-m"] if any(len(some) > 1 for some in said) else []
-    tested = [] if are_generators(cells) else ["test=true"]
+    tested = ["test=true"] if cells[0].evaluator.opens_test else []
     return ["medvision", "train", *many, *words, *tested]
-
-
-def are_generators(cells: Sequence[SweepRun]) -> bool:
-    """Tell an arm of generators, which never open a test part."""
-    return cells[0].record.get("kind") == "generator"

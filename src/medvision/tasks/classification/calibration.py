@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_expit, log_softmax, softmax
 
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.stats.ranking import Floats
@@ -23,6 +21,8 @@ RULES = ("youden", "f1", "sensitivity>=0.95", "specificity>=0.9", "fixed=0.5")
 
 def apply_temperature(logits: ArrayLike, temperature: float, kind: Kind) -> Floats:
     """Turn logits `[N,K]` into probabilities: softmax, or a sigmoid a class if multi-label."""
+    from scipy.special import expit, softmax
+
     cooled = np.asarray(logits, dtype=np.float64) / temperature
     return np.asarray(expit(cooled) if kind == "multilabel" else softmax(cooled, axis=1))
 
@@ -69,6 +69,8 @@ def _likeliest(
     scores: Floats, truth: NDArray[np.int64], known: NDArray[np.bool_], kind: Kind
 ) -> float | None:
     """Return None where nothing is likelier than the coolest temperature."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_expit, log_softmax
 
     def surprise(log_temperature: float) -> float:
         cooled = scores / np.exp(log_temperature)

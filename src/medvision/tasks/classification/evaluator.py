@@ -1,48 +1,465 @@
-"""The evidence of a run: stored predictions and the `metrics.json` that is derived from them."""
+"""What a classifier answers: stored, calibrated, decided, scored, drawn and told."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medvision.errors import MedvisionError, collect, did_you_mean
-from medvision.evaluation.figures.style import save_figure
-from medvision.evaluation.predictions import Unit
-from medvision.evaluation.report.table import Grid, _cell, _of_part, label_of
-from medvision.model import Model
+from medvision.evaluation.evaluator import (
+    Arrays,
+    Case,
+    Draw,
+    Evaluator,
+    Metric,
+    Pixels,
+    Scored,
+    Section,
+    Tables,
+)
+from medvision.evaluation.predictions import Schema
+from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
-from medvision.tasks.classification.calibration import apply_thresholds
-from medvision.tasks.classification.curves import draw_precision_recall, draw_roc, pr_band, roc_band
-from medvision.tasks.classification.figures import draw_confusion, draw_reliability, draw_scores
-from medvision.tasks.classification.metrics import Kind, truth_of
-from medvision.tasks.classification.weighted import Threshold, WeightedScores, bootstrap_classes
+from medvision.tasks.classification.calibration import (
+    apply_temperature,
+    apply_thresholds,
+    choose_thresholds,
+    fit_temperature,
+)
+from medvision.tasks.classification.metrics import (
+    CALIBRATED,
+    METRICS,
+    Kind,
+    label_of,
+    truth_of,
+    undefined_metrics,
+)
+from medvision.tasks.classification.target import NOTHING
+from medvision.tasks.classification.weighted import PER_CLASS, Threshold, WeightedScores
 
-NOTHING = "-"  # the label of a multi-label row in which nothing was found
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+    from medvision.evaluation.report.run_files import RunFiles
+    from medvision.stats.hypothesis_tests import Finding
 
 AT_ARGMAX = ("accuracy", "precision", "recall", "specificity", "f1")
+HEADLINE = {
+    "binary": ("auroc", "recall", "specificity"),
+    "multiclass": ("auroc", "accuracy"),
+    "multilabel": ("auroc", "recall", "specificity"),
+}
 
 
-class Part(NamedTuple):
-    """What one part's labelled rows bring to the scores.
+class ClassificationEvaluator(Evaluator):
+    """Probabilities of classes, and decisions by the likeliest class or by thresholds.
 
-    Attributes:
-        probs: `[N,K]`.
-        label: `[N]` class indices, or `[N,K]` of 0 and 1 if multi-label.
-        patients: `[N]` of (dataset, patient).
-        unlabelled: the number of rows left out.
+    Args:
+        target: `classes` in the order of the logits, and their `kind`.
+        decision: `temperature` (of an ensemble None), `rule` and `threshold`: one, one a class of
+            several labels, or None where the likeliest class is decided for.
     """
 
-    probs: Floats
-    label: NDArray[np.int64]
-    patients: list[tuple[str, str]]
-    unlabelled: int
+    task = "classification"
+    predicted = "classes"
+    template = "medvision.tasks.classification/report.html"
+    primary = "auroc"
+    compared = ("accuracy", "balanced_accuracy", "recall", "specificity", "brier")
+    pooled = ("auroc", "average_precision", "accuracy", "balanced_accuracy", "recall",
+              "specificity", "f1", "brier")  # fmt: skip
+    captions = {  # noqa: RUF012 -- read only
+        "roc": ("ROC curve", "Sensitivity over 1 - specificity; a circle is the operating point."),
+        "precision_recall": (
+            "Precision and recall", "The dashed line is what chance would reach.",
+        ),
+        "confusion": ("Confusion matrix", "Counts, and their share of the true class."),
+        "reliability": (
+            "Reliability", "On the diagonal, predicted probabilities come true as said.",
+        ),
+        "scores": ("Predicted probabilities", "Where each class falls, and the threshold."),
+    }  # fmt: skip
+
+    def __init__(self, target: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
+        super().__init__(target, decision)
+        self.classes: list[str] = list(target.get("classes", ()))
+        self.kind: Kind = target.get("kind", "binary")
+        self.metrics = {name: self._metric(name) for name in METRICS}
+        self.headline = HEADLINE.get(self.kind, ())
+        self.tests = {} if self.kind == "multilabel" else {"decisions": "accuracy"}
+        probs = tuple(f"prob_{name}" for name in self.classes)
+        self.tables = {
+            "": Schema(("label", "pred"), ("label",), ("logit_", "prob_"), ("pred", *probs),
+                       example="prob_<class>"),
+            "slices": Schema(("label",), ("label",), ("attention", "prob_"), scored=False),
+        }  # fmt: skip
+
+    def _metric(self, name: str) -> Metric:
+        return Metric(
+            name,
+            label_of(name),
+            "low" if name in CALIBRATED else "high",
+            lambda scored, weights: self.weigh(scored).score(name, weights),
+            lambda scored: self._reasons(scored).get(name),
+        )
+
+    def _reasons(self, scored: Scored) -> dict[str, str]:
+        label = scored.arrays["label"]
+        return scored.once("reasons", lambda: undefined_metrics(label, self.kind))
+
+    def weigh(self, scored: Scored) -> WeightedScores:
+        """Make rows ready to be scored under any weights, once."""
+        given = scored.arrays
+        return scored.once(
+            "weighted",
+            lambda: WeightedScores(given["probs"], given["label"], self.kind, preds=given["preds"]),
+        )
+
+    @property
+    def question(self) -> str:
+        return f"{', '.join(self.classes)} ({self.kind})"
+
+    @property
+    def averaged(self) -> str:
+        cut = "" if self.threshold is None else ", cut at the mean of their thresholds"
+        return f"mean of calibrated probabilities{cut}"
+
+    @property
+    def threshold(self) -> Threshold:
+        threshold: Threshold = self.decision.get("threshold")
+        return threshold
+
+    # Answers → predictions
+
+    def calibrate(self, outputs: Arrays) -> Floats:
+        """Return the probabilities `[N,K]` of outputs: those of `combine`, else of logits."""
+        if "probs" in outputs:
+            return outputs["probs"]
+        return apply_temperature(outputs["logits"], self.decision["temperature"], self.kind)
+
+    def tabulate(self, outputs: Arrays, facts: Tables) -> dict[str, pd.DataFrame]:
+        """Put logits, calibrated probabilities and decisions beside the facts of their rows.
+
+        Probabilities of slices are not calibrated.
+        """
+        table, probs = facts[""].reset_index(drop=True), self.calibrate(outputs)
+        for k, name in enumerate(self.classes if "logits" in outputs else ()):
+            table[f"logit_{name}"] = outputs["logits"][:, k].astype(np.float64)
+        table = self._add_probs(table, probs)
+        tables = {"": table.assign(pred=decide_labels(probs, self.classes, self.kind,
+                                                      self.threshold))}  # fmt: skip
+        if "slices" in facts and not {"attention", "slice_logits", "slice_probs"}.isdisjoint(
+            outputs
+        ):
+            tables["slices"] = self._tabulate_slices(outputs, facts["slices"])
+        return tables
+
+    def _tabulate_slices(self, outputs: Arrays, facts: pd.DataFrame) -> pd.DataFrame:
+        table = facts.reset_index(drop=True)
+        if "attention" in outputs:
+            table["attention"] = outputs["attention"].astype(np.float64)
+        if (probs := self._slice_probs(outputs)) is not None:
+            table = self._add_probs(table, probs)
+        return table
+
+    def _add_probs(self, table: pd.DataFrame, probs: Floats) -> pd.DataFrame:
+        return table.assign(**{f"prob_{name}": probs[:, k] for k, name in enumerate(self.classes)})
+
+    def _slice_probs(self, outputs: Arrays) -> Floats | None:
+        if "slice_logits" in outputs:
+            return apply_temperature(outputs["slice_logits"], 1.0, self.kind)
+        return outputs.get("slice_probs")
+
+    def combine(self, several: Sequence[Arrays], members: Sequence[Evaluator]) -> Arrays:
+        """Average calibrated probabilities, and what all nets say of their slices."""
+        members = cast(Sequence[ClassificationEvaluator], members)
+        probs = [one.calibrate(said) for one, said in zip(members, several, strict=True)]
+        joined = {"probs": np.mean(probs, axis=0)}
+        if all("attention" in outputs for outputs in several):
+            weights = [outputs["attention"] for outputs in several]
+            joined["attention"] = np.mean(weights, axis=0, dtype=np.float64)
+        slices = [said for one in several if (said := self._slice_probs(one)) is not None]
+        if len(slices) == len(several):
+            joined["slice_probs"] = np.mean(slices, axis=0)
+        return joined
+
+    def join(self, members: Sequence[Evaluator]) -> ClassificationEvaluator:
+        """Decide by the mean threshold of all.
+
+        An ensemble of thresholds t decides as the mean of p - t over its members does, so that
+        each keeps the operating point it was given; .5 would throw it away.
+        """
+        decisions = [one.decision for one in members]
+        rules = sorted({str(decision["rule"]) for decision in decisions})
+        if len(rules) > 1 and self.kind != "multiclass":
+            raise MedvisionError(
+                f"the runs decide by different operating points ({', '.join(rules)}), whose mean "
+                "means nothing; train them with one operating_point, or take each run alone"
+            )
+        cuts = [cut for one in decisions if (cut := one.get("threshold")) is not None]
+        joined = {"threshold": np.mean(np.array(cuts), axis=0).tolist() if cuts else None}
+        if len(members) > 1:
+            joined["temperature"] = None  # each member has its own
+        return ClassificationEvaluator(self.target, self.decision | joined)
+
+    def fit(self, outputs: Arrays, truth: NDArray[Any], rule: str) -> dict[str, Any]:
+        """Fit the temperature, then choose the operating point on calibrated probabilities."""
+        temperature = fit_temperature(outputs["logits"], truth, self.kind)
+        probs = apply_temperature(outputs["logits"], temperature, self.kind)
+        threshold = choose_thresholds(probs, truth, self.kind, rule)
+        return {"temperature": temperature, "rule": rule, "threshold": threshold}
+
+    # Predictions → scores
+
+    def read(self, tables: Tables) -> Scored:
+        """Take labels, probabilities and decisions out of a table: `label`, `probs`, `preds`.
+
+        Decisions are made anew at the operating point or, where it is not known, as stored.
+        """
+        table, classes = tables[""], self.classes
+        missing = [f"prob_{name}" for name in classes if f"prob_{name}" not in table]
+        if missing:
+            raise collect("the predictions lack columns", missing, "Run `medvision evaluate` again")
+        label = encode_labels(table["label"].tolist(), classes, self.kind)
+        known = label >= 0 if label.ndim == 1 else (label >= 0).any(axis=1)
+        rows = table[known]
+        probs = rows[[f"prob_{name}" for name in classes]].to_numpy(dtype=np.float64)
+        datasets = rows["dataset"].tolist() if "dataset" in rows else [""] * len(rows)
+        patients = list(zip(datasets, rows["patient"].tolist(), strict=True))
+        preds = self._decide(probs) if "threshold" in self.decision else self._read_preds(rows)
+        arrays = {"probs": probs, "label": label[known], "preds": preds}
+        return Scored(rows, {}, arrays, patients, int((~known).sum()))
+
+    def _decide(self, probs: Floats) -> NDArray[np.bool_]:
+        return apply_thresholds(np.clip(probs, 0, 1), self.kind, self.threshold)
+
+    def _read_preds(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
+        """Read the column `pred`: "" is no class at all, which only multi-label decides."""
+        decided = encode_labels(rows["pred"].tolist(), self.classes, self.kind)
+        return np.asarray(truth_of(decided, self.kind, len(self.classes)) == 1)
+
+    def by_patient(self, scored: Scored) -> Scored | None:
+        """Judge patients by all their series: the mean of their probabilities.
+
+        A patient whose series disagree in their labels is left out, and counted as unlabelled.
+        """
+        number = {patient: n for n, patient in enumerate(dict.fromkeys(scored.patients))}
+        if len(number) == len(scored):
+            return None
+        place = np.array([number[patient] for patient in scored.patients], dtype=np.intp)
+        probs, label = np.zeros((len(number), len(self.classes))), scored.arrays["label"]
+        np.add.at(probs, place, scored.arrays["probs"])
+        probs /= np.bincount(place, minlength=len(number))[:, None]
+        first = np.unique(place, return_index=True)[1]
+        differs = (label != label[first][place]).reshape(len(place), -1).any(axis=1)
+        agree = np.bincount(place, differs, minlength=len(number)) == 0
+        joined = scored.take(first[agree])
+        means = {"probs": probs[agree], "preds": self._decide(probs[agree])}
+        return replace(joined, arrays=joined.arrays | means, left_out=int((~agree).sum()))
+
+    def count(self, scored: Scored, unit: str) -> dict[str, Any]:
+        """Count what is scored, its patients and each class."""
+        truth = truth_of(scored.arrays["label"], self.kind, len(self.classes))
+        per_class = dict(zip(self.classes, (truth == 1).sum(axis=0).tolist(), strict=True))
+        order = {unit: 0, "patients": 0, "per_class": per_class}
+        return order | super().count(scored, unit)
+
+    def counted(self, n: Mapping[str, Any], scores: Sequence[str]) -> dict[str, int]:
+        """Choose the positive class of two, if a score looks at it alone."""
+        per_class = dict(n["per_class"])
+        alone = len(per_class) == 2 and "recall" in scores
+        return dict(list(per_class.items())[1:]) if alone else {}
+
+    def sum_up(self, name: str, scored: Scored, drawn: Floats) -> dict[str, Any]:
+        """Write a score with its interval; of a mean over classes how many define it."""
+        over = {}
+        if self.kind != "binary" and name in PER_CLASS:
+            over["classes"] = self._count_classes(scored)[name]
+        return interval(drawn) | over
+
+    def _count_classes(self, scored: Scored) -> dict[str, int]:
+        def count() -> dict[str, int]:
+            once, weighted = np.ones((1, len(scored))), self.weigh(scored)
+            scores = {name: weighted.score_classes(name, once) for name in PER_CLASS}
+            return {name: int((~np.isnan(found)).sum()) for name, found in scores.items()}
+
+        return scored.once("classes", count)
+
+    def details(self, scored: Scored) -> dict[str, Metric]:
+        """Return the scores of each class, itself against the rest."""
+
+        def score(scored: Scored, weights: Floats, name: str, k: int) -> Floats:
+            return self.weigh(scored).score_classes(name, weights)[:, k]
+
+        return {
+            (full := f"{name}/{title}"): replace(
+                self.metrics[name], name=full, compute=partial(score, name=name, k=k)
+            )
+            for k, title in enumerate(self.classes)
+            for name in PER_CLASS
+        }
+
+    def beside(
+        self, part: str, scored: Scored, scores: Mapping[str, Any], draw: Draw
+    ) -> dict[str, Any]:
+        """Return the scores of test decided by the likeliest class, or at .5."""
+        if part != "test":
+            return {}
+        plain = apply_thresholds(np.clip(scored.arrays["probs"], 0, 1), self.kind)
+        other = replace(scored, arrays=scored.arrays | {"preds": plain})
+        drawn = draw({name: self.metrics[name] for name in AT_ARGMAX}, other)
+        found = {name: self.sum_up(name, other, values) for name, values in drawn.items()}
+        return {"test_argmax": {"auroc": scores["auroc"]} | found}
+
+    def decided(self) -> dict[str, Any]:
+        """Return operating point and temperature."""
+        cut = self.threshold
+        shown = None if cut is None else np.asarray(cut, dtype=np.float64).tolist()
+        rule = "argmax" if self.kind == "multiclass" else self.decision["rule"]
+        point = {"rule": rule, "threshold": shown}
+        return {"operating_point": point, "temperature": self.decision["temperature"]}
+
+    def extras(self, scored: Scored, drawn: Mapping[str, Floats]) -> dict[str, Any]:
+        """Return counts of decisions and, where they were drawn, the scores of each class."""
+        found: dict[str, Any] = {"confusion": self.confuse(scored)}
+        if f"{PER_CLASS[0]}/{self.classes[0]}" in drawn:
+            n = (self.weigh(scored).truth == 1).sum(axis=0)
+            found["per_class"] = {
+                title: {"n": int(n[k])}
+                | {name: interval(drawn[f"{name}/{title}"]) for name in PER_CLASS}
+                for k, title in enumerate(self.classes)
+            }
+        return found
+
+    def confuse(self, scored: Scored) -> Any:
+        """Count decisions, rows true and columns predicted; multi-label: 2 x 2 for each class."""
+        once = np.ones((1, len(scored)))
+        counts = self.weigh(scored).confusion(once)[0].astype(int).tolist()
+        several = self.kind == "multilabel"
+        return dict(zip(self.classes, counts, strict=True)) if several else counts
+
+    def exact_test(self, name: str, a: Sequence[Scored], b: Sequence[Scored]) -> Finding | None:
+        """Test AUROCs by DeLong where a patient has one row and an arm one training.
+
+        `decisions` are tested by McNemar, with the rows (a mean over trainings) that one arm alone
+        had right.
+        """
+        from medvision.stats.hypothesis_tests import compare_areas, compare_decisions
+
+        if name == "decisions":
+            first, second = (np.array([self._hits(one) for one in arm]) for arm in (a, b))
+            gains = (second.astype(np.float64) - first).mean(axis=0)
+            counts = {"only_first": first & ~second, "only_second": second & ~first}
+            found = {side: float(rows.sum(axis=1).mean()) for side, rows in counts.items()}
+            return compare_decisions(gains, a[0].patients)._replace(counts=found)
+        single = len(set(a[0].patients)) == len(a[0]) and len(a) == 1
+        if name == "auroc" and self.kind == "binary" and single:
+            first, second = (arm[0].arrays["probs"][:, 1] for arm in (a, b))
+            return compare_areas(a[0].arrays["label"], first, second)
+        return None
+
+    def _hits(self, scored: Scored) -> NDArray[np.bool_]:
+        truth = truth_of(scored.arrays["label"], self.kind, len(self.classes)) == 1
+        return np.asarray((scored.arrays["preds"] & truth).any(axis=1))
+
+    def confidence(self, scored: Scored) -> Floats:
+        """Return the probability of what was decided, or of several labels of the likeliest."""
+        from medvision.tasks.classification.cases import choose_targets
+
+        targets = choose_targets(scored, self.classes)
+        sureness: Floats = scored.arrays["probs"][np.arange(len(scored)), targets]
+        return sureness
+
+    # Predictions → people
+
+    def figures(self, scored: Scored) -> Iterator[tuple[str, Figure]]:
+        """Yield confusion, scores, ROC, precision-recall and reliability."""
+        from medvision.tasks.classification import curves, figures
+
+        counts = self.confuse(scored)
+        counts = list(counts.values()) if isinstance(counts, Mapping) else counts
+        yield "confusion", figures.draw_confusion(counts, self.classes)
+        if not len(scored):
+            return
+        probs, label, point = scored.arrays["probs"], scored.arrays["label"], self.threshold
+        bands: dict[str, Any] = {"roc": None, "pr": None}
+        if self.kind == "binary":
+            given = (probs[:, 1], label, scored.patients)
+            bands = {"roc": curves.roc_band(*given), "pr": curves.pr_band(*given)}
+            cut = None if point is None else float(np.squeeze(point))
+            yield "scores", figures.draw_scores(probs[:, 1], label, cut)
+        shared = (probs, label, self.classes, self.kind)
+        yield "roc", curves.draw_roc(*shared, band=bands["roc"], operating_point=point)
+        yield (
+            "precision_recall",
+            curves.draw_precision_recall(*shared, band=bands["pr"], operating_point=point),
+        )
+        yield "reliability", figures.draw_reliability(probs, label, self.kind)
+
+    def kinds(self, scored: Scored) -> list[str]:
+        """Name what each prediction is: a hit, or which kind of miss."""
+        from medvision.tasks.classification.cases import name_kind
+
+        pairs = zip(scored.table["label"], scored.table["pred"], strict=True)
+        return [name_kind(label, pred, self.classes, self.kind) for label, pred in pairs]
+
+    def cases(self, scored: Scored) -> Iterator[Case]:
+        """Yield the surest misses, then hits."""
+        from medvision.tasks.classification.cases import choose_cases, choose_targets
+
+        targets = choose_targets(scored, self.classes)
+        sureness = self.confidence(scored)
+        yield from choose_cases(scored, self.kinds(scored), targets, sureness, self.classes)
+
+    def draw(self, case: Case, image: Pixels, outputs: Arrays) -> Sequence[Pixels]:
+        """Return the image and, if there is heat, what spoke for the decision."""
+        from medvision.evaluation.figures.series import overlay
+
+        heat = outputs.get("heat")
+        return [image] if heat is None else [image, overlay(image, heat, heat.max())]
+
+    def phrase_case(self, facts: Mapping[str, Any]) -> str:
+        from medvision.tasks.classification.cases import phrase_case
+
+        return phrase_case(facts)
+
+    def phrase_kind(self, kind: str) -> str:
+        from medvision.tasks.classification.cases import phrase_kind
+
+        return phrase_kind(kind)
+
+    def columns(self, metrics: Mapping[str, Any]) -> dict[str, str]:
+        from medvision.tasks.classification.tables import name_columns
+
+        return name_columns(metrics)
+
+    def notes(self, metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[str]:
+        from medvision.tasks.classification.tables import note_scores
+
+        return note_scores(metrics, scores)
+
+    def sections(self) -> Sequence[Section]:
+        """Return the scores of each class, and the counts of decisions."""
+        from medvision.tasks.classification.tables import class_table, confusion_table
+
+        return (
+            Section("classes", "Classes", class_table),
+            Section("confusion", "Decisions", confusion_table),
+        )
+
+    def sentences(self, found: RunFiles) -> dict[str, list[str]]:
+        from medvision.tasks.classification.tables import tell_choices, tell_limits, tell_result
+
+        return {
+            "result": list(tell_result(found)),
+            "choices": list(tell_choices(found)),
+            "limits": list(tell_limits(found)),
+        }
 
 
 def encode_labels(labels: Sequence[str], classes: Sequence[str], kind: Kind) -> NDArray[np.int64]:
@@ -69,179 +486,8 @@ def encode_labels(labels: Sequence[str], classes: Sequence[str], kind: Kind) -> 
     return np.array(rows, dtype=np.int64).reshape(len(texts), len(classes))
 
 
-def read_part(predictions: pd.DataFrame, classes: Sequence[str], kind: Kind) -> Part:
-    """Take what the scores need out of one part's predictions; unlabelled rows are left out.
-
-    Raises:
-        MedvisionError: an unknown label, a class without probabilities, or a repeated row.
-    """
-    missing = [f"prob_{name}" for name in classes if f"prob_{name}" not in predictions]
-    if missing:
-        raise collect("the predictions lack columns", missing, "Run `medvision evaluate` again")
-    repeats = int(predictions["index"].duplicated().sum())
-    if repeats:
-        raise MedvisionError(
-            f"the predictions hold {repeats} rows twice (column index); run `medvision evaluate` "
-            "again, on one device"
-        )
-    label = encode_labels(predictions["label"].tolist(), classes, kind)
-    known = label >= 0 if label.ndim == 1 else (label >= 0).any(axis=1)
-    rows = predictions[known]
-    probs = rows[[f"prob_{name}" for name in classes]].to_numpy(dtype=np.float64)
-    datasets = rows["dataset"].tolist() if "dataset" in rows else [""] * len(rows)
-    patients = list(zip(datasets, rows["patient"].tolist(), strict=True))
-    return Part(probs, label[known], patients, int((~known).sum()))
-
-
-def merge_series(part: Part) -> Part:
-    """Judge patients by all their series: the mean of their probabilities.
-
-    A patient whose series disagree in their labels is left out, and counted as unlabelled.
-    """
-    number = {patient: n for n, patient in enumerate(dict.fromkeys(part.patients))}
-    place = np.array([number[patient] for patient in part.patients], dtype=np.intp)
-    counts = np.bincount(place, minlength=len(number))
-    probs = np.zeros((len(number), part.probs.shape[1]))
-    np.add.at(probs, place, part.probs)
-    first = np.unique(place, return_index=True)[1]
-    differs = (part.label != part.label[first][place]).reshape(len(place), -1).any(axis=1)
-    agree = np.bincount(place, differs, minlength=len(number)) == 0
-    patients = [patient for patient, kept in zip(number, agree, strict=True) if kept]
-    return Part(
-        (probs / counts[:, None])[agree], part.label[first][agree], patients, int((~agree).sum())
-    )
-
-
-def count_rows(
-    part: Part, classes: Sequence[str], kind: Kind, unit: Unit = "images"
-) -> dict[str, Any]:
-    """Count what was scored, its patients and each class; unlabelled rows if there are any."""
-    counts = (truth_of(part.label, kind, len(classes)) == 1).sum(axis=0).tolist()
-    n: dict[str, Any] = {unit: len(part.label), "patients": len(set(part.patients))}
-    n["per_class"] = dict(zip(classes, counts, strict=True))
-    return n | ({"unlabelled": part.unlabelled} if part.unlabelled else {})
-
-
-def confuse(part: Part, classes: Sequence[str], kind: Kind, threshold: Threshold) -> Any:
-    """Count decisions, rows true and columns predicted; multi-label: 2 x 2 for each class."""
-    scores = WeightedScores(part.probs, part.label, kind, threshold)
-    counts = scores.confusion(np.ones((1, len(part.label))))[0].astype(int).tolist()
-    return dict(zip(classes, counts, strict=True)) if kind == "multilabel" else counts
-
-
-def build_metrics(
-    parts: Mapping[str, pd.DataFrame],
-    classes: Sequence[str],
-    kind: Kind,
-    temperature: float,
-    rule: str,
-    threshold: Threshold = None,
-    *,
-    unit: Unit = "images",
-    resamples: int | None = None,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Derive the whole `metrics.json` from stored predictions; nothing undefined but null.
-
-    Args:
-        parts: "val" and "test", or either; a row a sample, patients are (`dataset`, `patient`).
-        classes: in order; of a binary problem the last is positive.
-        kind: the problem.
-        temperature: what the probabilities were made with.
-        rule: by which the operating point was chosen on val.
-        threshold: the frozen operating point; None if multi-class.
-        unit: what a row is; where patients have several series, `<part>_patients` holds the scores
-            of patients beside those of their series.
-        resamples: as in `bootstrap_classes`.
-        seed: of the patient bootstrap.
-    """
-    options: dict[str, Any] = {"resamples": resamples, "seed": seed}
-    result: dict[str, Any] = {}
-    n: dict[str, Any] = {}
-    confusion: dict[str, Any] = {}
-    per_class: dict[str, Any] = {}
-    for name in sorted(parts, key=lambda part: (part != "test", part)):
-        part = read_part(parts[name], classes, kind)
-        given = (part.probs, part.label, kind, part.patients)
-        result[name], each = bootstrap_classes(*given, threshold=threshold, **options)
-        if name == "test":
-            plain = bootstrap_classes(*given, names=AT_ARGMAX, **options)[0]
-            result["test_argmax"] = {"auroc": result["test"]["auroc"]} | plain
-        if name == "val":
-            result["val"]["fitted_on"] = "val"
-        if not per_class:
-            per_class[name] = dict(zip(classes, each, strict=True))
-        n[name] = count_rows(part, classes, kind, unit)
-        if unit == "series" and len(part.label) > len(set(part.patients)):
-            whole, key = merge_series(part), f"{name}_patients"
-            n[key] = count_rows(whole, classes, kind, "patients")
-            if len(whole.label):  # else the series of every patient differ in label
-                given = (whole.probs, whole.label, kind, whole.patients)
-                result[key] = bootstrap_classes(*given, threshold=threshold, **options)[0]
-        confusion[name] = confuse(part, classes, kind, threshold)
-    cut = None if threshold is None else np.asarray(threshold, dtype=np.float64).tolist()
-    point = {"rule": "argmax" if kind == "multiclass" else rule, "threshold": cut}
-    result |= {"operating_point": point, "temperature": float(temperature)}
-    return result | {"n": n, "confusion": confusion, "per_class": per_class}
-
-
 def decide_labels(
     probs: Floats, classes: Sequence[str], kind: Kind, threshold: Threshold = None
 ) -> list[str]:
     """Write decisions at the operating point as the column `pred` does: names, joined by `|`."""
     return ["|".join(np.array(classes)[row]) for row in apply_thresholds(probs, kind, threshold)]
-
-
-def draw_plates(
-    folder: Path, predictions: pd.DataFrame, confusion: Any, model: Model
-) -> dict[str, Path]:
-    """Draw confusion, ROC, precision-recall, reliability and scores into `figures/`."""
-    part = read_part(predictions, model.classes, model.question)
-    counts = list(confusion.values()) if isinstance(confusion, Mapping) else confusion
-    figures: dict[str, Figure] = {"confusion": draw_confusion(counts, model.classes)}
-    if len(part.label):
-        bands: dict[str, Any] = {"roc": None, "pr": None}
-        if model.question == "binary":
-            given = (part.probs[:, 1], part.label, part.patients)
-            bands = {"roc": roc_band(*given), "pr": pr_band(*given)}
-            cut = None if model.threshold is None else float(np.squeeze(model.threshold))
-            figures["scores"] = draw_scores(part.probs[:, 1], part.label, cut)
-        given_curves = (part.probs, part.label, model.classes, model.question)
-        point = model.threshold
-        figures["roc"] = draw_roc(*given_curves, band=bands["roc"], operating_point=point)
-        figures["precision_recall"] = draw_precision_recall(
-            *given_curves, band=bands["pr"], operating_point=point
-        )
-        figures["reliability"] = draw_reliability(part.probs, part.label, model.question)
-    return {
-        name: save_figure(figure, folder / "figures" / f"{name}.png")
-        for name, figure in figures.items()
-    }
-
-
-def class_table(metrics: Mapping[str, Any], part: str) -> Grid | None:
-    """Lay out the scores of each class, itself against the rest; None where there are none."""
-    classes = _of_part(metrics.get("per_class"), part)
-    if not classes:
-        return None
-    names = list(dict.fromkeys(name for scores in classes.values() for name in scores))
-    rows = [[k, *(_cell(scores.get(name)) for name in names)] for k, scores in classes.items()]
-    return Grid(["", *map(label_of, names)], rows)
-
-
-def confusion_table(metrics: Mapping[str, Any], part: str, classes: Sequence[str]) -> Grid | None:
-    """Lay out counts of decisions: `[K,K]`, rows the truth; multi-label: class → `[2,2]`."""
-    counts = _of_part(metrics.get("confusion"), part)
-    if not counts:
-        return None
-    if isinstance(counts, Mapping):
-        head = ["", "true negative", "false positive", "false negative", "true positive"]
-        rows = [[name, *cells[0], *cells[1]] for name, cells in counts.items()]
-        return Grid(head, rows, "Counts, at the operating point of each class.")
-    names = list(classes) if len(classes) == len(counts) else [str(k) for k in range(len(counts))]
-    few = len(names) <= 4  # many columns have no room for more than the name
-    rows = [
-        [f"true {name}" if few else name, *row] for name, row in zip(names, counts, strict=True)
-    ]
-    note = "Counts at the operating point; rows are the true class, columns the decided one."
-    return Grid(["", *(f"decided {name}" if few else name for name in names)], rows, note)

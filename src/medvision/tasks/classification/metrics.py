@@ -26,6 +26,16 @@ RANKED = ("auroc", "average_precision")
 DECIDED = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc")
 CALIBRATED = ("brier", "ece")
 METRICS = RANKED + DECIDED + CALIBRATED
+LABELS = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "recall": "recall (sens.)",
+    "f1": "F1",
+    "balanced_accuracy": "balanced accuracy",
+    "mcc": "MCC",
+    "brier": "Brier score",
+    "ece": "ECE",
+}
 
 # The rows of a class that a score needs; the others need any row.
 NEEDS = {
@@ -43,6 +53,11 @@ REASONS = {
     "negatives": "needs rows of a negative class",
     "rows": "needs labelled rows",
 }
+
+
+def label_of(metric: str) -> str:
+    """Return the name a reader knows a metric by."""
+    return LABELS.get(metric, metric.replace("_", " "))
 
 
 def defined(metric: str, positives: ArrayLike, negatives: ArrayLike) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from medvision.augment.draw import Augment
 from medvision.errors import MedvisionError, collect
+from medvision.evaluation.evaluator import open_evaluator
 from medvision.losses import cross_entropy, slice_loss
 from medvision.moved import current
 from medvision.nets.entries import reads_series
@@ -161,18 +162,11 @@ class Classifier(Task):
 
     def finish(self, context: Context) -> dict[str, Any]:
         """Fit temperature and operating point on the val part."""
-        from medvision.tasks.classification.calibration import (
-            apply_temperature,
-            choose_thresholds,
-            fit_temperature,
+        evaluator = open_evaluator("classification", self.describe_target(context.target))
+        rows = context.rows.of("val")
+        return evaluator.fit(
+            context.answer(rows), context.rows.truth(rows), str(context.config.operating_point)
         )
-
-        rows, rule = context.rows.of("val"), context.config.operating_point
-        logits, label = context.answer(rows)["logits"].numpy(), context.rows.truth(rows)
-        temperature = fit_temperature(logits, label, self.kind)
-        probs = apply_temperature(logits, temperature, self.kind)
-        threshold = choose_thresholds(probs, label, self.kind, rule)
-        return {"temperature": temperature, "rule": rule, "threshold": threshold}
 
     def _compare(self, logits: Tensor, label: Tensor) -> Tensor:
         return self.loss_function(

@@ -1,31 +1,35 @@
 """Scores of a classifier under the weights that patients were drawn with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medvision.stats.bootstrap import LARGE, Interval, Keys, _rank, interval, resample_patients
 from medvision.stats.calibration import calibration_error
-from medvision.stats.ranking import Floats, Ranking, mean_defined, ratio, sum_cells
+from medvision.stats.ranking import Floats, Ranking, curve_areas, mean_defined, ratio, sum_cells
 from medvision.tasks.classification.calibration import apply_thresholds
 from medvision.tasks.classification.metrics import (
-    METRICS,
+    CALIBRATED,
     RANKED,
     Kind,
     class_decisions,
     decision_scores,
+    defined,
     one_against_rest,
     truth_of,
 )
 
 Threshold = float | Sequence[float] | None
+
+
 PER_CLASS = (*RANKED, "precision", "recall", "specificity", "f1")
 
 
 class WeightedScores:
     """Scores of one set of rows under any weights; the rows are sorted once, here.
+
+    What several scores share (counts of decisions, areas) is computed once for the same weights.
 
     Args:
         probs: `[N,K]` in 0..1; if one of a labelled row is nan, no score is defined.
@@ -47,6 +51,7 @@ class WeightedScores:
             Ranking(probs, truth == 1, truth >= 0)
             for probs, truth in zip(self.probs.T, self.truth.T, strict=True)
         ]
+        self._weights, self._made = np.empty((0, 0)), dict[str, dict[str, Floats]]()
 
     def rank(self, weights: Floats) -> dict[str, Floats]:
         """Return each class's area under the ROC and the precision-recall curve, `[R,K]`."""
@@ -79,20 +84,52 @@ class WeightedScores:
         brier, ece = mean_defined(np.moveaxis(np.array(pairs), 0, -1))
         return {"brier": brier, "ece": ece}
 
-    def score(self, weights: Floats, names: Sequence[str] = METRICS) -> dict[str, Floats]:
-        """Return name → `[R]`, and `name/classes` → `[R,K]` for what a class has alone."""
-        confusion = self.confusion(weights)
-        counts = confusion if self.kind == "multilabel" else one_against_rest(confusion)
-        scores, alone = decision_scores(confusion, self.kind), class_decisions(counts)
-        if not set(names).isdisjoint(RANKED):
-            ranked, one = self.rank(weights), self.kind == "binary"
-            scores |= {k: v[:, 1] if one else mean_defined(v) for k, v in ranked.items()}
-            alone |= ranked
-        if not set(names).isdisjoint(("brier", "ece")):
-            scores |= self.calibration(weights)
-        wanted = {name: scores[name] for name in names}
-        wanted |= {f"{name}/classes": alone[name] for name in PER_CLASS if name in alone}
-        return wanted if self.finite else {k: np.full_like(v, np.nan) for k, v in wanted.items()}
+    def score(self, name: str, weights: Floats) -> Floats:
+        """Score all classes together: `[R]`, nan undefined."""
+        if name in RANKED:
+            ranked = self._share("ranked", weights, self.rank)[name]
+            values = ranked[:, 1] if self.kind == "binary" else mean_defined(ranked)
+        elif name in CALIBRATED:
+            values = self._share("calibrated", weights, self.calibration)[name]
+        else:
+            values = self._share("decided", weights, self._score_decisions)[name]
+        return self._if_finite(values)
+
+    def score_classes(self, name: str, weights: Floats) -> Floats:
+        """Score each class against the rest: `[R,K]`, of the names in `PER_CLASS`."""
+        if name in RANKED:
+            return self._if_finite(self._share("ranked", weights, self.rank)[name])
+        return self._if_finite(self._share("alone", weights, self._score_each)[name])
+
+    def _if_finite(self, values: Floats) -> Floats:
+        return values if self.finite else np.full_like(values, np.nan)
+
+    def _score_decisions(self, weights: Floats) -> dict[str, Floats]:
+        return decision_scores(self._count(weights), self.kind)
+
+    def _score_each(self, weights: Floats) -> dict[str, Floats]:
+        counts = self._count(weights)
+        return class_decisions(counts if self.kind == "multilabel" else one_against_rest(counts))
+
+    def _count(self, weights: Floats) -> Floats:
+        return self._share("counts", weights, lambda w: {"": self.confusion(w)})[""]
+
+    def _share(
+        self, what: str, weights: Floats, make: Callable[[Floats], dict[str, Floats]]
+    ) -> dict[str, Floats]:
+        """Return what `make` answers for these weights, asked once while they stay the same."""
+        if weights is not self._weights:
+            self._weights, self._made = weights, {}
+        if what not in self._made:
+            self._made[what] = make(weights)
+        return self._made[what]
+
+
+def _rank(hits: Floats, alarms: Floats) -> list[Floats]:
+    """Return both areas where `metrics.defined` lets them be, nan elsewhere."""
+    areas = zip(RANKED, curve_areas(hits, alarms), strict=True)
+    ends = hits[:, -1], alarms[:, -1]
+    return [np.where(defined(name, *ends), area, np.nan) for name, area in areas]
 
 
 def _calibrate(
@@ -101,70 +138,3 @@ def _calibrate(
     """Return Brier score and expected calibration error, `[R]` each."""
     brier = ratio(weights @ error, weights.sum(axis=1))
     return brier, calibration_error(weights, probs, right)
-
-
-def draw_means(
-    models: Sequence[Sequence[WeightedScores]],
-    patients: Keys,
-    *,
-    strata: Keys | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-    names: Sequence[str] = METRICS,
-) -> list[dict[str, Floats]]:
-    """Score models, each a list of repeats (trainings), on the same resamples of the same rows.
-
-    Returns:
-        of each model: name → `[1+R]`, the mean over its repeats; nan where one has no score.
-    """
-    drawn: list[dict[str, list[Floats]]] = [{name: [] for name in names} for _ in models]
-    for weights in resample_patients(patients, resamples, seed, strata):
-        for values, repeats in zip(drawn, models, strict=True):
-            scores = [repeat.score(weights, names) for repeat in repeats]
-            for name in names:
-                values[name].append(np.mean([score[name] for score in scores], axis=0))
-    return [{name: np.concatenate(parts) for name, parts in v.items()} for v in drawn]
-
-
-def bootstrap_classes(
-    probs: ArrayLike,
-    label: ArrayLike,
-    kind: Kind,
-    patients: Keys,
-    *,
-    threshold: Threshold = None,
-    resamples: int | None = None,
-    seed: int = 0,
-    level: float = 0.95,
-    names: Sequence[str] = METRICS,
-) -> tuple[dict[str, Interval], list[dict[str, Any]]]:
-    """Run the patient bootstrap once, for all classes together and for each alone.
-
-    Args:
-        probs: `[N,K]` in 0..1.
-        label: as in `metrics.score`.
-        kind: the problem.
-        patients: `[N]`; rows of one patient are drawn together.
-        threshold: as in `metrics.score`.
-        resamples: default 2000, or 1000 for more than 50 000 probabilities (rows times classes).
-        seed: alone decides the resamples.
-        level: share of the resamples inside the interval.
-        names: the metrics wanted; leaving out the ranked ones saves most of the time.
-
-    Returns:
-        name → `{value, low, high}`, a mean over classes with their number as `classes`; and for
-        each class `n`, its rows, and name → `{value, low, high}` of itself against the rest.
-    """
-    scores = WeightedScores(probs, label, kind, threshold)
-    resamples = (1000 if np.size(probs) > LARGE else 2000) if resamples is None else resamples
-    drawn = [scores.score(w, names) for w in resample_patients(patients, resamples, seed)]
-    values = {name: np.concatenate([part[name] for part in drawn]) for name in drawn[0]}
-    alone = {name: values[key] for name in PER_CLASS if (key := f"{name}/classes") in values}
-    together: dict[str, Any] = {name: interval(values[name], level) for name in names}
-    for name in set(alone) & set(names) if kind != "binary" else ():
-        together[name]["classes"] = int((~np.isnan(alone[name][0])).sum())
-    each = [
-        {"n": int(n)} | {name: interval(v[:, k], level) for name, v in alone.items()}
-        for k, n in enumerate((scores.truth == 1).sum(axis=0))
-    ]
-    return together, each

@@ -143,12 +143,6 @@ class Adversarial(Trainable):
     def describe_target(cls, target: Any) -> dict[str, Any]:
         return {"classes": target.names, "kind": "generator"}
 
-    @classmethod
-    def show(cls, metrics: Mapping[str, Any]) -> None:
-        from medvision.tasks.generation.tables import print_fidelity
-
-        print_fidelity(metrics)
-
     @staticmethod
     def read_progress(checkpoint: Mapping[str, Any]) -> int:
         """Return where the curves of a resumed run go on, in thousands of images."""

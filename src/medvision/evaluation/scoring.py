@@ -1,0 +1,98 @@
+"""The content of `metrics.json`: it follows from stored predictions alone, of any task."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medvision.errors import MedvisionError
+from medvision.evaluation.evaluator import Evaluator, Metric, Scored
+from medvision.evaluation.predictions import Unit, read_tables
+from medvision.evaluation.subgroups import score_subgroups
+from medvision.runs import Run
+from medvision.stats.bootstrap import LARGE, draw
+from medvision.stats.ranking import Floats
+
+PARTS = ("test", "val")  # that are scored, in the order of metrics.json
+
+
+def read_parts(folder: Path, evaluator: Evaluator) -> dict[str, Scored]:
+    """Read all predictions of a folder, part → what is scored.
+
+    Raises:
+        MedvisionError: a table is broken, or lies there in another form.
+    """
+    places = {part: Run(folder).predictions(part) for part in PARTS}
+    return prepare_parts(
+        {
+            part: read_tables(path, evaluator.tables)
+            for part, path in places.items()
+            if path.exists()
+        },
+        evaluator,
+    )
+
+
+def prepare_parts(
+    parts: Mapping[str, Mapping[str, pd.DataFrame]], evaluator: Evaluator
+) -> dict[str, Scored]:
+    """Make the predictions of parts ready to be scored, each row once."""
+    for tables in parts.values():
+        if repeats := int(tables[""]["index"].duplicated().sum()):
+            raise MedvisionError(
+                f"the predictions hold {repeats} rows twice (column index); run `medvision "
+                "evaluate` again, on one device"
+            )
+    return {part: evaluator.read(parts[part]) for part in PARTS if part in parts}
+
+
+def score_parts(
+    parts: Mapping[str, Scored],
+    evaluator: Evaluator,
+    rows: pd.DataFrame,
+    *,
+    unit: Unit = "images",
+    resamples: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Score parts with intervals over patients; nothing undefined but null.
+
+    Args:
+        parts: `test` and `val`, or either.
+        evaluator: holds the frozen decision.
+        rows: of the run's manifest, see `covariates.read_rows`; subgroups where they tell any.
+        unit: what a row is; where patients have several series, `<part>_patients` holds the scores
+            of patients beside those of their series.
+        resamples: of patients; default 2000, or 1000 of large parts.
+        seed: alone decides the resamples.
+    """
+
+    def draw_scores(metrics: Mapping[str, Metric], scored: Scored) -> dict[str, Floats]:
+        most = (1000 if scored.size > LARGE else 2000) if resamples is None else resamples
+        return draw(metrics, [[scored]], scored.patients, resamples=most, seed=seed)[0]
+
+    def sum_up(scored: Scored, drawn: Mapping[str, Floats]) -> dict[str, Any]:
+        return {name: evaluator.sum_up(name, scored, drawn[name]) for name in evaluator.metrics}
+
+    result: dict[str, Any] = {"task": evaluator.task}
+    n: dict[str, Any] = {}
+    extras: dict[str, Any] = {}
+    first = next(iter(parts))
+    for part, scored in parts.items():
+        details = evaluator.details(scored) if part == first else {}
+        drawn = draw_scores({**evaluator.metrics, **details}, scored)
+        result[part] = sum_up(scored, drawn)
+        result |= evaluator.beside(part, scored, result[part], draw_scores)
+        if part == "val":
+            result["val"]["fitted_on"] = "val"
+        n[part] = evaluator.count(scored, unit)
+        if unit == "series" and (whole := evaluator.by_patient(scored)) is not None:
+            n[key := f"{part}_patients"] = evaluator.count(whole, "patients")
+            if len(whole):  # else the series of every patient differ in what is true
+                result[key] = sum_up(whole, draw_scores(evaluator.metrics, whole))
+        for name, content in evaluator.extras(scored, drawn).items():
+            extras.setdefault(name, {})[part] = content
+    result |= evaluator.decided() | {"n": n} | extras
+    groups = score_subgroups(first, parts[first], evaluator, rows, unit=unit, seed=seed)
+    return result | ({"subgroups": groups} if groups else {})

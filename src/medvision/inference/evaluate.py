@@ -1,0 +1,79 @@
+"""Predict, store, score: what training and `medvision evaluate` share."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import medvision.files as files
+from medvision.data.batches.samples import Samples
+from medvision.evaluation.covariates import read_rows
+from medvision.evaluation.evaluator import Evaluator, Scored
+from medvision.evaluation.figures.style import save_figure
+from medvision.evaluation.predictions import Unit, write_predictions
+from medvision.evaluation.scoring import read_parts, score_parts
+from medvision.inference.cases import draw_cases
+from medvision.inference.predictor import open_model_evaluator, predict_samples
+from medvision.model import Model
+from medvision.runs import Run, record_opening
+
+
+def evaluate_parts(
+    run: Run, model: Model, samples: Samples, parts: Sequence[str]
+) -> dict[str, Any]:
+    """Predict parts of a run's own rows and derive the evidence from all stored predictions."""
+    evaluator = open_model_evaluator(model)
+    for part in parts:
+        if part == "test":
+            record_opening(run, files.digest_file(run.model))
+        rows = samples.rows(part)
+        facts = {"": samples.facts_for(rows)}
+        if samples.slices is not None:
+            facts["slices"] = samples.slices_for(rows)
+        tables = evaluator.tabulate(predict_samples(model, samples, rows).arrays, facts)
+        store(run, part, tables)
+    metrics = derive_evidence(run.folder, model)
+    draw_cases(run.folder, model, samples, rows, tables)
+    return metrics
+
+
+def store(place: Run, part: str, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write the predictions of a part, and beside them those of what its samples hold."""
+    for name, table in tables.items():
+        write_predictions(place.predictions(f"{part}_{name}" if name else part), table)
+
+
+def derive_evidence(
+    folder: Path, model: Model, facts: Mapping[str, Any] | None = None, *, fitted: bool = True
+) -> dict[str, Any]:
+    """Write `metrics.json` and the figures of a folder from its stored predictions alone.
+
+    Args:
+        folder: holds `predictions/`.
+        model: made them.
+        facts: said in place of, or beside, what follows from the predictions.
+        fitted: the decision was fitted on these very val rows.
+    """
+    evaluator = open_model_evaluator(model)
+    parts = read_parts(folder, evaluator)
+    metrics = _score(folder, model, evaluator, parts) | dict(facts or {})
+    if not fitted:
+        metrics.get("val", {}).pop("fitted_on", None)
+    files.write_json(folder / "metrics.json", metrics)
+    for name, figure in evaluator.figures(next(iter(parts.values()))):
+        save_figure(figure, folder / "figures" / f"{name}.png")
+    return metrics
+
+
+def compute_metrics(folder: Path, model: Model) -> dict[str, Any]:
+    """Compute the content of `metrics.json` from the stored predictions and the manifest."""
+    evaluator = open_model_evaluator(model)
+    return _score(folder, model, evaluator, read_parts(folder, evaluator))
+
+
+def _score(
+    folder: Path, model: Model, evaluator: Evaluator, parts: Mapping[str, Scored]
+) -> dict[str, Any]:
+    unit: Unit = "images" if model.series is None else "series"
+    return score_parts(parts, evaluator, read_rows(folder / "manifest.csv"), unit=unit)
