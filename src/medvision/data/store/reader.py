@@ -106,20 +106,19 @@ class Reader:
         levels = [self._apply_window(image, *of) for of in zip(window, views, strict=True)]
         return np.concatenate(levels, axis=-1)
 
-    def _apply_window(self, image: Decoded, window: Level, view: int = 0) -> np.ndarray:
-        pixels = image.pixels
-        shown = _displayed(image, view) if window == "dicom" else None
+    def _apply_window(self, image: Decoded, window: Level, number: int = 0) -> np.ndarray:
+        shown = _displayed(image, number) if window == "dicom" else None
         if shown is not None:
             return pixels.quantise(shown, 0, 1, self.depth)
         if window == "percentile":
-            low, high = pixels.percentile_range(pixels, self.percentiles)
+            low, high = pixels.percentile_range(image.pixels, self.percentiles)
         elif not isinstance(window, str):
             low, high = window
         elif window in pixels.WINDOWS_HU:
             low, high = _preset(image, window)
         else:
             low, high = _full_range(image)
-        return pixels.quantise(pixels, low, high, self.depth)
+        return pixels.quantise(image.pixels, low, high, self.depth)
 
 
 __all__ = ["Reader", "decode", "pixel_digest"]
@@ -129,16 +128,17 @@ def _are_names(window: object) -> TypeGuard[tuple[str, str, str]]:
     return isinstance(window, tuple) and all(isinstance(part, str) for part in window)
 
 
-def _displayed(image: Decoded, view: int) -> np.ndarray | None:
+def _displayed(image: Decoded, number: int) -> np.ndarray | None:
     if image.header is None or image.pixels.shape[-1] == 3:  # colour has no window
         return None
     way_out = "choose a window=[low, high] yourself"
     try:
-        shown = view.displayed(image.pixels, image.header, view)
+        shown = view.displayed(image.pixels, image.header, number)
     except Exception:  # a header may hold anything, and its text stays out of messages
         raise refuse(image.path, "asks for a window that cannot be applied", way_out) from None
-    if shown is None and view > 0:
-        raise refuse(image.path, f"asks for no more than {view} windows", "choose presets instead")
+    if shown is None and number > 0:
+        fault = f"asks for no more than {number} windows"
+        raise refuse(image.path, fault, "choose presets instead")
     return shown
 
 
@@ -217,14 +217,14 @@ def find_windows(reader: Reader, image: Decoded) -> list[ViewLevel]:
     return [_find(reader, image, name, of) for name, of in zip(names, views, strict=True)]
 
 
-def _find(reader: Reader, image: Decoded, name: str, view: int) -> ViewLevel:
+def _find(reader: Reader, image: Decoded, name: str, number: int) -> ViewLevel:
     if name in pixels.WINDOWS_HU:
         return [*pixels.preset(name)]
     if name == "percentile":
         return [*pixels.percentile_range(image.pixels, reader.percentiles)]
     colour = image.pixels.shape[-1] == 3
     if name == "dicom" and image.header is not None and not colour:
-        told = tell_view(image.header, view)
+        told = tell_view(image.header, number)
         if told:
             return told
     low, high = pixels.full_range(image.pixels)
@@ -234,17 +234,17 @@ def _find(reader: Reader, image: Decoded, name: str, view: int) -> ViewLevel:
     return [low, high]
 
 
-def tell_view(header: Dataset, view: int) -> str:
+def tell_view(header: Dataset, number: int) -> str:
     """Return "table 1" or "center 40, width 400" for a view of a header, "" where it has none."""
     items = header.get("VOILUTSequence") or []
     tables = sum("LUTData" in item and "LUTDescriptor" in item for item in items)
-    if view < tables:
-        return f"table {view + 1}"
+    if number < tables:
+        return f"table {number + 1}"
     ends = [_listed(header.get(name)) for name in ("WindowCenter", "WindowWidth")]
     pairs = [pair for pair in zip(*ends, strict=False) if float(pair[1]) != 0]
-    if view - tables >= len(pairs):
+    if number - tables >= len(pairs):
         return ""
-    center, width = map(float, pairs[view - tables])
+    center, width = map(float, pairs[number - tables])
     return f"center {center:g}, width {width:g}"
 
 
