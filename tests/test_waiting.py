@@ -146,7 +146,8 @@ SERIES = (
 GAN = (
     "experiment=dcgan_phantom", "model=dcgan_r3", "model.generator.width=4", "model.critic.width=4",
     "model.penalty_every=1", "model.warmup_kimg=0.02", "model.kimg=0.01", "model.clip=1.0",
-    "+model.policy._target_=medvision.augment.policy.DiffAugment", "+model.policy.change.shift_x=0.1",
+    "+model.policy._target_=medvision.augment.policy.DiffAugment",
+    "+model.policy.change.shift_x=0.1",
     "+model.policy.change._target_=medvision.augment.draw.Augment",
 )  # fmt: skip
 

@@ -23,7 +23,6 @@ import medvision.files as files
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ledger import HERE, fill, fill_ledgers
-from multi_seed import Contrast, Verdict, choose, contrast, draw_trainings, judge, phrase
 from tabulate import write_origin
 
 from medvision.commands.compare import Side, check_pairing, gather_side, read_problem
@@ -31,6 +30,7 @@ from medvision.evaluation.comparison.arms import Arm, Repeat, align, read_repeat
 from medvision.evaluation.comparison.text import MINUS, show_difference
 from medvision.evaluation.figures.style import show_score
 from medvision.evaluation.report.table import label_of
+from multi_seed import Contrast, Verdict, choose, contrast, draw_trainings, judge, phrase
 
 PAGE = HERE / "gan_augmentation" / "README.md"
 METRIC = "auroc"

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from multi_seed import choose, contrast, decide
 from scipy.stats import binomtest, norm, rankdata, ttest_1samp
 
 import medvision.files as files
@@ -28,6 +27,7 @@ from medvision.provenance import describe_code, name_processor
 from medvision.stats.bootstrap import interval, resample_patients
 from medvision.stats.hypothesis_tests import ALPHA
 from medvision.stats.ranking import Floats
+from multi_seed import choose, contrast, decide
 
 HERE = Path(__file__).parent
 CONTROLS, RATIOS = ("classical", "duplicated"), ("0.25", "0.5", "1")

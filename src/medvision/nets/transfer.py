@@ -1,4 +1,4 @@
-"""Weights learned elsewhere: load them, adapt the first convolution, freeze_body, rates by depth."""
+"""Weights learned elsewhere: load them, adapt the first convolution, freeze, rates by depth."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -129,7 +129,7 @@ def sum_up(card: Card) -> dict[str, Any]:
 
 
 def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
-    """Fit, pick the best epoch, calibrate, and freeze_model it all into `model.pt`."""
+    """Fit, pick the best epoch, calibrate, and freeze it all into `model.pt`."""
     print(f"{'resuming' if state == 'resume' else 'training'} in {run.folder}", flush=True)
     judge = None
     watching: list[Callback] = [Preview(job.data, run.folder / "figures" / "preview.png")]

@@ -32,9 +32,9 @@ def images(count, seed, owner):
 
 @pytest.fixture(scope="module")
 def reference():
-    judge = FidelityEvaluator(images(160, 0, "t"), images(80, 1, "h"), {"untrained": untrained_encoder(1)},
-                  None, ["a", "b"])  # fmt: skip
-    return keep_reference(judge)
+    spaces = {"untrained": untrained_encoder(1)}
+    real = images(160, 0, "t"), images(80, 1, "h")
+    return keep_reference(FidelityEvaluator(*real, spaces, None, ["a", "b"]))
 
 
 class Sure(nn.Module):
@@ -51,8 +51,9 @@ class Sure(nn.Module):
 def test_copies_are_left_out_and_new_images_kept(reference):
     old, label = draw(160, 0)
     new, _ = draw(160, 2)
-    table = filter_images(GeneratedImages(np.concatenate([old[:20], new[:60]]), np.resize(label, 80), np.arange(80)),
-                 Checks(reference))  # fmt: skip
+    pixels = np.concatenate([old[:20], new[:60]])
+    made = GeneratedImages(pixels, np.resize(label, 80), np.arange(80))
+    table = filter_images(made, Checks(reference))
     assert (table["keep"][:20] == "false").all()
     assert table["reason"][0] == "nearer to a training image than 1 % of unseen real images"
     assert (table["keep"][20:] == "true").mean() > 0.9

@@ -102,7 +102,7 @@ def scan_images(table: pd.DataFrame) -> tuple[dict[int, ImageFacts], dict[int, s
 def _look_through(
     path: str, wanted: list[tuple[int, int]]
 ) -> Mapping[int, ImageFacts | MedvisionError]:
-    """ImageFacts at some frames of a file, in order, one in memory at a time; row → what was seen."""
+    """Look at some frames of a file, in order, one in memory at a time; row → what was seen."""
     wanted = sorted(wanted)
     images = load_frames(Path(path), [frame for frame, _ in wanted])
     return {

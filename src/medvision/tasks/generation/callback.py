@@ -33,9 +33,14 @@ class FidelityCallback(Callback):
     """
 
     def __init__(
-        self, judge: FidelityEvaluator, noise: Tensor, label: Tensor, folder: Path, patience: int = 3,
+        self,
+        judge: FidelityEvaluator,
+        noise: Tensor,
+        label: Tensor,
+        folder: Path,
+        patience: int = 3,
         grace: float = 0.25,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.judge, self.noise, self.label, self.folder = judge, noise, label, folder
         self.patience, self.grace = patience, grace
         self.alarms = 0
@@ -86,7 +91,7 @@ class FidelityCallback(Callback):
 
 
 def pick_curves(scores: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of `FidelityEvaluator.quick` that make a curve; what was not judged is left out."""
+    """Return the numbers of `quick` that make a curve; what was not judged is left out."""
     told = {"gate_score": scores["gate_score"], "copied": scores["copying"]["copied"]}
     for name in ("coverage", "diversity", "label_agreement"):
         if scores[name] is not None:

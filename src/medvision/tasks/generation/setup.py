@@ -1,4 +1,4 @@
-"""FidelityCallback a generator: real images to judge by, the callback of its training, its frozen model."""
+"""Judging a generator: real images to judge by, the callback of its training, its frozen model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -108,7 +108,7 @@ def draw_all(job: Job, judge: FidelityEvaluator, seed: int) -> tuple[Tensor, Ten
 
 
 def freeze_generator(run: Run, job: Job, task: Adversarial, judge: FidelityEvaluator) -> Model:
-    """FidelityEvaluator the chosen generator on images of its own, write that down, and freeze it."""
+    """Judge the chosen generator on images of its own, write that down, and freeze it."""
     data, samples = job.data, job.data.ready
     task = task.eval()
     noise, label = draw_all(job, judge, job.config.seed + FINAL)

@@ -114,8 +114,9 @@ def open_study(search: Search) -> optuna.Study:
         there = study.user_attrs
         differing = [k for k in ("monitor", "space", "base") if there.get(k, facts[k]) != facts[k]]
         if differing:
+            apart = describe_difference(there, search, differing[0])
             raise MedvisionError(
-                f"{search.folder} holds another search ({describe_difference(there, search, differing[0])}); "
+                f"{search.folder} holds another search ({apart}); "
                 f"give this one a folder of its own, such as name={search.folder.name}-2"
             )
         for key in facts.keys() - there.keys():
@@ -203,7 +204,7 @@ def propose(search: Search, study: optuna.Study, number: int) -> optuna.Trial:
 
 
 def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial) -> bool:
-    """Train one trial and finish_trial the study how it went.
+    """Train one trial and tell the study how it went.
 
     Returns:
         whether the sampler has nothing left to try.

@@ -1,4 +1,4 @@
-"""Tests of the verdict: simulated studies of known truth, closed forms, sentences, bad input."""
+"""Tests of multi_seed.py: simulated studies of known truth, closed forms, sentences, bad input."""
 
 import math
 import runpy
@@ -8,6 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm, ttest_1samp
+
+from medvision.errors import MedvisionError
+from medvision.evaluation.comparison.arms import Aligned, Repeat
+from medvision.stats.hypothesis_tests import compare_draws
 from multi_seed import (
     Contrast,
     Verdict,
@@ -19,13 +24,8 @@ from multi_seed import (
     phrase,
     smallest_benefit,
 )
-from scipy.stats import norm, ttest_1samp
 
-from medvision.errors import MedvisionError
-from medvision.evaluation.comparison.arms import Aligned, Repeat
-from medvision.stats.hypothesis_tests import compare_draws
-
-STUDY = Path(__file__).parents[2] / "experiments" / "gan_augmentation" / "simulate.py"
+STUDY = Path(__file__).parents[1] / "experiments" / "gan_augmentation" / "simulate.py"
 
 
 @pytest.fixture(scope="module")
