@@ -14,7 +14,7 @@ from medvision.data.batches.read import OnUnreadable
 from medvision.data.batches.samples import Samples
 from medvision.data.manifest.manifest import Manifest, read_manifest
 from medvision.data.store.reader import Reader
-from medvision.data.units.series_form import OnGap, SeriesForm, series_labels
+from medvision.data.units.series_form import OnGap, SeriesForm
 from medvision.errors import MedvisionError
 from medvision.evaluation.comparison.sweep_run import read_sweep_runs
 from medvision.identity import series_keys
@@ -72,7 +72,7 @@ def read_rows(
     if place is None:
         check_own_part(ensemble, part)
     path = files.find_input(place) if place else ensemble.runs[0].manifest
-    manifest = read_manifest(path, columns)
+    manifest = read_manifest(path, columns, Classes)
     if place is None:  # what was generated only trained, and is read in another way
         real = manifest.table[manifest.table["origin"] != "generated"]
         manifest.table = real.reset_index(drop=True)
@@ -164,11 +164,12 @@ def check_own_part(ensemble: Ensemble, part: str) -> None:
 
 def read_own(run: Run, model: Model, part: str) -> dict[tuple[str, str, int], str]:
     """Return the label of each row in one part of a run, by (dataset, path, frame)."""
-    table = read_manifest(run.manifest).table
+    table = read_manifest(run.manifest, target=Classes).table
     mine = table[table["split"] == part]
     classes = read_labels(model, {})
-    said = mine["label"] if model.series is None else series_labels(mine)
-    labels = classes.decode(classes.encode(said.tolist()))
+    if model.series is not None:
+        mine = mine.assign(**classes.of_unit(mine, series_keys(mine)))
+    labels = classes.decode(classes.encode(mine))["label"]
     keys = zip(mine["dataset"], mine["path"], mine["frame"].tolist(), strict=True)
     return dict(zip(keys, labels, strict=True))
 

@@ -38,7 +38,6 @@ def build_task(config: DictConfig, data: ImageDataModule, weights: str | None) -
 
 def build_supervised(config: DictConfig, data: ImageDataModule, weights: str | None) -> Supervised:
     """Build the net, and the task that compares what it says with labels."""
-    classes = data.ready.classes
     # Drawing classes equally often and weighting them too would correct the same thing twice.
     drawn = config.data.balance or config.data.get("extra_ratio") in ("balance", "only")
     balanced = config.model.class_weights == "balanced" and not drawn
@@ -48,7 +47,7 @@ def build_supervised(config: DictConfig, data: ImageDataModule, weights: str | N
     task: Supervised = instantiate(
         node,
         net=build(net_config(config, data)),
-        kind=classes.kind,
+        kind=data.ready.target.plain()["kind"],
         class_weights=data.class_weights() if balanced else None,
         weights=weights,
         monitor=config.monitor,
@@ -64,19 +63,19 @@ def net_config(config: DictConfig, data: ImageDataModule, trained: bool = False)
     assert isinstance(net, dict)
     if trained:
         net = leave_weights_out(cast(dict[str, Any], net))
-    samples = data.ready
+    samples, target = data.ready, data.ready.target.plain()
     if "slice_head" in net and net["slice_head"] is None:
         # A head that nothing supervises would answer for slices with noise.
-        labelled = samples.slice_label is not None
+        labelled = bool(samples.row_targets)
         net["slice_head"] = labelled or net.get("aggregation") == "noisy_or"
     return {
         "_target_": "medvision.nets.build.build_net",
         "net": net,
-        "num_classes": len(samples.classes.names),
+        "num_classes": len(target["classes"]),
         "in_channels": samples.channels,
         "init": None if trained else config.model.init,
         "normalise": config.model.normalise,
-        "multilabel": samples.classes.kind == "multilabel",
+        "multilabel": target["kind"] == "multilabel",
     }
 
 
@@ -165,7 +164,7 @@ def describe_data(data: ImageDataModule) -> dict[str, int]:
             f"images of {height}x{width} are not square; set data.reader.size to [32,32], "
             "[64,64], [128,128] or [256,256]"
         )
-    classes = len(data.ready.classes.names)
+    classes = len(data.ready.target.plain()["classes"])
     return {"size": height, "in_channels": data.ready.channels, "num_classes": classes}
 
 
@@ -184,4 +183,6 @@ def count_epochs(config: DictConfig, data: ImageDataModule) -> int:
     """Return the epochs that the budget takes."""
     steps, limit = len(data.train_dataloader()), config.trainer.limit_train_batches
     steps = min(steps, limit) if isinstance(limit, int) else int(steps * limit)
-    return max(round(1000 * float(config.model.kimg) / (max(steps, 1) * data.batch_size)), 1)
+    return max(
+        round(1000 * float(config.model.kimg) / (max(steps, 1) * data.options.batch_size)), 1
+    )

@@ -6,11 +6,11 @@ for which the first step need not wait.
 
 import copy
 
+import numpy as np
 import pandas as pd
 
 import medvision.files as files
 from medvision.commands.evaluate import evaluate_parts
-from medvision.data.batches.samples import facts_of
 from medvision.data.inputs.profile import summarise_facts, to_plain
 from medvision.evaluation.figures.common import draw_learning_curves
 from medvision.evaluation.figures.style import save_figure
@@ -96,23 +96,21 @@ def calibrate(task: Supervised, job: Job) -> Model:
     model = Model(
         net=copy.deepcopy(task.net).eval(),  # as it will be loaded: copies are not compiled
         config=net_config(config, data, trained=True),
-        classes=samples.classes.names,
-        kind=samples.classes.kind,
-        contract=data.reader.contract(),
-        rename=dict(samples.classes.rename),
-        negative=samples.classes.negative,
+        **samples.target.plain(),
+        contract=data.options.reader.contract(),
         rule=config.operating_point,
         augment=job.plain["augment"],
         tta=config.tta,
         seed=config.seed,
         seen=seen,
         trained_on=to_plain(
-            summarise_facts(facts_of(samples, samples.spread(samples.rows("train"))))
+            summarise_facts(samples.file_facts(samples.spread(samples.rows("train"))))
         ),
         series=samples.slices.form.contract() if samples.slices else None,
     )
     rows = samples.rows("val")
-    logits, label = predict_samples(model, samples, rows).logits.numpy(), samples.label[rows]
+    logits = predict_samples(model, samples, rows).logits.numpy()
+    label = np.asarray(samples.targets["label"])[rows]
     model.temperature = fit_temperature(logits, label, model.question)
     probs = apply_temperature(logits, model.temperature, model.question)
     model.threshold = choose_thresholds(probs, label, model.question, model.rule)

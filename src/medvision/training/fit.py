@@ -92,7 +92,7 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
     samples, audit, card = job.data.ready, job.data.audit, job.data.card
     assert audit is not None
     assert card is not None
-    process = describe_process(job.config.seed)
+    process, target = describe_process(job.config.seed), samples.target.plain()
     if state == "resume":
         if process["code"] != run.record.get("code"):
             print("note: the code has changed since this run began; rerun=true starts it afresh")
@@ -102,8 +102,8 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
             for part in ("train", "val")}  # fmt: skip
     run.note(
         **process, status="running", monitor=job.config.monitor, manifest=job.data.identity(),
-        seen=seen, key=card.key, classes=samples.classes.names,
-        kind="generator" if makes_images(job.config) else samples.classes.kind,
+        seen=seen, key=card.key, classes=target["classes"],
+        kind="generator" if makes_images(job.config) else target["kind"],
         overrides=overrides, judge=describe_judge(job), compile=job.plain["compile"],
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +13,11 @@ from medvision.data.formats.dicom.facts import read_header_facts
 from medvision.data.formats.nifti import AXES, PLANE, SUFFIXES, VolumeFile
 from medvision.errors import MedvisionError
 
-if TYPE_CHECKING:
-    pass
-
-
 Pair = tuple[float, float]
 
 BYTES, WORDS, UNITS = "unsigned 8-bit", "unsigned 16-bit", "signed or float"
+TOLD = ("modality", "spacing_y_mm", "spacing_x_mm")
+"""Columns of a manifest that say what a header would."""
 KINDS = {np.dtype(np.uint8): BYTES, np.dtype(np.uint16): WORDS}
 
 
@@ -98,6 +96,24 @@ def _read_alike(height: int, width: int, stored: str, colour: bool, *told: Any) 
 def _alike(native: FileFacts) -> tuple[Any, ...]:
     return (native.height, native.width, native.stored, native.colour, native.modality,
             native.photometric, native.spacing_mm)  # fmt: skip
+
+
+def tell_by_table(
+    facts: Sequence[FileFacts | None], columns: Mapping[str, Sequence[object]]
+) -> list[FileFacts]:
+    """Return the facts of images that could be read; the manifest's own words win.
+
+    Args:
+        facts: an image a row.
+        columns: those of `TOLD` that there are.
+    """
+    silent = [""] * len(facts)
+    modality, y, x = (columns.get(name, silent) for name in TOLD)
+    return [
+        replace(fact, modality=_text(m) or fact.modality,
+                spacing_mm=_pair(*spacing) or fact.spacing_mm)
+        for fact, m, *spacing in zip(facts, modality, y, x, strict=True) if fact is not None
+    ]  # fmt: skip
 
 
 def _text(cell: object) -> str:

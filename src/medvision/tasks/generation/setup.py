@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 import medvision.files as files
-from medvision.data.batches.samples import Samples, as_image, facts_of
+from medvision.data.batches.samples import Samples, as_image
 from medvision.data.inputs.profile import summarise_facts, to_plain
 from medvision.evaluation.figures.style import save_figure
 from medvision.identity import patient_keys
@@ -47,8 +47,8 @@ def open_judge(job: Job) -> FidelityEvaluator:
         classify = label_as(model)
     train, held = (take_images(samples, part, job.config.seed) for part in ("train", "val"))
     judge = FidelityEvaluator(
-        train, held, spaces, classify, samples.classes.names, seed=job.config.seed, k=settings.k,
-        asked=instantiate(settings.asked),
+        train, held, spaces, classify, samples.target.plain()["classes"],
+        seed=job.config.seed, k=settings.k, asked=instantiate(settings.asked),
     )  # fmt: skip
     for sentence in judge.floor["blind"]:  # before an hour is spent on what cannot be judged
         print(f"note: {sentence}")
@@ -58,14 +58,15 @@ def open_judge(job: Job) -> FidelityEvaluator:
 def take_images(samples: Samples, part: str, seed: int) -> Images:
     """Take the labelled images of a part, or as many as memory may hold, chosen at random."""
     rows = samples.rows(part)
-    rows = rows[samples.label[rows] >= 0]
+    label = np.asarray(samples.targets["label"])
+    rows = rows[label[rows] >= 0]
     most = MOST_BYTES // (4 * samples.stores[0].array[0].size)
     index = np.sort(np.random.default_rng(seed).permutation(rows)[:most])
     if len(rows) > most:
         print(f"note: {most} of {len(rows)} {part} images judge, and are searched for copies")
     image = as_image(torch.from_numpy(samples.gather(index))).contiguous()
     patients = patient_keys(samples.table.iloc[index]).tolist()
-    return Images(image, torch.from_numpy(samples.label[index]), patients)
+    return Images(image, torch.from_numpy(label[index]), patients)
 
 
 def on_device(net: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -110,7 +111,7 @@ def draw_all(job: Job, judge: FidelityEvaluator, seed: int) -> tuple[Tensor, Ten
 def freeze_generator(run: Run, job: Job, task: Adversarial, judge: FidelityEvaluator) -> Model:
     """Judge the chosen generator on images of its own, write that down, and freeze it."""
     data, samples = job.data, job.data.ready
-    task = task.eval()
+    task, target = task.eval(), samples.target.plain()
     noise, label = draw_all(job, judge, job.config.seed + FINAL)
     image = task.sample(noise, label)
     scores = judge.score(image, label)
@@ -127,10 +128,10 @@ def freeze_generator(run: Run, job: Job, task: Adversarial, judge: FidelityEvalu
     save_reference(keep_reference(judge), run.folder / "fidelity" / "reference.pt")
     draw_generated(run, judge, image, label)
     return Model(
-        net=task.ema, config=describe_generator(job.config, data), classes=samples.classes.names,
-        kind="generator", contract=data.reader.contract(), rename=dict(samples.classes.rename),
+        net=task.ema, config=describe_generator(job.config, data), classes=target["classes"],
+        kind="generator", contract=data.options.reader.contract(), rename=target["rename"],
         seed=job.config.seed, seen=inherit(job),
-        trained_on=to_plain(summarise_facts(facts_of(samples, samples.rows("train")))), gate=gate,
+        trained_on=to_plain(summarise_facts(samples.file_facts(samples.rows("train")))), gate=gate,
     )  # fmt: skip
 
 
