@@ -57,7 +57,8 @@ class Told:
         manifest = read_manifest(self.prepared.manifest)
         files = zip(manifest.files(), manifest.table["frame"], strict=True)
         digests = [pixel_digest(decode(path, frame)) for path, frame in files]
-        self.table, self.audit = assign_splits(manifest.table, digests, **asked)
+        labels = manifest.table["label"]
+        self.table, self.audit = assign_splits(manifest.table, digests, labels, **asked)
         self.notes = self.audit.notes + self.prepared.audit
 
     def says(self, words):

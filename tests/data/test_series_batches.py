@@ -108,7 +108,7 @@ def test_a_batch_keeps_its_contract(manifest):
 def test_classes_parts_and_counts_are_of_series(manifest):
     data = module(manifest)
     assert len(data.train_rows()) == len(data.ready.rows("train")) == 6
-    assert data.class_counts().tolist() == [3, 3]
+    assert data.ready.count(data.train_rows())["per_class"] == {"a": 3, "b": 3}
     counts = data.audit.counts["train"]
     assert (counts["images"], counts["patients"], counts["series"]) == (20, 6, 6)
     assert counts["series_per_class"] == {"a": 3, "b": 3}
@@ -198,7 +198,7 @@ def test_evaluation_is_the_same_however_it_is_batched(manifest, part):
     if part == "val":
         assert all(torch.equal(served[key], whole[key]) for key in served)
     facts = samples.facts_for(rows)
-    assert facts["label"].tolist() == samples.classes.decode(whole["label"].numpy())
+    assert facts["label"].tolist() == samples.target.decode_labels(whole["label"].numpy())
 
 
 def test_a_batch_of_long_series_is_cut(manifest, monkeypatch):
@@ -227,7 +227,7 @@ def test_slices_are_listed_in_the_order_they_are_served(tmp_path):
     assert told["index"].tolist() == np.repeat(rows, batch["length"]).tolist()
     assert told["label"].tolist() == samples.table["label"][told["row"]].tolist()
     first = batch["slice_label"][0, : batch["length"][0]].tolist()
-    assert first == [samples.classes.names.index(each) for each in told["label"][: len(first)]]
+    assert first == [samples.target.names.index(each) for each in told["label"][: len(first)]]
     assert (batch["slice_label"][batch["step"] == 0] == -1).all()
     assert "no slice has a label of its own" not in data.audit.notes
 
@@ -238,7 +238,7 @@ def test_several_labels_a_series(tmp_path):
         return table.assign(series_label=whole, label=whole.mask(table["position"] == 1, "none"))
 
     data = module(plant(tmp_path / "own", change=label), negative="none")
-    assert data.ready.classes.kind == "multilabel"
+    assert data.ready.target.kind == "multilabel"
     (batch,) = data.ready.batches(data.ready.rows("train"), 9)
     assert (batch["label"].shape, batch["slice_label"].shape) == ((6, 2), (6, 5, 2))
     assert batch["slice_label"][batch["step"] == 0].isnan().all()
@@ -251,7 +251,7 @@ def test_a_frozen_model_reads_another_manifest_as_its_own(manifest):
     data = module(manifest)
     samples, form = data.ready, data.ready.slices.form
     given = read_manifest(manifest)
-    foreign = assemble_foreign(given, data.reader, samples.classes, "stop", "test", form)
+    foreign = assemble_foreign(given, data.options.reader, samples.target, "stop", "test", form)
     assert foreign.rows("test").tolist() == samples.rows("test").tolist()
     for own, same in zip(
         samples.batches(samples.rows("test"), 2), foreign.batches(foreign.rows("test"), 2),

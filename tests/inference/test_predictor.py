@@ -47,7 +47,7 @@ def samples(labels, kind="binary", names=("a", "b"), negative=None):
     classes = Classes(list(names), kind, negative)
     where = np.stack([np.zeros(len(labels), int), np.arange(len(labels))], 1)
     store = Store(pixels, digests, Path(), {})
-    return Samples(table, classes, classes.encode(labels), digests, [store], where)
+    return Samples(table, classes, classes.encode(table), digests, [store], where)
 
 
 @pytest.mark.parametrize("tta", [0, 2])

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from medvision.data.batches.samples import facts_of
 from medvision.data.inputs.profile import (
     Mismatch,
     find_mismatches,
@@ -78,7 +77,7 @@ def check_unlike_training(ensemble: Ensemble, rows: Rows, on_foreign: OnUnlike) 
     for number, model in enumerate(ensemble.models):
         trained, samples = from_plain(model.trained_on), rows.samples[number]
         places = samples.spread(rows.find(number))
-        natives, own = facts_of(samples, places), samples.where[places, 1].tolist()
+        natives, own = samples.file_facts(places), samples.where[places, 1].tolist()
         lines.update(own)
         notes += note_unchecked_facts(trained, natives)
         for row, native in zip(own, natives, strict=True):

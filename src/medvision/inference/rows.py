@@ -14,7 +14,7 @@ from medvision.data.batches.read import OnUnreadable
 from medvision.data.batches.samples import Samples
 from medvision.data.manifest.manifest import Manifest, read_manifest
 from medvision.data.store.reader import Reader
-from medvision.data.units.series_form import OnGap, SeriesForm, series_labels
+from medvision.data.units.series_form import OnGap, SeriesForm
 from medvision.errors import MedvisionError
 from medvision.evaluation.comparison.sweep_run import read_sweep_runs
 from medvision.identity import series_keys
@@ -22,7 +22,7 @@ from medvision.inference.ensemble import Ensemble
 from medvision.inference.predictor import BATCH, run_net
 from medvision.model import Model
 from medvision.runs import Run
-from medvision.tasks.classification.target import Classes
+from medvision.target import Target, open_target
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ def read_rows(
     if place is None:
         check_own_part(ensemble, part)
     path = files.find_input(place) if place else ensemble.runs[0].manifest
-    manifest = read_manifest(path, columns)
+    manifest = read_manifest(path, columns, open_target(ensemble.models[0].task))
     if place is None:  # what was generated only trained, and is read in another way
         real = manifest.table[manifest.table["origin"] != "generated"]
         manifest.table = real.reset_index(drop=True)
-    labels = read_labels(ensemble.models[0], rename)
+    target = read_target(ensemble.models[0], rename)
     ways = [(Reader.from_contract(m.contract), read_form(m, on_gap)) for m in ensemble.models]
     made = {
-        way: assemble_foreign(manifest, way[0], labels, on_unreadable, part, way[1])
+        way: assemble_foreign(manifest, way[0], target, on_unreadable, part, way[1])
         for way in dict.fromkeys(ways)
     }
     samples = [made[way] for way in ways]
@@ -139,9 +139,12 @@ def read_data_words(
     return place, columns or None, rename, on_gap
 
 
-def read_labels(model: Model, rename: Mapping[str, str | None]) -> Classes:
-    """Return the classes of a model as it reads them out of a table."""
-    return Classes(model.classes, model.question, model.negative, model.rename | dict(rename))
+def read_target(model: Model, rename: Mapping[str, str | None]) -> Target:
+    """Return the target of a model as it reads it out of a table, with labels renamed."""
+    plain = dict(model.target)
+    if rename:
+        plain["rename"] = {**plain.get("rename", {}), **rename}
+    return open_target(model.task).from_plain(plain)
 
 
 def check_own_part(ensemble: Ensemble, part: str) -> None:
@@ -165,15 +168,16 @@ def check_own_part(ensemble: Ensemble, part: str) -> None:
             )
 
 
-def read_own(run: Run, model: Model, part: str) -> dict[tuple[str, str, int], str]:
-    """Return the label of each row in one part of a run, by (dataset, path, frame)."""
-    table = read_manifest(run.manifest).table
+def read_own(run: Run, model: Model, part: str) -> dict[tuple[str, str, int], tuple[Any, ...]]:
+    """Return the truth of each row in one part of a run, by (dataset, path, frame)."""
+    target = read_target(model, {})
+    table = read_manifest(run.manifest, target=type(target)).table
     mine = table[table["split"] == part]
-    classes = read_labels(model, {})
-    said = mine["label"] if model.series is None else series_labels(mine)
-    labels = classes.decode(classes.encode(said.tolist()))
+    if model.series is not None:
+        mine = mine.assign(**target.of_unit(mine, series_keys(mine)))
+    truth = zip(*target.decode(target.encode(mine)).values(), strict=True)
     keys = zip(mine["dataset"], mine["path"], mine["frame"].tolist(), strict=True)
-    return dict(zip(keys, labels, strict=True))
+    return dict(zip(keys, truth, strict=True))
 
 
 def tell_way_out(first: Run, second: Run) -> str:

@@ -28,7 +28,7 @@ class Facts:
         size: H and W of the images.
         slice_labels: slices of series have labels of their own.
         balanced: an epoch draws classes equally often, or by a ratio, already.
-        weights: → what the parts of the target weigh in the training part, float32 `[K]`.
+        weights: → what the parts of the target weigh in the training part, float32 `[K]`; None: nothing.
     """
 
     target: Any
@@ -36,7 +36,7 @@ class Facts:
     size: tuple[int, int]
     slice_labels: bool
     balanced: bool
-    weights: Callable[[], Tensor]
+    weights: Callable[[], Tensor | None]
 
 
 class Rows(Protocol):

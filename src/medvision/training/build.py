@@ -39,10 +39,10 @@ def gather_facts(config: DictConfig, data: ImageDataModule) -> Facts:
     samples = data.ready
     height, width = samples.stores[0].array.shape[1:3]
     return Facts(
-        target=samples.classes,
+        target=samples.target,
         in_channels=samples.channels,
         size=(height, width),
-        slice_labels=samples.slice_label is not None,
+        slice_labels=bool(samples.row_targets),
         balanced=config.data.balance or config.data.get("extra_ratio") in ("balance", "only"),
         weights=data.class_weights,
     )
@@ -72,7 +72,9 @@ def build_trainer(
     ]  # fmt: skip
     precision = choose_precision(config.trainer.precision, config.trainer.accelerator)
     settings = dict(config.trainer) | {"precision": precision, "enable_progress_bar": bar}
-    settings |= task.limits(count_batches(config, data), data.batch_size, config.trainer.max_steps)
+    settings |= task.limits(
+        count_batches(config, data), data.options.batch_size, config.trainer.max_steps
+    )
     trainer: lightning.Trainer = instantiate(
         settings,
         callbacks=callbacks,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -32,7 +33,7 @@ class SampleRows:
         return as_image(torch.from_numpy(self.samples.gather(index)))
 
     def truth(self, index: Ints) -> NDArray[Any]:
-        return self.samples.label[index]
+        return np.asarray(self.samples.targets["label"])[index]
 
     def patients(self, index: Ints) -> list[str]:
         keys: list[str] = patient_keys(self.samples.table.iloc[index]).tolist()
@@ -46,18 +47,11 @@ def open_context(run: Run, job: Job) -> Context:
     """Gather what the task of a run may ask for before there is a trained net."""
     judge = None if job.judge is None else load_model(job.judge.model)
     return Context(
-        config=job.config, folder=run.folder, target=job.data.ready.classes,
+        config=job.config, folder=run.folder, target=job.data.ready.target,
         rows=SampleRows(job.data.ready), answer=refuse_answer,
         judge=None if judge is None else judge.net,
         classify=None if judge is None else classify_by(judge), inception=job.inception,
     )  # fmt: skip
-
-
-def plain_target(samples: Samples) -> dict[str, Any]:
-    """Return what is asked of the samples as plain values, for records and models."""
-    classes = samples.classes
-    return {"classes": classes.names, "kind": classes.kind, "negative": classes.negative,
-            "rename": dict(classes.rename)}  # fmt: skip
 
 
 def refuse_answer(_: Ints) -> Mapping[str, NDArray[Any]]:

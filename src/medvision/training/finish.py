@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import medvision.files as files
-from medvision.data.batches.samples import facts_of
 from medvision.data.inputs.profile import summarise_facts, to_plain
 from medvision.evaluation.figures.common import draw_learning_curves
 from medvision.evaluation.figures.style import save_figure
@@ -26,7 +25,6 @@ from medvision.runs import Run
 from medvision.tasks import short_name
 from medvision.tasks.trainable import Context, Ints, Trainable
 from medvision.training.build import gather_facts, read_progress
-from medvision.training.context import plain_target
 from medvision.training.job import Job
 from medvision.training.tensorboard import show_in_tensorboard
 
@@ -55,9 +53,9 @@ def assemble_model(job: Job, task: Trainable) -> Model:
         net=copy.deepcopy(task.trained).eval(),  # as it will be loaded: copies are not compiled
         config=task.describe_net(config.model, gather_facts(config, data)),
         task=short_name(type(task)),
-        target=plain_target(samples),
+        target=samples.target.plain(),
         inputs={
-            "reader": data.reader.contract(),
+            "reader": data.options.reader.contract(),
             "unit": samples.slices.form.contract() if samples.slices else None,
             "tabular": None,
         },
@@ -65,7 +63,7 @@ def assemble_model(job: Job, task: Trainable) -> Model:
         tta=config.tta if task.predicts else 0,
         seed=config.seed,
         seen=seen,
-        trained_on=to_plain(summarise_facts(facts_of(samples, rows))),
+        trained_on=to_plain(summarise_facts(samples.file_facts(rows))),
     )
 
 

@@ -24,7 +24,7 @@ from medvision.runs import Run, claimed, prepare_folder, run_key
 from medvision.tasks import short_name
 from medvision.tasks.trainable import Context, Trainable
 from medvision.training.build import build_task, build_trainer
-from medvision.training.context import open_context, plain_target
+from medvision.training.context import open_context
 from medvision.training.distributed import State, announce, await_decision, is_leader
 from medvision.training.explain import explain
 from medvision.training.job import Job, prepare_job
@@ -105,8 +105,8 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
             for part in ("train", "val")}  # fmt: skip
     run.note(
         **process, status="running", task=short_name(job.task), monitor=job.config.monitor,
-        manifest=job.data.identity(), seen=seen, key=card.key, target=plain_target(samples),
-        **job.task.describe_target(samples.classes), overrides=overrides,
+        manifest=job.data.identity(), seen=seen, key=card.key, target=samples.target.plain(),
+        **job.task.describe_target(samples.target), overrides=overrides,
         judge=describe_judge(job), compile=job.plain["compile"],
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))

@@ -74,7 +74,7 @@ def prepare_job(config: DictConfig) -> Job:
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     plain["compile"] = choose_compile(config.compile, config.trainer.accelerator)
     earlier = [check_pretraining(weights, data), *check_generators(data)]
-    task.accept(data.ready.classes)
+    task.accept(data.ready.target)
     judged = config.get("judge") or {}
     inception = judged.get("inception") and find_inception(judged["inception"])
     judge = find_judge(judged.get("run"), data)

@@ -33,20 +33,18 @@ def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int 
     rows = samples.rows("train")
     if samples.slices is None:
         chosen = keys = rows[np.linspace(0, len(rows) - 1, min(images, len(rows)), dtype=int)]
-        captions = samples.classes.decode(samples.label[chosen])
+        captions = samples.facts_for(chosen)["label"].tolist()
     else:
-        (label,), own = (
-            samples.classes.decode(samples.label[rows[:1]]),
-            samples.slices_for(rows[:1]),
-        )
+        (label,), own = samples.facts_for(rows[:1])["label"], samples.slices_for(rows[:1])
         some = np.linspace(0, len(own) - 1, min(images, len(own)), dtype=int)
         chosen, keys = own["row"].to_numpy()[some], np.repeat(rows[:1], len(some))
         captions = [label, *(str(at) for at in own["position"].to_numpy()[some[1:]])]
     plain = samples.gather(chosen)
     size = (plain.shape[1], plain.shape[2])
-    views = 0 if data.augment == Augment() else views
+    options = data.options
+    views = 0 if options.augment == Augment() else views
     augmented = [
-        augment_on_host.augment(plain, data.augment.draw(data.seed, view, keys, size))
+        augment_on_host.augment(plain, options.augment.draw(options.seed, view, keys, size))
         for view in range(views)
     ]
     grid = np.concatenate([plain, *augmented])

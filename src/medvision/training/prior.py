@@ -63,15 +63,14 @@ def find_judge(name: str | None, data: ImageDataModule) -> Run | None:
         return None
     run = find_run(name)
     model, samples = load_model(run.model), data.ready
-    key = data.card.key if data.card else None
+    key, classes = data.card.key if data.card else None, samples.target.plain()["classes"]
     met = [len(set().union(*model.seen.meet(*samples.seen(part), key, train=part == "val")))
            for part in ("val", "test")]  # fmt: skip
     problems = {
-        f"its classes are {model.classes}, not {samples.classes.names}":
-            model.classes != samples.classes.names,
+        f"its classes are {model.classes}, not {classes}": model.classes != classes,
         "it reads series": model.series is not None,
         f"it reads images as {model.contract}, which data.reader does not":
-            model.contract != data.reader.contract(),
+            model.contract != data.options.reader.contract(),
         f"it has met patients or images of val ({met[0]}) or test ({met[1]})": any(met),
     }  # fmt: skip
     if found := [problem for problem, there in problems.items() if there]:

@@ -48,7 +48,7 @@ def add_curves(run: Run, job: Job, board: SummaryWriter, step: int) -> None:
             continue
         schema = open_evaluator(name_task(run.record)).tables[""]
         table = read_predictions(run.predictions(part), schema)
-        for name, truth, scores in job.task.curves(job.data.ready.classes, table):
+        for name, truth, scores in job.task.curves(job.data.ready.target, table):
             board.add_pr_curve(f"{part}/{name}", truth, scores, step)
 
 

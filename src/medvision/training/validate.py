@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -56,13 +57,13 @@ def check_watched(task: type[Trainable], monitor: str) -> None:
 def check_monitor(task: type[Trainable], monitor: str, data: ImageDataModule) -> None:
     """Refuse a monitor that the val part cannot define, before the first batch."""
     samples = data.ready
-    label = samples.label[samples.rows("val")]
+    label = np.asarray(samples.targets["label"])[samples.rows("val")]
     if len(label) == 0:
         raise MedvisionError(
             "the val part is empty, so no epoch can be chosen; give some rows split=val, "
             "or let medvision cut it with data.mode=patient"
         )
-    reasons = task.undefined(samples.classes, label)
+    reasons = task.undefined(samples.target, label)
     name = monitor.removeprefix("val/")
     if name in reasons:
         raise MedvisionError(
@@ -85,27 +86,15 @@ def check_parts(config: DictConfig, data: ImageDataModule) -> None:
 
 def check_learned(samples: Samples, part: str) -> None:
     """Refuse a part that holds a label no training row has: it cannot have been learned."""
-    counts = {name: count_labels(samples, name) for name in ("train", part)}
+    learned, held = (samples.count(samples.rows(name))["per_class"] for name in ("train", part))
     problems = [
-        f"{name!r} ({found} rows)"
-        for name, found, learned in zip(
-            samples.classes.names, counts[part], counts["train"], strict=True
-        )
-        if found and not learned
+        f"{name!r} ({found} rows)" for name, found in held.items() if found and not learned[name]
     ]
     if problems:
         raise collect(
             f"labels of the {part} part that no training row has", problems,
             "Give some of their rows to train, or map them with data.rename.THEIRS=OURS",
         )  # fmt: skip
-
-
-def count_labels(samples: Samples, part: str) -> list[int]:
-    """Count the rows of each class in a part."""
-    label = samples.label[samples.rows(part)]
-    if label.ndim == 1:
-        return [int((label == k).sum()) for k in range(len(samples.classes.names))]
-    return [int((label[:, k] == 1).sum()) for k in range(label.shape[1])]
 
 
 @dataclass(frozen=True)

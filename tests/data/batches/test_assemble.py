@@ -46,19 +46,23 @@ def module(manifest, **options):
     return ImageDataModule(manifest=str(manifest), reader=options.pop("reader", READER), **options)
 
 
+def serve(manifest, **options):
+    return assemble(module(manifest, **options).options, Classes)
+
+
 def test_rows_labels_pixels_and_digests_belong_together(tmp_path):
-    samples, _, _ = assemble(module(plant(tmp_path / "a")))
+    samples, _, _ = serve(plant(tmp_path / "a"))
     assert len(samples) == 20
     for row, path in enumerate(samples.table["path"]):
         assert np.array_equal(samples.gather(np.array([row]))[0], READER.read(Path(path)))
-        expected = samples.classes.names.index(samples.table["label"][row])
-        assert samples.label[row] == expected
+        expected = samples.target.names.index(samples.table["label"][row])
+        assert samples.targets["label"][row] == expected
     assert samples.digest == [samples.stores[0].digests[at] for _, at in samples.where]
 
 
 def test_rows_that_leave_take_their_pixels_along(tmp_path):
     manifest = plant(tmp_path / "a", split=["train", "test"] * 5 + ["train"] * 10)  # five leak
-    samples, audit, _ = assemble(module(manifest, on_leak="drop", val_share=0.4))
+    samples, audit, _ = serve(manifest, on_leak="drop", val_share=0.4)
     assert audit.dropped["patients_rows"] == 5
     assert len(samples) == 15
     for row, path in enumerate(samples.table["path"]):
@@ -69,8 +73,8 @@ def test_unreadable_images_are_left_out_counted_and_named(tmp_path):
     manifest = plant(tmp_path / "a")
     (tmp_path / "a/images/3.png").write_text("no image")
     with pytest.raises(MedvisionError, match=r"cannot read 1 of 20 images: .*3\.png"):
-        assemble(module(manifest))
-    samples, audit, _ = assemble(module(manifest, on_unreadable="exclude"))
+        serve(manifest)
+    samples, audit, _ = serve(manifest, on_unreadable="exclude")
     assert len(samples) == 19
     assert any("1 unreadable images were left out" in note for note in audit.notes)
     for row, path in enumerate(samples.table["path"]):
@@ -79,8 +83,8 @@ def test_unreadable_images_are_left_out_counted_and_named(tmp_path):
 
 def test_extra_rows_only_train_and_come_from_their_own_store(tmp_path):
     own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1)
-    alone, _, _ = assemble(module(own))
-    samples, audit, _ = assemble(module(own, extra=[str(extra)]))
+    alone, _, _ = serve(own)
+    samples, audit, _ = serve(own, extra=[str(extra)])
     added = samples.table.iloc[len(alone) :]
     assert set(added["split"]) == {"train"}
     assert set(added["dataset"]) == {"b"}
@@ -96,14 +100,14 @@ def test_extra_rows_only_train_and_come_from_their_own_store(tmp_path):
 def test_an_extra_manifest_without_masks_joins_one_that_has_them(tmp_path):
     own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1)
     rewrite(own, lambda t: t.__setitem__("mask", t["path"]))
-    samples, _, _ = assemble(module(own, extra=[str(extra)]))
+    samples, _, _ = serve(own, extra=[str(extra)])
     assert set(samples.table["mask"][samples.table["dataset"] == "b"]) == {""}
 
 
 def test_the_val_and_test_rows_of_an_extra_manifest_stay_unseen(tmp_path):
     split = ["train"] * 4 + ["val", "val", "test", "test"]
     own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1, split=split)
-    samples, audit, _ = assemble(module(own, extra=[str(extra)]))
+    samples, audit, _ = serve(own, extra=[str(extra)])
     added = samples.table[samples.table["dataset"] == "b"]
     assert [Path(path).stem for path in added["path"]] == ["0", "1", "2", "3"]
     for row in added.index:
@@ -113,7 +117,7 @@ def test_the_val_and_test_rows_of_an_extra_manifest_stay_unseen(tmp_path):
 
 
 def held_row(manifest):
-    samples, _, _ = assemble(module(manifest))
+    samples, _, _ = serve(manifest)
     return samples.table.iloc[samples.rows("test")[0]]
 
 
@@ -124,7 +128,7 @@ def test_extra_rows_of_a_patient_who_tests_are_refused(tmp_path):
     rewrite(extra, lambda t: t.__setitem__("patient", [patient, *t["patient"][1:]]))
     told = f"shares 1 patients and 0 images with val or test, such as patient {patient}; remove"
     with pytest.raises(MedvisionError, match=told):
-        assemble(module(own, extra=[str(extra)]))
+        serve(own, extra=[str(extra)])
 
 
 def test_extra_rows_of_an_image_that_tests_are_refused(tmp_path):
@@ -132,14 +136,14 @@ def test_extra_rows_of_an_image_that_tests_are_refused(tmp_path):
     copy = Path(held_row(own)["path"]).read_bytes()
     (tmp_path / "b/images/5.png").write_bytes(copy)
     with pytest.raises(MedvisionError, match="shares 0 patients and 1 images with val or test"):
-        assemble(module(own, extra=[str(extra)]))
+        serve(own, extra=[str(extra)])
 
 
 def test_the_same_id_in_another_data_set_is_another_patient(tmp_path):
     own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1)
     patient = held_row(own)["patient"]
     rewrite(extra, lambda t: t.__setitem__("patient", [patient] * 8))
-    samples, _, _ = assemble(module(own, extra=[str(extra)]))
+    samples, _, _ = serve(own, extra=[str(extra)])
     assert len(samples) == 28
 
 
@@ -147,8 +151,8 @@ def test_extra_labels_must_be_classes(tmp_path):
     own = plant(tmp_path / "a")
     extra = plant(tmp_path / "b", patients=4, seed=1, labels=("ill", "wel"))
     with pytest.raises(MedvisionError, match=r"'wel' \(4 rows\) \(did you mean 'well'\?\)"):
-        assemble(module(own, extra=[str(extra)]))
-    assert len(assemble(module(own, extra=[str(extra)], rename={"wel": "well"}))[0]) == 28
+        serve(own, extra=[str(extra)])
+    assert len(serve(own, extra=[str(extra)], rename={"wel": "well"})[0]) == 28
 
 
 def test_extra_images_of_another_size_are_refused_before_the_first_batch(tmp_path):
@@ -156,12 +160,12 @@ def test_extra_images_of_another_size_are_refused_before_the_first_batch(tmp_pat
     extra = plant(tmp_path / "b", patients=4, seed=1, size=(9, 9))
     told = r"has images of 9x9, not 12x14; set data\.reader\.size"
     with pytest.raises(MedvisionError, match=told):
-        assemble(module(own, extra=[str(extra)], reader=Reader(size=None)))
-    assert len(assemble(module(own, extra=[str(extra)]))[0]) == 28  # one size for all: fine
+        serve(own, extra=[str(extra)], reader=Reader(size=None))
+    assert len(serve(own, extra=[str(extra)])[0]) == 28  # one size for all: fine
 
 
 def test_notes_tell_what_a_reader_should_know(tmp_path):
-    _, audit, card = assemble(module(plant(tmp_path / "a", age="7")))
+    _, audit, card = serve(plant(tmp_path / "a", age="7"))
     assert "patients are given as they stand in the manifest, not hashed" in audit.notes
     assert "columns carried but not read: age" in audit.notes
     assert f"a patient is told by: {card.patient_rule}" in audit.notes
@@ -169,7 +173,7 @@ def test_notes_tell_what_a_reader_should_know(tmp_path):
 
 def test_host_residency_holds_the_pixels_in_memory(tmp_path):
     manifest = plant(tmp_path / "a")
-    disk, host = (assemble(module(manifest, residency=r))[0] for r in ("disk", "host"))
+    disk, host = (serve(manifest, residency=r)[0] for r in ("disk", "host"))
     assert isinstance(disk.stores[0].array, np.memmap)
     assert not isinstance(host.stores[0].array, np.memmap)
     assert np.array_equal(disk.stores[0].array, host.stores[0].array)
@@ -194,7 +198,7 @@ def test_another_manifest_may_lack_labels_and_files(tmp_path):
     manifest = rewrite(plant(tmp_path / "a"), lambda t: t.__setitem__("label", ""))
     (tmp_path / "a/images/0.png").write_text("no image")
     samples = assemble_foreign(read_manifest(manifest), READER, BINARY, "exclude", "test")
-    assert (samples.label == -1).all()
+    assert (samples.targets["label"] == -1).all()
     assert len(samples) == 19
     for row, path in enumerate(samples.table["path"]):
         assert np.array_equal(samples.gather(np.array([row]))[0], READER.read(Path(path)))
@@ -214,13 +218,13 @@ def test_runs_of_other_labels_split_alike_where_they_are_told_to(tmp_path):
     other = {"columns": {"label": "size"}, "shares": {"train": 0.5, "val": 0.5}}
 
     def val_of(**options):
-        samples, audit, _ = assemble(module(manifest, mode="patient", **options))
+        samples, audit, _ = serve(manifest, mode="patient", **options)
         return set(samples.table.loc[samples.rows("val"), "patient"]), samples, audit
 
     own = val_of(shares=other["shares"])[0]
     alike, samples, audit = val_of(**other, stratify="file_label")
     assert alike == own
-    assert samples.classes.names == ["large", "small"]
+    assert samples.target.names == ["large", "small"]
     assert set(audit.counts["val"]["per_class"]) == {"large", "small"}
     assert "parts are alike in 'file_label' (data.stratify)" in audit.notes
     assert val_of(**other)[0] != own

@@ -81,7 +81,7 @@ def test_a_batch_keeps_its_contract(tmp_path, depth):
         assert 0 <= float(batch["image"].min()) <= float(batch["image"].max()) <= 1
         assert batch["label"].dtype == torch.int64
         table = data.ready.table.loc[batch["index"].numpy()]
-        assert data.ready.classes.decode(batch["label"].numpy()) == table["label"].tolist()
+        assert data.ready.target.decode_labels(batch["label"].numpy()) == table["label"].tolist()
     rows = torch.cat([batch["index"] for batch in batches])
     assert sorted(rows.tolist()) == data.ready.rows("train").tolist()
 
@@ -193,7 +193,7 @@ def test_unlabelled_rows_neither_train_nor_validate(tmp_path):
         served = torch.cat([batch["index"] for batch in serve(data, part)])
         assert set(served.tolist()) <= set(np.flatnonzero(np.array(labels)).tolist())
     assert len(data.train_rows()) == 12
-    assert data.class_counts().tolist() == [8, 4]
+    assert counts(data) == {"a": 8, "b": 4}
     served = torch.cat([batch["index"] for batch in serve(data, "val")])
     assert (len(data.ready.rows("val")), len(served)) == (5, 4)
 
@@ -201,17 +201,21 @@ def test_unlabelled_rows_neither_train_nor_validate(tmp_path):
 def test_several_labels_a_row(tmp_path):
     labels = ["a|b", "none", "b", "", "a", "none", "none", "none"] * 3
     data = module(plant(tmp_path / "own", labels, SPLIT), negative="none", balance=True)
-    assert data.ready.classes.kind == "multilabel"
-    assert data.ready.classes.names == ["a", "b"]
-    assert data.class_counts().tolist() == [4, 4]
+    assert data.ready.target.kind == "multilabel"
+    assert data.ready.target.names == ["a", "b"]
+    assert counts(data) == {"a": 4, "b": 4}
     drawn = torch.cat([batch["label"] for epoch in range(20) for batch in serve(data, epoch=epoch)])
     assert drawn.dtype == torch.float32
     assert not drawn.isnan().any()
     (batch,) = serve(data, "val")
-    told = data.ready.classes.decode(batch["label"].numpy())
+    told = data.ready.target.decode_labels(batch["label"].numpy())
     expected = data.ready.table["label"][batch["index"].numpy()].replace("none", "-").tolist()
     assert told == expected
     assert "" not in told
+
+
+def counts(data):
+    return data.ready.count(data.train_rows())["per_class"]
 
 
 def test_setup_is_done_once(manifest, monkeypatch):
@@ -292,6 +296,6 @@ def test_lightning_serves_what_was_promised(manifest, tmp_path):
 def test_multilabel_weights_are_negatives_over_positives(tmp_path):
     labels = ["a", "a|b", "a", "none", "a|b", "b"] * 4
     data = module(plant(tmp_path / "own", labels, SPLIT), negative="none")
-    label = data.ready.label[data.train_rows()]
+    label = data.ready.targets["label"][data.train_rows()]
     expected = (label == 0).sum(axis=0) / (label == 1).sum(axis=0)
     np.testing.assert_allclose(data.class_weights(), expected, rtol=1e-6)

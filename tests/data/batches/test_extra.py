@@ -70,6 +70,10 @@ def module(own, *extra, ratio=0.25, **options):
     return ImageDataModule(manifest=str(own), extra=[str(place) for place in extra], **options)
 
 
+def counts(data):
+    return list(data.ready.count(data.train_rows())["per_class"].values())
+
+
 def refused(told, own, *extra, **options):
     with pytest.raises(MedvisionError, match=told) as error:
         module(own, *extra, **options).setup()
@@ -95,7 +99,7 @@ def test_generated_pixels_enter_as_they_were_written_whatever_the_window(own, ma
 
 def test_only_real_rows_are_counted_weighed_and_seen(own, made):
     alone, both = module(own, ratio=None), module(own, made[1])
-    assert both.class_counts().tolist() == alone.class_counts().tolist() == [15, 5]
+    assert counts(both) == counts(alone) == [15, 5]
     assert both.class_weights().tolist() == alone.class_weights().tolist()
     assert both.train_rows().tolist() == alone.train_rows().tolist() == list(range(20))
     for part in ("train", "val", "test"):
@@ -122,7 +126,7 @@ def test_an_epoch_keeps_its_steps_and_holds_the_ratio(own, made, ratio, count):
 
 def test_balance_draws_classes_equally_often_and_fills_up_with_generated_images(own, made):
     data = module(own, made[1], ratio="balance")
-    label = data.ready.label
+    label = data.ready.targets["label"]
     for epoch in range(3):
         rows = drawn(data, epoch)
         assert np.bincount(label[rows]).tolist() == [10, 10]
@@ -166,7 +170,7 @@ def test_real_and_generated_extras_stand_side_by_side(own, made, tmp_path):
     (folder / "manifest.csv").write_text("path,patient,label\n0.png,more0,b\n")
     for extras in ([made[1], folder], [folder, made[1]]):
         data = module(own, *extras)
-        assert data.class_counts().tolist() == [15, 6]
+        assert counts(data) == [15, 6]
         assert len(data.ready.generated_rows()) == 12
         assert "1 rows of data.extra joined train" in data.audit.notes
         real = int(np.flatnonzero(data.ready.table["patient"] == "more0")[0])
@@ -209,8 +213,8 @@ def test_images_of_another_make_are_refused(own, tmp_path):
 def test_classes_go_by_name_and_may_be_renamed(own, tmp_path):
     made = plant(tmp_path / "made", labels=("x", "b") * 3, classes=("x", "b"))[1]
     data = module(own, made, rename={"x": "a"}, classes=["b", "a"])
-    label = data.ready.label[data.ready.generated_rows()]
-    assert data.ready.classes.decode(label) == ["a", "b"] * 3
+    label = data.ready.targets["label"][data.ready.generated_rows()]
+    assert data.ready.target.decode_labels(label) == ["a", "b"] * 3
 
 
 def edit(manifest, change):

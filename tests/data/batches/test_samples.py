@@ -31,7 +31,7 @@ def samples(labels=("a", "b", "a", "", "b"), split=None, stores=None, where=None
         where = [(0, row) for row in range(len(labels))]
     digest = [stores[s].digests[row] for s, row in where]
     rows = table(list(labels), split)
-    return Samples(rows, classes, classes.encode(labels), digest, stores, np.array(where))
+    return Samples(rows, classes, classes.encode(rows), digest, stores, np.array(where))
 
 
 def test_pixels_come_in_the_order_asked_for():
@@ -91,7 +91,8 @@ def test_facts_are_keyed_by_the_row_and_name_the_label_as_a_class():
     labels = ["A", "b", "A"]
     digests = ["x", "y", "z"]
     where = np.array([(0, 0), (0, 1), (0, 2)])
-    made = Samples(table(labels), classes, classes.encode(labels), digests, [store(3)], where)
+    rows = table(labels)
+    made = Samples(rows, classes, classes.encode(rows), digests, [store(3)], where)
     facts = made.facts_for(np.array([2, 1]))
     assert facts["index"].tolist() == [2, 1]
     assert facts["label"].tolist() == ["a", "b"]
@@ -103,4 +104,4 @@ def test_facts_are_keyed_by_the_row_and_name_the_label_as_a_class():
 def test_facts_of_several_labels_come_back_as_they_were():
     made = samples(("a|b", "none", "b", "", "a"), kind="multilabel")
     assert made.facts_for(range(5))["label"].tolist() == ["a|b", "-", "b", "", "a"]
-    assert np.isnan(made.label[3]).all()
+    assert np.isnan(made.targets["label"][3]).all()

@@ -15,13 +15,10 @@ from medvision.data.units.series import (
 from medvision.data.units.series_form import (
     SeriesForm,
     check_series,
-    label_slices,
     note_sizes,
     refuse_torn,
-    series_labels,
 )
 from medvision.errors import MedvisionError
-from medvision.tasks.classification.target import Classes
 
 
 def make(lengths, channels=("",), **columns):
@@ -292,24 +289,6 @@ def test_a_split_that_tears_a_series_is_refused():
     refuse_torn(table, table[table["series"] == "s1"])
     with pytest.raises(MedvisionError, match=r"tear \(series 's0'\): give all slices"):
         refuse_torn(table, table.drop(index=0))
-
-
-def test_a_series_has_its_label_or_that_of_its_rows():
-    table = make([2, 2, 1])
-    table["label"] = ["", "b", "a", "a", ""]
-    assert series_labels(table).tolist() == ["b", "b", "a", "a", ""]
-    table["series_label"] = ["c", "", "", "", "d"]
-    assert series_labels(table).tolist() == ["c", "c", "", "", "d"]
-
-
-def test_slices_have_labels_only_where_they_say_more_than_their_series():
-    classes, table = Classes(["a", "b"], "binary"), make([2, 2])
-    assert label_slices(table, classes) is None
-    table["series_label"] = ["b", "b", "a", "a"]
-    assert label_slices(table.assign(label=table["series_label"]), classes) is None
-    assert label_slices(table.assign(label=["a", "b", "", "a"]), classes).tolist() == [0, 1, -1, 0]
-    with pytest.raises(MedvisionError, match=r"'odd' .*labels of slices.*columns\.label=null"):
-        label_slices(table.assign(label="odd"), classes)
 
 
 def test_two_sizes_in_a_series_are_noted():

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from medvision.data.splits.leaks import count_strata
 from medvision.identity import PARTS, patient_keys
 
 
@@ -14,8 +15,8 @@ class Audit:
 
     Attributes:
         mode: `given`, `patient`, `site` or `fold`.
-        counts: a part: `images`, `patients`, `unlabelled` and `per_class` (rows; a row of several
-            labels counts in each); generated images are no images here.
+        counts: a part: `images`, `patients`, `unlabelled` and `per_class` (rows a stratum of the
+            target; a row of several counts in each); generated images are no images here.
         overlaps: patients and images in more than one part of the split or folds as given; zeros
             where the split was computed.
         dropped: rows left out under `on_leak=drop`: `patients_rows`, whose own patient lies in a
@@ -42,19 +43,16 @@ class Audit:
         return asdict(self)
 
 
-def count_parts(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Count images, patients and classes of each part there is, in the order train, val, test."""
+def count_parts(table: pd.DataFrame, strata: pd.Series) -> dict[str, dict[str, Any]]:
+    """Count images, patients and strata of each part there is, in the order train, val, test."""
     counts: dict[str, dict[str, Any]] = {}
     for part in PARTS:
-        rows = table[table["split"] == part]
-        if rows.empty:
-            continue
-        labels = rows.loc[rows["label"] != "", "label"]
-        classes = labels.str.split("|").explode().str.strip().value_counts().sort_index()
-        counts[part] = {
-            "images": len(rows),
-            "patients": int(patient_keys(rows).nunique()),
-            "unlabelled": len(rows) - len(labels),
-            "per_class": {str(name): int(count) for name, count in classes.items()},
-        }
+        inside = table["split"] == part
+        if inside.any():
+            counts[part] = {
+                "images": int(inside.sum()),
+                "patients": int(patient_keys(table[inside]).nunique()),
+                "unlabelled": int((strata[inside] == "").sum()),
+                "per_class": count_strata(strata[inside]),
+            }
     return counts

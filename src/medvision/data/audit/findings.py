@@ -55,7 +55,8 @@ def audit_rows(
 
 def note_copies(table: pd.DataFrame, looks: Sequence[ImageFacts]) -> list[str]:
     """Note what a training will note again of copies, labels and ids, naming files."""
-    return note_conflicts(_fill(table), [look.digest for look in looks])
+    full = _fill(table)
+    return note_conflicts(full, [look.digest for look in looks], full["label"])
 
 
 def _fill(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,18 +1,12 @@
 """How many images, series and patients there were from what was found to the parts: counts only."""
 
-from __future__ import annotations
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 import pandas as pd
 
-from medvision.identity import PARTS, patient_keys, series_keys
-
-if TYPE_CHECKING:
-    from medvision.data.batches.samples import Samples
-
+from medvision.identity import patient_keys, series_keys
+from medvision.target import Ints
 
 Counts = dict[str, Any]
 
@@ -65,33 +59,19 @@ def count_joined(own: pd.DataFrame, others: Sequence[pd.DataFrame]) -> list[Coun
     return joined
 
 
-def count_samples(samples: Samples) -> dict[str, Counts]:
+def count_samples(
+    table: pd.DataFrame, samples: Mapping[str, Ints], count: Callable[[Ints], Counts]
+) -> dict[str, Counts]:
     """Count each part of what is served, but for generated images.
 
-    `per_class` counts samples (series where there are), `patients_per_class` patients with at
-    least one of the class, `nothing` multi-label samples without any; `unlabelled` neither train
-    nor are they scored.
+    Args:
+        table: all rows.
+        samples: part → rows of its samples.
+        count: what the target counts of some samples; `unlabelled` neither train nor are scored.
     """
-    table = samples.table[samples.table["origin"] != "generated"]
+    real = table[table["origin"] != "generated"]
     return {
-        part: count_units(table[table["split"] == part]) | _count_classes(samples, rows)
-        for part in PARTS
-        if len(rows := samples.rows(part))
+        part: count_units(real[real["split"] == part]) | {"samples": len(rows)} | count(rows)
+        for part, rows in samples.items()
+        if len(rows)
     }
-
-
-def _count_classes(samples: Samples, rows: np.ndarray) -> Counts:
-    label, names = samples.label[rows], samples.classes.names
-    patients = patient_keys(samples.table.loc[rows]).to_numpy()
-    if label.ndim == 1:
-        known, hot = label >= 0, label[:, None] == np.arange(len(names))
-    else:
-        known, hot = ~np.isnan(label).all(axis=1), label == 1
-    counts: Counts = {"samples": len(rows), "unlabelled": int((~known).sum())}
-    counts["per_class"] = dict(zip(names, hot.sum(axis=0).tolist(), strict=True))
-    counts["patients_per_class"] = {
-        name: len(set(patients[hot[:, k]])) for k, name in enumerate(names)
-    }
-    if label.ndim == 2:
-        counts["nothing"] = int((known & ~hot.any(axis=1)).sum())
-    return counts

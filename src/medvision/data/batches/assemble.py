@@ -1,24 +1,31 @@
 """From manifests to the samples of a run: read, decode, split, join the training-only rows."""
 
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 import medvision.files as files
 from medvision.data.audit.audit import Audit, count_parts
 from medvision.data.audit.flow import count_joined, count_samples, trace_losses
 from medvision.data.batches.extra import Main, read_extras
 from medvision.data.batches.generated import holds_generated
-from medvision.data.batches.options import Wishes
-from medvision.data.batches.read import OnUnreadable, decode_rows, keep_whole_series
+from medvision.data.batches.options import DataOptions
+from medvision.data.batches.read import (
+    DecodedRows,
+    OnUnreadable,
+    decode_rows,
+    keep_whole_series,
+)
 from medvision.data.batches.samples import Samples
 from medvision.data.manifest.card import Card
+from medvision.data.manifest.columns import FILES, find_file_columns
 from medvision.data.manifest.manifest import Manifest, read_manifest
 from medvision.data.manifest.path_map import mask_paths
-from medvision.data.manifest.rules import FILES
 from medvision.data.splits.splits import SHARES, assign_splits
 from medvision.data.store.reader import Reader
 from medvision.data.store.store import Store
@@ -28,40 +35,35 @@ from medvision.data.units.series_form import (
     check_series,
     check_series_alike,
     count_series,
-    label_slices,
     refuse_torn,
-    series_labels,
 )
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.tasks.classification.target import Classes, choose_classes
+from medvision.identity import PARTS, series_keys
+from medvision.target import Target, is_among
 
 
-def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
+def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit, Card]:
     """Build what a datamodule serves, and the audit of how it came about.
 
+    Args:
+        options: what is asked for; its manifest is settled.
+        target: what the annotations mean.
+
     Raises:
-        MedvisionError: anything wrong with manifest, images, labels or split.
+        MedvisionError: anything wrong with manifest, images, annotations or split.
     """
-    own = read_manifest(files.find_input(str(data.manifest)), data.columns)
+    own = read_manifest(files.find_input(str(options.manifest)), options.columns, target)
     if holds_generated(own):
         raise MedvisionError(
             f"{own.path} holds generated images, whose generator may have seen val or test; give "
             "them as data.extra, which only trains and checks that"
         )
-    if data.form is not None:
-        check_series(own.table, data.form)  # what is wrong is told before hours of decoding
-    classes = _settle_classes(own, data)
-    decoded = decode_rows(own, data.reader, data.on_unreadable, data.workers)
-    read, form, told = keep_whole_series(decoded, data.form, own.table)
-    kept, audit = assign_splits(
-        _with_strata(read.table, data.stratify), read.digest.tolist(), mode=data.mode,
-        shares=data.shares or SHARES, val_share=data.val_share, fold=data.fold, folds=data.folds,
-        split_seed=data.split_seed, on_leak=data.on_leak,
-    )  # fmt: skip
-    kept["label"] = read.table.loc[kept.index, "label"]
-    if data.stratify is not None:
-        audit.counts = count_parts(kept)
-        audit.notes.append(f"parts are alike in {data.stratify!r} (data.stratify)")
+    if options.form is not None:
+        check_series(own.table, options.form)  # what is wrong is told before hours of decoding
+    asked = _resolve(target, own, options)
+    decoded = decode_rows(own, options.reader, options.on_unreadable, options.workers)
+    read, form, told = keep_whole_series(decoded, options.form, own.table)
+    kept, audit = _split(read, asked, options)
     if form is not None:
         refuse_torn(read.table, kept)
     audit.notes += told
@@ -72,32 +74,33 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
         ("unreadable", decoded.table), ("channel", listed), ("gap", read.table), ("leak", kept),
     ])  # fmt: skip
     read = read._replace(table=kept)
-    extras = read_extras(Main(read, own.card, classes, form), data, audit)
+    extras = read_extras(Main(read, own.card, asked, form), options, audit)
     parts = [read, *(extra.read for extra in extras)]
     audit.flow["joined"] = count_joined(kept, [extra.read.table for extra in extras])
-    whole = pd.concat([part.table for part in parts], ignore_index=True)
-    for name in (name for name in FILES if name in whole):
-        whole[name] = whole[name].fillna("")  # of a manifest without such files
-    if data.extra:
-        audit.counts = count_parts(whole[whole["origin"] != "generated"])
+    whole = _join_tables([part.table for part in parts], target)
+    if options.extra:
+        real = whole[whole["origin"] != "generated"]
+        audit.counts = count_parts(real, asked.strata(real))
     _note_oddities(audit, read.store, own)
     if own.card.key is not None:
-        whole = mask_files(whole, audit)
-    if classes.kind == "binary":
-        audit.notes.append(f"the positive class is {classes.names[1]!r} (data.classes orders them)")
+        whole = mask_files(whole, target, audit)
+    audit.notes += asked.notes()
     stores = [part.store for part in parts]
-    if data.residency == "host":
+    if options.residency == "host":
         stores = [replace(store, array=np.array(store.array)) for store in stores]
     digest = np.concatenate([part.digest for part in parts]).tolist()
     where = np.concatenate([part.where(number) for number, part in enumerate(parts)])
     manifests = [part.manifest for part in parts]
-    samples = _serve(whole, classes, form, digest, stores, where, manifests)
+    samples = _serve(whole, asked, form, digest, stores, where, manifests)
     samples.generated = [extra.generated for extra in extras if extra.generated]
-    audit.flow["parts"] = count_samples(samples)
+    audit.flow["parts"] = count_samples(
+        whole, {part: samples.rows(part) for part in PARTS}, samples.count
+    )
     if samples.slices is not None:
         audit.notes += samples.slices.describe()
-        count_series(audit.counts, whole, samples.slices.first)
-        if samples.slice_label is None:
+        first = whole.assign(**asked.of_unit(whole, series_keys(whole))).iloc[samples.slices.first]
+        count_series(audit.counts, first["split"], asked.strata(first))
+        if samples.targets and not samples.row_targets:
             audit.notes.append("no slice has a label of its own")
     return samples, audit, own.card
 
@@ -105,7 +108,7 @@ def assemble(data: Wishes) -> tuple[Samples, Audit, Card]:
 def assemble_foreign(
     manifest: Manifest,
     reader: Reader,
-    classes: Classes,
+    target: Target,
     on_unreadable: OnUnreadable,
     part: str,
     form: SeriesForm | None = None,
@@ -115,13 +118,13 @@ def assemble_foreign(
     Args:
         manifest: whose rows.
         reader: the model's.
-        classes: the model's.
+        target: the model's.
         on_unreadable: stop, or leave unreadable files out.
         part: the name of rows without one.
         form: of a model of series, with the channels it was trained on.
 
     Raises:
-        MedvisionError: a label the model does not know, unreadable files, faults of series.
+        MedvisionError: annotations the model does not know, unreadable files, faults of series.
     """
     if form is not None:
         check_series_alike(manifest.table, form)  # what is wrong is told before anything is decoded
@@ -132,40 +135,80 @@ def assemble_foreign(
         table = table.assign(split=part)
     rows = table.reset_index(drop=True)
     if manifest.card.key is not None:
-        rows = mask_files(rows)
-    return _serve(rows, classes, form, read.digest.tolist(), [read.store], read.where(0))
+        rows = mask_files(rows, type(target))
+    return _serve(rows, target, form, read.digest.tolist(), [read.store], read.where(0))
 
 
-def _with_strata(table: pd.DataFrame, column: str | None) -> pd.DataFrame:
-    """Put as `label` what parts are to be alike in: a column, or the label.
+def _resolve(target: type[Target], own: Manifest, options: DataOptions) -> Target:
+    """Settle what is asked, of series by what they say as a whole."""
+    asked = options.target_options
+    takes = inspect.signature(target.resolve).parameters
+    if foreign := [] if _takes_all(takes) else sorted(set(asked) - set(takes)):
+        raise MedvisionError(
+            f"data.{foreign[0]} means nothing to {target.__name__.lower()}; leave it out"
+        )
+    table = own.table
+    if options.form is not None:
+        table = table.assign(**target.of_unit(table, series_keys(table)))
+    return target.resolve(table, own.card.to_json(), **asked)
 
-    Series with labels of their own alone are spread by those; else rows count.
-    """
+
+def _takes_all(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    return any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
+def _split(read: DecodedRows, target: Target, options: DataOptions) -> tuple[pd.DataFrame, Audit]:
+    """Give rows their parts, alike in what the target or `data.stratify` says."""
+    own, column = target.strata(read.table), options.stratify
+    kept, found = assign_splits(
+        read.table, read.digest.tolist(), own if column is None else _column(read.table, column),
+        mode=options.mode, shares=options.shares or SHARES, val_share=options.val_share,
+        fold=options.fold, folds=options.folds, split_seed=options.split_seed,
+        on_leak=options.on_leak,
+    )  # fmt: skip
+    audit = Audit(counts=count_parts(kept, own[kept.index]), **vars(found))
     if column is not None:
-        if column not in table:
-            hint = did_you_mean(column, [str(name) for name in table])
-            raise MedvisionError(
-                f"data.stratify={column} is no column of the manifest{hint}; name one, or null"
-            )
-        return table.assign(label=table[column].astype(object).fillna("").astype(str))
-    bare = "series_label" in table and not (table["label"] != "").any()
-    return table.assign(label=table["series_label"].fillna("")) if bare else table
+        audit.notes.append(f"parts are alike in {column!r} (data.stratify)")
+    return kept, audit
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series:
+    if name not in table:
+        hint = did_you_mean(name, [str(column) for column in table])
+        raise MedvisionError(
+            f"data.stratify={name} is no column of the manifest{hint}; name one, or null"
+        )
+    return table[name].astype(object).fillna("").astype(str)
+
+
+def _join_tables(tables: Sequence[pd.DataFrame], target: type[Target]) -> pd.DataFrame:
+    """Join rows of manifests; of those that lack a column of the target it is empty."""
+    whole = pd.concat(tables, ignore_index=True)
+    for name in (str(name) for name in whole):
+        read = name in FILES or is_among(name, target.columns)
+        if read and not is_numeric_dtype(whole[name]):
+            whole[name] = whole[name].fillna("")
+    return whole
 
 
 def _serve(
-    table: pd.DataFrame, classes: Classes, form: SeriesForm | None, digest: list[str],
+    table: pd.DataFrame, target: Target, form: SeriesForm | None, digest: list[str],
     stores: list[Store], where: np.ndarray, manifests: Sequence[str] = (),
 ) -> Samples:  # fmt: skip
-    """Encode the labels and, of series, index the slices."""
-    label = classes.encode(table["label"] if form is None else series_labels(table))
-    slices = None if form is None else index_slices(table, form)
-    each = None if form is None else label_slices(table, classes)
-    return Samples(table, classes, label, digest, stores, where, [*manifests], slices, each)
+    """Encode the target and, of series, index the slices."""
+    if form is None:
+        return Samples(table, target, target.encode(table), digest, stores, where, [*manifests])
+    keys = series_keys(table)
+    targets = target.encode(table.assign(**target.of_unit(table, keys)))
+    slices, own = index_slices(table, form), target.encode_rows(table, keys)
+    return Samples(table, target, targets, digest, stores, where, [*manifests], slices, own)
 
 
-def mask_files(table: pd.DataFrame, audit: Audit | None = None) -> pd.DataFrame:
+def mask_files(
+    table: pd.DataFrame, target: type[Target], audit: Audit | None = None
+) -> pd.DataFrame:
     """Replace file names by stand-ins, from here on: in what is served, written and noted."""
-    names = [name for name in FILES if name in table]
+    names = find_file_columns(table, target)
     hidden = {name: mask_paths(table[name].tolist()) for name in names}
     for number, note in enumerate(audit.notes if audit else ()):
         if os.sep in note:
@@ -175,18 +218,6 @@ def mask_files(table: pd.DataFrame, audit: Audit | None = None) -> pd.DataFrame:
                         note = note.replace(path, stand_in)
             audit.notes[number] = note  # type: ignore[union-attr]
     return table.assign(**hidden)
-
-
-def _settle_classes(own: Manifest, data: Wishes) -> Classes:
-    """Choose the classes as the user says, else as the card says, else from the labels."""
-    facts = own.card.facts
-    several, negative = data.multilabel, data.negative
-    labels = own.table["label"] if data.form is None else series_labels(own.table)
-    return choose_classes(
-        labels, data.classes, own.card.classes, data.rename,
-        multilabel=bool(facts.get("multilabel") if several is None else several),
-        negative=facts.get("negative") if negative is None else negative,
-    )  # fmt: skip
 
 
 def _note_oddities(audit: Audit, store: Store, manifest: Manifest) -> None:

@@ -1,6 +1,7 @@
 """One `LightningDataModule`: index batches, one gather, augmentation in training only."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,8 @@ from medvision.augment.sequence import SequenceAugment
 from medvision.data.audit.audit import Audit
 from medvision.data.batches.assemble import assemble
 from medvision.data.batches.device_store import DeviceStore, send
-from medvision.data.batches.mixing import RULE, Pool, Ratio, is_ratio, mix
+from medvision.data.batches.mixing import Pool, Ratio, mix
+from medvision.data.batches.options import Backend, DataOptions, Residency
 from medvision.data.batches.samples import Samples, as_image
 from medvision.data.batches.sampling import (
     Indexes,
@@ -31,10 +33,10 @@ from medvision.data.manifest.card import Card
 from medvision.data.sources.prepare import prepare_once
 from medvision.data.store.reader import Reader
 from medvision.data.units.series import SliceBatch, join_channels
-from medvision.data.units.series_form import OnGap, SeriesForm
+from medvision.data.units.series_form import OnGap
 from medvision.errors import MedvisionError
+from medvision.target import Target, open_target, take
 
-Residency = Literal["auto", "disk", "host", "device"]
 READ_ON_HOST = ("draw", "length")
 """Of a batch, what is no number for the device: asking for it back would wait for all its work."""
 
@@ -46,37 +48,11 @@ class ImageDataModule(LightningDataModule):
     where unknown, 1; the first is the series' median), `label` and `slice_label` `[B,S]`. All of a
     batch goes to the device but `length`, which packed sequences want on the host.
 
+    All keywords but `target` are settings `data.…`: see `DataOptions`.
+
     Args:
-        manifest: a manifest's CSV; wins over `source`.
-        source: what `prepare` is called with once (`name`, `input`, `columns`, …).
-        reader: how a file becomes an array.
-        augment: random change of training batches.
-        columns: ours → theirs, for a `manifest` with foreign column names.
-        classes: class names in order; else the card's, else the sorted labels.
-        rename: their label → ours.
-        multilabel, negative: several labels an image joined by `|`; the name for "none of them".
-        mode: `given`, `patient`, `site`, or `auto` (given if there is one, else by patient).
-        shares: part → share of the patients, for computed splits.
-        val_share: share of the rest that is held out where a val part must be cut.
-        fold: this part of `folds` is the test part; a given split is then ignored.
-        split_seed: alone decides splits and folds.
-        stratify: column in which the parts of a computed split are alike; None: the label. Runs of
-            other labels on the same patients then split them alike.
-        on_leak: what to do with a given split that leaks.
-        on_unreadable: stop, or leave unreadable files out, counted.
-        balance: draw the training rows so that classes come up equally often.
-        epoch_size: images shown an epoch, of which a GAN wants thousands; None: as many as train.
-        extra: manifests whose rows join the training part: real ones, and what `medvision generate`
-            made, which counts in nothing but the batches.
-        extra_ratio: generated ÷ real images drawn in an epoch, which has the steps of the real data
-            alone; `balance`: classes equally often, each filled up with generated images to the
-            commonest one; `only`: nothing but generated images; None: there are none.
-        unit: what a sample is: a row, or all rows of a series.
-        channels, neighbours, difference, max_slices, on_gap: as in `SeriesForm`, for series.
-        sequence: random change of the order of training series.
-        residency: where decoded pixels stay; `auto` takes the device, else memory, as they fit.
-        backend: who augments; `auto` is OpenCV for a CPU, one batched resampling for a device.
-        seed: decides order and augmentation, never the split.
+        target: what the annotations mean; None: classes, unless a task says otherwise (`target`)
+            before `setup`.
     """
 
     def __init__(
@@ -91,6 +67,7 @@ class ImageDataModule(LightningDataModule):
         rename: Mapping[str, str] | None = None,
         multilabel: bool | None = None,
         negative: str | None = None,
+        annotation: Mapping[str, Any] | None = None,
         mode: Literal["auto", "given", "patient", "site"] = "auto",
         shares: Mapping[str, float] | None = None,
         val_share: float = 0.15,
@@ -113,36 +90,25 @@ class ImageDataModule(LightningDataModule):
         on_gap: OnGap = "error",
         sequence: SequenceAugment | None = None,
         residency: Residency = "auto",
-        backend: Literal["auto", "host", "device"] = "auto",
+        backend: Backend = "auto",
         workers: int | None = None,
         seed: int = 0,
+        target: type[Target] | None = None,
     ) -> None:
         super().__init__()
-        self.manifest, self.source, self.columns = manifest, source, columns
-        self.reader, self.augment = reader or Reader(size=None), augment or Augment()
-        self.classes, self.rename = classes, rename
-        self.multilabel, self.negative = multilabel, negative
-        self.mode, self.shares, self.val_share = mode, shares, val_share
-        self.fold, self.folds, self.split_seed = fold, folds, split_seed
-        self.stratify = stratify
-        self.on_leak, self.on_unreadable = on_leak, on_unreadable
-        self.batch_size, self.balance, self.extra = batch_size, balance, list(extra)
-        self.epoch_size = epoch_size
-        if extra_ratio is not None and not is_ratio(extra_ratio):
-            raise MedvisionError(f"data.extra_ratio={extra_ratio} cannot be; choose {RULE}")
-        if extra_ratio is not None and balance:
-            raise MedvisionError(
-                f"data.balance=true and data.extra_ratio={extra_ratio} both say what an epoch "
-                "draws; keep one of them (data.extra_ratio=balance fills rare classes up)"
-            )
-        self.extra_ratio = extra_ratio
-        if unit not in ("image", "series"):
-            raise MedvisionError(f"data.unit={unit} cannot be; choose image or series")
-        form = SeriesForm(channels, neighbours, difference, max_slices, on_gap)
-        self.unit, self.form = unit, form if unit == "series" else None
-        self.sequence = sequence or SequenceAugment()
-        self.residency, self.backend = residency, backend
-        self.workers, self.seed = workers, seed
+        self.options = DataOptions(
+            manifest=manifest, source=source, reader=reader or Reader(size=None),
+            augment=augment or Augment(), columns=columns, classes=classes, rename=rename,
+            multilabel=multilabel, negative=negative, annotation=annotation, mode=mode,
+            shares=shares, val_share=val_share, fold=fold, folds=folds, split_seed=split_seed,
+            stratify=stratify, on_leak=on_leak, on_unreadable=on_unreadable,
+            batch_size=batch_size, balance=balance, epoch_size=epoch_size, extra=list(extra),
+            extra_ratio=extra_ratio, unit=unit, channels=channels, neighbours=neighbours,
+            difference=difference, max_slices=max_slices, on_gap=on_gap,
+            sequence=sequence or SequenceAugment(), residency=residency, backend=backend,
+            workers=workers, seed=seed,
+        )  # fmt: skip
+        self.target = target
         self.samples: Samples | None = None
         self.audit: Audit | None = None
         self.card: Card | None = None
@@ -151,12 +117,14 @@ class ImageDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Turn the source into a manifest and a store, once; Lightning calls it on one process."""
-        if self.manifest is None and self.source is None:
+        options = self.options
+        if options.manifest is None and options.source is None:
             raise MedvisionError(
                 "there is no data to train on; give data.manifest=FILE.csv or data.source.input=DIR"
             )
-        if self.manifest is None:
-            self.manifest = str(prepare_once(self.source or {}, self.reader, self.workers))
+        if options.manifest is None:
+            made = prepare_once(options.source or {}, options.reader, options.workers)
+            self.options = replace(options, manifest=str(made))
 
     def identity(self) -> list[str]:
         """Return digests of all manifests and of all pixels: what a run's name depends on."""
@@ -166,7 +134,8 @@ class ImageDataModule(LightningDataModule):
         """Read, check, split, decode; a second call changes nothing."""
         if self.samples is None:
             self.prepare_data()
-            self.samples, self.audit, self.card = assemble(self)
+            self.target = self.target or _find_classes()
+            self.samples, self.audit, self.card = assemble(self.options, self.target)
 
     @property
     def ready(self) -> Samples:
@@ -175,76 +144,55 @@ class ImageDataModule(LightningDataModule):
         assert self.samples is not None
         return self.samples
 
-    def class_counts(self) -> np.ndarray:
-        """Count the real training rows of each class, `[K]`."""
-        label = self.ready.label[self.ready.rows("train")]
-        if label.ndim == 2:
-            return np.asarray(np.nansum(label, axis=0))
-        return np.bincount(label[label >= 0], minlength=len(self.ready.classes.names))
-
-    def class_weights(self) -> Tensor:
-        """Return weights of the classes in the training part, float32 `[K]`.
-
-        Inverse frequency, mean 1, a class without rows weighing 1; for multi-label, negatives over
-        positives, which is what weights the positive side of each class.
-        """
-        counts = self.class_counts()
-        if self.ready.label.ndim == 2:
-            absent = len(self.train_rows()) - counts
-            odds = np.where(counts > 0, absent / np.maximum(counts, 1), 1.0)
-            return torch.tensor(np.maximum(odds, 1e-3), dtype=torch.float32)
-        weights = 1 / np.maximum(counts, 1)
-        weights = np.where(counts > 0, weights / weights[counts > 0].mean(), 1.0)
-        return torch.tensor(weights, dtype=torch.float32)
+    def class_weights(self) -> Tensor | None:
+        """Return weights of the classes in the training part, float32 `[K]`; None: no classes."""
+        weights = self.ready.target.weights(take(self.ready.targets, self.train_rows()))
+        return None if weights is None else torch.from_numpy(weights)
 
     def train_rows(self) -> np.ndarray:
         """Return the real rows that can be learned from."""
-        return self._labelled("train")
+        return self.ready.known(self.ready.rows("train"))
 
     def train_dataloader(self) -> DataLoader[Indices]:
-        rows = self.train_rows()
-        weights = self._sampling_weights(rows) if self.balance else None
+        rows, options = self.train_rows(), self.options
+        weights = self._sampling_weights(rows) if options.balance else None
         slices, lengths = self.ready.slices, None
         if slices is not None:
-            lengths = self.sequence.shorten(slices.lengths(rows))
+            lengths = options.sequence.shorten(slices.lengths(rows))
         rank, world = self._rank()
         return self._loader(
             TrainingBatches(
-                rows, self.batch_size, self.seed, weights=weights, lengths=lengths,
-                draws=self.epoch_size if slices is None else None,
+                rows, options.batch_size, options.seed, weights=weights, lengths=lengths,
+                draws=options.epoch_size if slices is None else None,
                 pools=self._pools(rows, world), rank=rank, world=world,
             )
         )  # fmt: skip
 
     def val_dataloader(self) -> DataLoader[Indices]:
-        rows = self._labelled("val")
+        rows, size = self.ready.known(self.ready.rows("val")), 2 * self.options.batch_size
         rank, world = self._rank()
-        return self._loader(OrderedBatches(rows, 2 * self.batch_size, rank=rank, world=world))
+        return self._loader(OrderedBatches(rows, size, rank=rank, world=world))
 
     def _loader(self, sampler: TrainingBatches | OrderedBatches) -> DataLoader[Indices]:
         # A batch is a list of row numbers, so there is nothing for worker processes to do.
         return DataLoader(Indexes(), sampler=sampler, batch_size=None, num_workers=0)
 
-    def _labelled(self, part: str) -> np.ndarray:
-        rows = self.ready.rows(part)
-        label = self.ready.label[rows]
-        known = ~np.isnan(label).all(axis=1) if label.ndim == 2 else label >= 0
-        return np.asarray(rows[known])
-
     def _sampling_weights(self, rows: np.ndarray) -> np.ndarray:
-        weight = self.class_weights().double().numpy()
-        label = self.ready.label[rows]
-        if label.ndim == 2:  # an image counts as its rarest finding
-            return np.asarray(np.where(label > 0, weight, weight.min()).max(axis=1))
-        return np.asarray(weight[label])
+        weights = self.ready.target.row_weights(take(self.ready.targets, rows))
+        if weights is None:
+            raise MedvisionError(
+                "data.balance=true draws classes equally often, and there are none; leave it out"
+            )
+        return weights
 
     def _pools(self, rows: np.ndarray, world: int) -> list[Pool]:
         """Share an epoch out between real and generated rows; without a ratio there is no pool."""
-        if not self.extra_ratio:
+        ratio, samples = self.options.extra_ratio, self.ready
+        if not ratio:
             return []
-        total = count_served(len(rows), self.batch_size, world)
-        made, classes = self.ready.generated_rows(), self.ready.classes
-        return mix(self.extra_ratio, rows, made, total, self.ready.label, classes.names)
+        total = count_served(len(rows), self.options.batch_size, world)
+        groups = samples.target.groups(samples.targets)
+        return mix(ratio, rows, samples.generated_rows(), total, groups)
 
     def _rank(self) -> tuple[int, int]:
         """Return the number of this process and how many there are."""
@@ -317,14 +265,16 @@ class ImageDataModule(LightningDataModule):
         if slices is None:
             return None
         kept = None
-        if draw is not None and self.sequence.changes:
-            kept = self.sequence.draw(self.seed, self._epoch(), draw, slices.lengths(index))
+        sequence = self.options.sequence
+        if draw is not None and sequence.changes:
+            kept = sequence.draw(self.options.seed, self._epoch(), draw, slices.lengths(index))
         return slices.lay_out(index, kept)
 
     def _draws(self, draw: np.ndarray, size: Sequence[int]) -> Draws:
         """Draw the change of each image; slices of a series have equal `draw`."""
-        draws = self.augment.draw(self.seed, self._epoch(), draw, (size[0], size[1]))
-        return draws if self.form is None else draws.with_own_noise(count_repeats(draw))
+        options = self.options
+        draws = options.augment.draw(options.seed, self._epoch(), draw, (size[0], size[1]))
+        return draws if options.form is None else draws.with_own_noise(count_repeats(draw))
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer is not None else 0
@@ -335,8 +285,8 @@ class ImageDataModule(LightningDataModule):
         return self.trainer.strategy.root_device
 
     def _backend(self) -> str:
-        if self.backend != "auto":
-            return self.backend
+        if self.options.backend != "auto":
+            return self.options.backend
         return "host" if self._device().type == "cpu" else "device"
 
     def _resident(self) -> DeviceStore | None:
@@ -355,13 +305,20 @@ class ImageDataModule(LightningDataModule):
 
     def _stays_on(self, device: torch.device) -> bool:
         """Settle `residency`: `auto` leaves half of what is free on a GPU for everything else."""
-        if device.type != "cuda" or self.residency not in ("auto", "device"):
-            return self.residency == "device"
+        residency = self.options.residency
+        if device.type != "cuda" or residency not in ("auto", "device"):
+            return residency == "device"
         needed = sum(store.array.nbytes for store in self.ready.stores)
         free = torch.cuda.mem_get_info(device)[0]
-        if self.residency == "device" and needed > free:
+        if residency == "device" and needed > free:
             raise MedvisionError(
                 f"data.residency=device needs {needed / 2**30:.1f} GB on {device}, where "
                 f"{free / 2**30:.1f} are free; say data.residency=host"
             )
-        return self.residency == "device" or needed <= free // 2
+        return residency == "device" or needed <= free // 2
+
+
+def _find_classes() -> type[Target]:
+    """Return the target of classification: what a plain loop that names no task is about."""
+    found: type[Target] = open_target("classification")
+    return found

@@ -1,7 +1,7 @@
 """Rows that only train: of other real manifests, and of generators."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from medvision.data.batches.generated import (
     read_generated,
 )
 from medvision.data.batches.mixing import RULE
+from medvision.data.batches.options import DataOptions
 from medvision.data.batches.read import DecodedRows, decode_rows, keep_whole_series
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.manifest import Manifest, read_manifest
@@ -21,10 +22,7 @@ from medvision.data.store.reader import Reader
 from medvision.data.units.series_form import SeriesForm
 from medvision.errors import MedvisionError
 from medvision.identity import patient_keys
-from medvision.tasks.classification.target import Classes, split_label
-
-if TYPE_CHECKING:
-    from medvision.data.batches.options import Wishes
+from medvision.target import Target
 
 
 class Main(NamedTuple):
@@ -32,7 +30,7 @@ class Main(NamedTuple):
 
     read: DecodedRows
     card: Card
-    classes: Classes
+    target: Target
     form: SeriesForm | None
 
 
@@ -43,16 +41,16 @@ class Extra(NamedTuple):
     generated: Generated | None
 
 
-def read_extras(own: Main, data: "Wishes", audit: Audit) -> list[Extra]:
+def read_extras(own: Main, options: DataOptions, audit: Audit) -> list[Extra]:
     """Read the manifests of `data.extra`, and note each in the audit.
 
     Raises:
         MedvisionError: see `read_extra`; a ratio without generated rows.
     """
-    extras = [read_extra(place, own, data, audit) for place in data.extra]
-    if data.extra_ratio is not None and not any(extra.generated for extra in extras):
+    extras = [read_extra(place, own, options, audit) for place in options.extra]
+    if options.extra_ratio is not None and not any(extra.generated for extra in extras):
         raise MedvisionError(
-            f"data.extra_ratio={data.extra_ratio} has no generated images to draw from; give "
+            f"data.extra_ratio={options.extra_ratio} has no generated images to draw from; give "
             "data.extra=[…/manifest.csv] of medvision generate, or data.extra_ratio=null"
         )
     real = [len(extra.read.table) for extra in extras if extra.generated is None]
@@ -61,18 +59,18 @@ def read_extras(own: Main, data: "Wishes", audit: Audit) -> list[Extra]:
     return extras
 
 
-def read_extra(place: str, own: Main, data: "Wishes", audit: Audit) -> Extra:
+def read_extra(place: str, own: Main, options: DataOptions, audit: Audit) -> Extra:
     """Read rows that only train.
 
     Raises:
         MedvisionError: they show a patient or an image of val or test, or have another size; or
             they are generated, and not as `medvision generate` wrote them for images like these.
     """
-    manifest = read_manifest(files.find_input(place))
+    manifest = read_manifest(files.find_input(place), target=type(own.target))
     if holds_generated(manifest):
-        extra = _read_generated(place, manifest, own, data, audit)
+        extra = _read_generated(place, manifest, own, options, audit)
     else:
-        extra = Extra(_read_real(manifest, own, data, audit), None)
+        extra = Extra(_read_real(manifest, own, options, audit), None)
     if manifest.card.key is None or manifest.card.key != own.card.key:
         whose = "" if extra.generated is None else " its generator has seen"
         audit.notes.append(f"patients{whose} of {place} not checked: prepared with another key")
@@ -81,8 +79,8 @@ def read_extra(place: str, own: Main, data: "Wishes", audit: Audit) -> Extra:
     return extra
 
 
-def _read_real(manifest: Manifest, own: Main, data: "Wishes", audit: Audit) -> DecodedRows:
-    read = decode_rows(manifest, data.reader, data.on_unreadable, data.workers)
+def _read_real(manifest: Manifest, own: Main, options: DataOptions, audit: Audit) -> DecodedRows:
+    read = decode_rows(manifest, options.reader, options.on_unreadable, options.workers)
     read, _, told = keep_whole_series(read, own.form, manifest.table)
     audit.notes += told
     table = read.table[read.table["split"].isin(("", "train"))]  # its val and test stay unseen
@@ -90,24 +88,24 @@ def _read_real(manifest: Manifest, own: Main, data: "Wishes", audit: Audit) -> D
 
 
 def _read_generated(
-    place: str, manifest: Manifest, own: Main, data: "Wishes", audit: Audit
+    place: str, manifest: Manifest, own: Main, options: DataOptions, audit: Audit
 ) -> Extra:
     """Read generated rows, but for those their filter left out."""
-    if data.extra_ratio is None:
+    if options.extra_ratio is None:
         raise MedvisionError(
             f"data.extra={place} holds generated images and data.extra_ratio does not say how "
             f"many of them to draw; give {RULE.removeprefix('null, ')}"
         )
     told = read_generated(manifest)
-    _check_fit(place, manifest, told, own, data.reader)
+    _check_fit(place, manifest, told, own, options.reader)
     # They were written as the reader leaves images: a window or a cut would change them once more.
-    reader = replace(data.reader, window="full", center=1.0)
-    read = decode_rows(manifest, reader, data.on_unreadable, data.workers)
+    reader = replace(options.reader, window="full", center=1.0)
+    read = decode_rows(manifest, reader, options.on_unreadable, options.workers)
     _refuse_changed(place, read)
     kept = read.table[read.table["keep"].str.lower() != "false"]
     if kept.empty:
         raise MedvisionError(f"data.extra={place} keeps none of its rows; generate more, or others")
-    _note_generated(audit, told, len(kept), len(read.table) - len(kept), data)
+    _note_generated(audit, told, len(kept), len(read.table) - len(kept), options)
     return Extra(read._replace(table=kept.assign(split="train", group=-1)), told)
 
 
@@ -117,13 +115,9 @@ def _check_fit(place: str, manifest: Manifest, told: Generated, own: Main, reade
         raise MedvisionError(
             f"data.extra={place} holds generated images, which make no series; say data.unit=image"
         )
-    rename = own.classes.rename
-    names = [name for label in manifest.card.classes or () for name in split_label(label, rename)]
-    if sorted(names) != sorted(own.classes.names):
+    if fault := own.target.unlike(manifest.card.to_json()):
         raise MedvisionError(
-            f"data.extra={place} is of the classes {', '.join(names)}, and the run has "
-            f"{', '.join(own.classes.names)}; map them with data.rename.THEIRS=OURS, or train a "
-            "generator on the run's manifest"
+            f"data.extra={place} {fault}, or train a generator on the run's manifest"
         )
     H, W, C = own.read.store.array.shape[1:]
     if (told.size, told.channels) != ([H, W], C):
@@ -156,16 +150,16 @@ def _refuse_changed(place: str, read: DecodedRows) -> None:
 
 
 def _note_generated(
-    audit: Audit, told: Generated, kept: int, left_out: int, data: "Wishes"
+    audit: Audit, told: Generated, kept: int, left_out: int, options: DataOptions
 ) -> None:
     lost = f", {left_out} more left out by their filter" if left_out else ""
     audit.notes.append(
-        f"{kept} generated images joined train (data.extra_ratio={data.extra_ratio}{lost}) of the "
-        f"generator {told.generator[:8]}, {told.run}: {describe_gate(told.gate)}"
+        f"{kept} generated images joined train (data.extra_ratio={options.extra_ratio}{lost}) of "
+        f"the generator {told.generator[:8]}, {told.run}: {describe_gate(told.gate)}"
     )
     audit.generated.append({
         "generator": told.generator, "run": told.run, "images": kept, "left_out": left_out,
-        "ratio": data.extra_ratio, "gate": told.gate, "ungated": told.ungated,
+        "ratio": options.extra_ratio, "gate": told.gate, "ungated": told.ungated,
     })  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeGuard
 import numpy as np
 
 from medvision.errors import MedvisionError
+from medvision.target import Ints
 
 Ratio = float | Literal["balance", "only"]
 RULE = "null, a number from 0 (generated ÷ real images of an epoch), balance or only"
@@ -46,9 +47,12 @@ class Pool:
 
 
 def mix(
-    ratio: Ratio, real: np.ndarray, made: np.ndarray, total: int, label: np.ndarray,
-    names: Sequence[str],
-) -> list[Pool]:  # fmt: skip
+    ratio: Ratio,
+    real: np.ndarray,
+    made: np.ndarray,
+    total: int,
+    groups: tuple[Ints, Sequence[str]] | None,
+) -> list[Pool]:
     """Share the `total` rows of an epoch out between real and generated ones.
 
     Args:
@@ -57,28 +61,29 @@ def mix(
         real: the rows an epoch of the real data alone would take.
         made: generated rows.
         total: at most `len(real)`: the steps stay those of the real data.
-        label: `[N]` of all rows, for `balance`.
-        names: of the classes.
+        groups: the class of all rows `[N]` and the names of the classes, for `balance`; None: a row
+            has not one.
 
     Raises:
         MedvisionError: no generated rows of a class that is to be filled up, or several labels a
             row.
     """
     if ratio == "balance":
-        return _balance(real, made, total, label, names)
+        return _balance(real, made, total, groups)
     count = total if ratio == "only" else round(total * ratio / (1 + ratio))
     return [Pool(real, total - count), Pool(made, count, cycle=True)]
 
 
 def _balance(
-    real: np.ndarray, made: np.ndarray, total: int, label: np.ndarray, names: Sequence[str]
+    real: np.ndarray, made: np.ndarray, total: int, groups: tuple[Ints, Sequence[str]] | None
 ) -> list[Pool]:
     """Take, of each class, real rows in proportion to the commonest one, the rest generated."""
-    if label.ndim == 2:
+    if groups is None:
         raise MedvisionError(
             "data.extra_ratio=balance is for images of one label each, and these have several; "
             "give a number"
         )
+    label, names = groups
     held = np.bincount(label[real], minlength=len(names))
     wanted = np.full(len(names), total // len(names))
     wanted[: total % len(names)] += 1

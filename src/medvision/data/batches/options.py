@@ -1,24 +1,81 @@
-"""What is asked of a data set."""
+"""What is asked of a data set: the settings `data.…`, checked once."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from medvision.data.batches.mixing import Ratio
+from medvision.augment.draw import Augment
+from medvision.augment.sequence import SequenceAugment
+from medvision.data.batches.mixing import RULE, Ratio, is_ratio
 from medvision.data.batches.read import OnUnreadable
 from medvision.data.store.reader import Reader
-from medvision.data.units.series_form import SeriesForm
+from medvision.data.units.series_form import OnGap, SeriesForm
+from medvision.errors import MedvisionError, collect, did_you_mean
+
+Residency = Literal["auto", "disk", "host", "device"]
+Backend = Literal["auto", "host", "device"]
+LOWEST = {
+    "batch_size": 1, "fold": 0, "folds": 2, "split_seed": 0, "epoch_size": 1, "workers": 1,
+}  # fmt: skip
+MAY_BE_NULL = ("fold", "epoch_size", "workers")
+CHOICES = {
+    "on_unreadable": ("stop", "exclude"), "residency": ("auto", "disk", "host", "device"),
+    "backend": ("auto", "host", "device"),
+}  # fmt: skip
 
 
-class Wishes(Protocol):
-    """What is asked of a data set; `ImageDataModule` explains each and is the one that asks."""
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """The settings `data.…`.
+
+    Attributes:
+        manifest: a manifest's CSV; wins over `source`.
+        source: what `prepare` is called with once (`name`, `input`, `columns`, …).
+        reader: how a file becomes an array.
+        augment: random change of training batches.
+        columns: ours → theirs, for a `manifest` with foreign column names.
+        classes: class names in order; else the card's, else the sorted labels.
+        rename: their label → ours.
+        multilabel, negative: several labels an image joined by `|`; the name for "none of them".
+        annotation: further options of the target, as its `resolve` takes them.
+        mode: `given`, `patient`, `site`, or `auto` (given if there is one, else by patient).
+        shares: part → share of the patients, for computed splits.
+        val_share: share of the rest that is held out where a val part must be cut.
+        fold: this part of `folds` is the test part; a given split is then ignored.
+        split_seed: alone decides splits and folds.
+        stratify: column in which the parts of a computed split are alike; None: as the target says.
+            Runs of other labels on the same patients then split them alike.
+        on_leak: what to do with a given split that leaks.
+        on_unreadable: stop, or leave unreadable files out, counted.
+        balance: draw the training rows so that classes come up equally often.
+        epoch_size: images shown an epoch, of which a GAN wants thousands; None: as many as train.
+        extra: manifests whose rows join the training part: real ones, and what `medvision generate`
+            made, which counts in nothing but the batches.
+        extra_ratio: generated ÷ real images drawn in an epoch, which has the steps of the real data
+            alone; `balance`: classes equally often, each filled up with generated images to the
+            commonest one; `only`: nothing but generated images; None: there are none.
+        unit: what a sample is: a row, or all rows of a series.
+        channels, neighbours, difference, max_slices, on_gap: as in `SeriesForm`, for series.
+        sequence: random change of the order of training series.
+        residency: where decoded pixels stay; `auto` takes the device, else memory, as they fit.
+        backend: who augments; `auto` is OpenCV for a CPU, one batched resampling for a device.
+        workers: threads that decode; None: one a processor.
+        seed: decides order and augmentation, never the split.
+
+    Raises:
+        MedvisionError: settings that cannot be.
+    """
 
     manifest: str | None
-    columns: Mapping[str, str | None] | None
+    source: Mapping[str, Any] | None
     reader: Reader
+    augment: Augment
+    columns: Mapping[str, str | None] | None
     classes: Sequence[str] | None
     rename: Mapping[str, str] | None
     multilabel: bool | None
     negative: str | None
+    annotation: Mapping[str, Any] | None
     mode: Literal["auto", "given", "patient", "site"]
     shares: Mapping[str, float] | None
     val_share: float
@@ -28,8 +85,68 @@ class Wishes(Protocol):
     stratify: str | None
     on_leak: Literal["error", "drop"]
     on_unreadable: OnUnreadable
-    extra: list[str]
+    batch_size: int
+    balance: bool
+    epoch_size: int | None
+    extra: Sequence[str]
     extra_ratio: Ratio | None
-    form: SeriesForm | None
-    residency: Literal["auto", "disk", "host", "device"]
+    unit: Literal["image", "series"]
+    channels: Sequence[str] | None
+    neighbours: int
+    difference: bool
+    max_slices: int | None
+    on_gap: OnGap
+    sequence: SequenceAugment
+    residency: Residency
+    backend: Backend
     workers: int | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.extra_ratio is not None and not is_ratio(self.extra_ratio):
+            raise MedvisionError(f"data.extra_ratio={self.extra_ratio} cannot be; choose {RULE}")
+        if self.extra_ratio is not None and self.balance:
+            raise MedvisionError(
+                f"data.balance=true and data.extra_ratio={self.extra_ratio} both say what an epoch "
+                "draws; keep one of them (data.extra_ratio=balance fills rare classes up)"
+            )
+        if self.unit not in ("image", "series"):
+            raise MedvisionError(f"data.unit={self.unit} cannot be; choose image or series")
+        if problems := list(self._find_problems()):
+            raise collect("values that cannot be", problems, "Mend them and run again")
+        self._make_form()
+
+    @property
+    def form(self) -> SeriesForm | None:
+        """How rows become series; None where a sample is a row."""
+        return self._make_form() if self.unit == "series" else None
+
+    @property
+    def target_options(self) -> dict[str, Any]:
+        """What the target is asked for, as far as it was said."""
+        said = {key: getattr(self, key) for key in ("classes", "rename", "multilabel", "negative")}
+        given = {key: value for key, value in said.items() if value not in (None, {})}
+        return given | dict(self.annotation or {})
+
+    def _make_form(self) -> SeriesForm:
+        return SeriesForm(
+            self.channels, self.neighbours, self.difference, self.max_slices, self.on_gap
+        )
+
+    def _find_problems(self) -> Iterator[str]:
+        for key, low in LOWEST.items():
+            value = getattr(self, key)
+            if not (
+                (value is None and key in MAY_BE_NULL) or (type(value) is int and value >= low)
+            ):
+                yield f"data.{key}={_show(value)} must be a whole number, {low} or more"
+        for key, choices in CHOICES.items():
+            if (value := getattr(self, key)) not in choices:
+                near = did_you_mean(str(value), choices)
+                yield f"data.{key}={_show(value)} must be {' or '.join(choices)}{near}"
+        if not isinstance(balance := vars(self)["balance"], bool):
+            yield f"data.balance={_show(balance)} must be true or false"
+
+
+def _show(value: object) -> str:
+    return "null" if value is None else str(value)

@@ -40,14 +40,13 @@ def decode_rows(
 ) -> DecodedRows:
     """Open the store of a manifest; paths become absolute."""
     paths, frames = manifest.files(), manifest.table["frame"].tolist()
+    table, folder = manifest.table.copy(), manifest.path.parent
     store = open_store(
         paths, frames, reader, on_unreadable=on_unreadable, workers=workers,
-        describe=partial(recall_facts, manifest.path.parent),
+        describe=partial(recall_facts, folder),
     )  # fmt: skip
-    table = manifest.table.assign(path=[str(path) for path in paths])
-    if "mask" in table:
-        folder = manifest.path.parent
-        table["mask"] = [str(folder / mask) if mask else "" for mask in table["mask"]]
+    for name in manifest.file_columns:
+        table[name] = [str(folder / place) if place else "" for place in table[name]]
     return DecodedRows(table.drop(index=list(store.unreadable)), store, manifest.digest)
 
 

@@ -1,7 +1,8 @@
-"""The samples of a run, their labels and their pixels: all a batch is gathered from."""
+"""The samples of a run, their targets and their pixels: all a batch is gathered from."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from medvision.data.batches.generated import Generated
-from medvision.data.store.facts import FileFacts, _pair, _text
+from medvision.data.store.facts import TOLD, FileFacts, tell_by_table
 from medvision.data.store.store import Store
 from medvision.data.units.series import (
     SliceBatch,
@@ -18,7 +19,8 @@ from medvision.data.units.series import (
     join_channels,
     pad_series,
 )
-from medvision.tasks.classification.target import Classes
+from medvision.identity import patient_keys
+from medvision.target import Array, Encoded, Ragged, Target, take
 
 BATCH_BYTES = 2**25
 """What the images of an unaugmented batch of series may take, as float32: 512 slices of 128 x 128,
@@ -33,27 +35,26 @@ class Samples:
 
     Attributes:
         table: the run's manifest rows; a row's position is its `index` everywhere.
-        classes: names in order and what kind of question they ask.
-        label: int64 `[N]`, −1 unlabelled; multi-label float32 `[N,K]`, nan unlabelled. Rows of a
-            series have its label.
+        target: what is asked.
+        targets: what it encodes of each row; rows of a series have their series'.
         digest: pixel digest of each row.
         stores: decoded arrays, one a manifest.
         where: int64 `[N,2]`: number of the store and row in it.
         manifests: digests of the manifests the rows come from.
         slices: which rows show the slices of each series; None = every row is a sample.
-        slice_label: of each row for itself, as `label`; None = there are none.
+        row_targets: what rows of series say for themselves; {}: nothing.
         generated: where generated rows come from.
     """
 
     table: pd.DataFrame
-    classes: Classes
-    label: np.ndarray
+    target: Target
+    targets: Encoded
     digest: list[str]
     stores: list[Store]
     where: np.ndarray
     manifests: list[str] = field(default_factory=list)
     slices: Slices | None = None
-    slice_label: np.ndarray | None = None
+    row_targets: Encoded = field(default_factory=dict)
     generated: list[Generated] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -141,11 +142,20 @@ class Samples:
 
     def facts(self, index: np.ndarray, strips: SliceBatch | None = None) -> dict[str, Tensor]:
         """Return everything of a batch but its pixels; of series also where their slices go."""
-        told = {"index": index, "label": self.label[index]}
+        told = {"index": index} | _lay_flat(take(self.targets, index))
         if strips is not None:
             told |= {"length": strips.length, "step": strips.step, "slot": strips.slot}
-            told["slice_label"] = self._label_slices(strips)
+            told |= self._slice_targets(strips)
         return {key: torch.from_numpy(value) for key, value in told.items()}
+
+    def known(self, index: np.ndarray) -> np.ndarray:
+        """Return those of the samples `index` that may train and are scored."""
+        return index[self.target.known(take(self.targets, index))]
+
+    def count(self, index: np.ndarray) -> dict[str, Any]:
+        """Return what the target counts of the samples `index`."""
+        patients = patient_keys(self.table.loc[index]).tolist()
+        return self.target.count(take(self.targets, index), patients)
 
     def seen(self, part: str) -> tuple[list[str], list[str]]:
         """Return the sorted patients and image digests of one part; of train, real ones."""
@@ -153,31 +163,37 @@ class Samples:
         patients = self.table["patient"].to_numpy()[rows]
         return sorted(set(patients)), sorted({self.digest[row] for row in rows} - {""})
 
+    def file_facts(self, rows: np.ndarray) -> list[FileFacts]:
+        """Return what rows are as their files hold them; the manifest's own words win."""
+        if not all(store.natives for store in self.stores):
+            return []
+        facts = [self.stores[n].natives[row] for n, row in self.where[rows].tolist()]
+        there = [name for name in TOLD if name in self.table]
+        return tell_by_table(facts, {name: self.table[name].to_numpy()[rows] for name in there})
+
     def facts_for(self, index: Sequence[int] | np.ndarray) -> pd.DataFrame:
-        """Return the identifying columns of rows, keyed by `index`, as predictions carry them."""
-        names = ["dataset", "path", "frame", "patient", "series", "label"]
-        facts: pd.DataFrame = self.table.loc[np.asarray(index), names]
-        facts["label"] = self.classes.decode(self.label[np.asarray(index)])
-        facts.insert(0, "index", np.asarray(index))
-        return facts.reset_index(drop=True)
+        """Return the identifying columns of rows and their truth, as predictions carry them."""
+        rows = np.asarray(index)
+        names = ["dataset", "path", "frame", "patient", "series"]
+        facts: pd.DataFrame = self.table.loc[rows, names].reset_index(drop=True)
+        facts.insert(0, "index", rows)
+        return facts.assign(**self.target.decode(take(self.targets, rows)))
 
     def slices_for(self, index: Sequence[int] | np.ndarray) -> pd.DataFrame:
         """Return the slices of series as served, series by series.
 
         `index` is the series', `slice` counts from 0 within it, `row` is the slice's own in the
-        run's manifest (of several channels, the first), `label` its own label, "" = none.
+        run's manifest (of several channels, the first); then comes its own truth in words.
         """
         assert self.slices is not None
         index = np.asarray(index)
         strips = self.slices.lay_out(index)
         count = strips.step.shape[1] if len(index) else 1
         rows = self.slices.own[strips.slices]
-        said = [""] * len(rows)
-        if self.slice_label is not None:
-            said = self.classes.decode(self.slice_label[rows])
+        said = take(self.row_targets, rows) or _forget(take(self.targets, rows))
         return pd.DataFrame({
             "index": np.repeat(index, strips.length), "slice": strips.slot % count, "row": rows,
-            "position": self.slices.position[strips.slices], "label": said,
+            "position": self.slices.position[strips.slices], **self.target.decode(said),
         })  # fmt: skip
 
     @property
@@ -191,14 +207,22 @@ class Samples:
             return held
         return np.asarray(held & ((self.table["origin"].to_numpy() != "generated") == real))
 
-    def _label_slices(self, strips: SliceBatch) -> np.ndarray:
-        """Return int64 `[B,S]`, −1 = none or padding; multi-label float32 `[B,S,K]`, nan."""
+    def _slice_targets(self, strips: SliceBatch) -> dict[str, Array]:
+        """Return `slice_<entry>` `[B,S,…]` of each entry of the target, unknown in the padding."""
         assert self.slices is not None
-        places, none = strips.step.size, np.nan if self.label.ndim == 2 else -1
-        label = np.full((places, *self.label.shape[1:]), none, self.label.dtype)
-        if self.slice_label is not None:
-            label[strips.slot] = self.slice_label[self.slices.own[strips.slices]]
-        return label.reshape(*strips.step.shape, *self.label.shape[1:])
+        rows, shape = self.slices.own[strips.slices], strips.step.shape
+        told: dict[str, Array] = {}
+        for name, values in self.targets.items():
+            own = self.row_targets.get(name)
+            if isinstance(values, np.ndarray):
+                filled = _unknown(values, strips.step.size)
+                if isinstance(own, np.ndarray):
+                    filled[strips.slot] = own[rows]
+                told[f"slice_{name}"] = filled.reshape(*shape, *values.shape[1:])
+            elif isinstance(own, Ragged):
+                some = own[rows]
+                told |= {f"slice_{name}": some.values, f"slice_{name}_row": strips.slot[some.row]}
+        return told
 
     def _cut(self, index: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Cut into batches whose padded images are not too large; a single series may be."""
@@ -226,18 +250,24 @@ def as_image(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float().div_(top)
 
 
-def facts_of(samples: "Samples", rows: np.ndarray) -> list[FileFacts]:
-    """Return what rows are as their files hold them; the manifest's own words win."""
-    if not all(store.natives for store in samples.stores):
-        return []
-    natives = [samples.stores[n].natives[row] for n, row in samples.where[rows].tolist()]
-    silent = np.full(len(rows), "", dtype=object)
-    modality, y, x = (
-        samples.table[name].to_numpy()[rows] if name in samples.table else silent
-        for name in ("modality", "spacing_y_mm", "spacing_x_mm")
+def _lay_flat(encoded: Encoded) -> dict[str, Array]:
+    """Return arrays as they are; of ragged entries the values, and beside them `<name>_row`."""
+    flat: dict[str, Array] = {}
+    for name, values in encoded.items():
+        if isinstance(values, Ragged):
+            flat |= {name: values.values, f"{name}_row": values.row}
+        else:
+            flat[name] = values
+    return flat
+
+
+def _unknown(values: Array, rows: int) -> Array:
+    """Return as many rows like these of which nothing is known."""
+    return np.full(
+        (rows, *values.shape[1:]), np.nan if values.dtype.kind == "f" else -1, values.dtype
     )
-    return [
-        replace(native, modality=_text(m) or native.modality,
-                spacing_mm=_pair(*spacing) or native.spacing_mm)
-        for native, m, *spacing in zip(natives, modality, y, x, strict=True) if native is not None
-    ]  # fmt: skip
+
+
+def _forget(encoded: Encoded) -> Encoded:
+    """Return the same entries of which nothing is known."""
+    return {n: _unknown(v, len(v)) for n, v in encoded.items() if not isinstance(v, Ragged)}

@@ -1,12 +1,13 @@
 """Columns of a manifest: names, types, and theirs mapped to ours."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 import pandas as pd
 
 from medvision.data.manifest.pseudonyms import NO_RULE, is_rule
 from medvision.errors import did_you_mean
+from medvision.target import Target, is_among
 
 REQUIRED = ("path", "patient")
 TEXTS = (*REQUIRED, "label", "split", "dataset", "series", "channel", "origin")
@@ -14,18 +15,31 @@ WHOLES = ("frame", "fold", "position")
 REALS = ("position_mm", "time_s", "time", "event")
 OTHERS = ("group", "series_label", "mask", "boxes", "site")
 COLUMNS = (*TEXTS, *WHOLES, *REALS, *OTHERS)
+FILES = ("path", "mask")  # those that name files, whatever the target
 OPEN_ENDED = ("reader_", "x_")  # any number of them, told by their beginning
 # A mistyped one of these would change a study without a word.
 PRECIOUS = ("label", "split", "fold", "frame", "series", "dataset", "site")
 
 
-def is_ours(name: str) -> bool:
-    """Tell the manifest's columns from those that are only carried."""
-    return name in COLUMNS or name.startswith(OPEN_ENDED)
+def is_ours(name: str, target: type[Target] | None = None) -> bool:
+    """Tell the manifest's columns, and those a target reads, from those that are only carried."""
+    read = target is not None and is_among(name, target.columns)
+    return name in COLUMNS or name.startswith(OPEN_ENDED) or read
+
+
+def find_file_columns(names: Iterable[str], target: type[Target] | None = None) -> list[str]:
+    """Return the columns among these that name files, `path` first."""
+    there = [str(name) for name in names]
+    own = [name for name in FILES if name in there]
+    if target is None:
+        return own
+    return own + [name for name in there if name not in own and is_among(name, target.files)]
 
 
 def choose_columns(
-    sheet: pd.DataFrame, columns: Mapping[str, str | None]
+    sheet: pd.DataFrame,
+    columns: Mapping[str, str | None],
+    target: type[Target] | None = None,
 ) -> tuple[pd.DataFrame, str | None, list[str]]:
     """Give the columns our names.
 
@@ -35,6 +49,7 @@ def choose_columns(
     Args:
         sheet: as read.
         columns: ours → theirs; None leaves out a column; `patient` may also be a rule.
+        target: whose columns are ours as well.
 
     Returns:
         The renamed sheet, the patient rule if one was given, and all problems.
@@ -43,7 +58,7 @@ def choose_columns(
     rule: str | None = None
     taken: dict[str, str] = {}
     for ours, theirs in columns.items():
-        if not is_ours(ours):
+        if not is_ours(ours, target):
             problems.append(f"columns.{ours} is no column of ours{did_you_mean(ours, COLUMNS)}")
         elif theirs is None:
             continue
@@ -59,7 +74,7 @@ def choose_columns(
         if name in columns:
             displaced = columns[name] not in (None, name) and name != "patient"
             chosen |= {f"file_{name}": sheet[name]} if displaced else {}
-        elif is_ours(name) or name not in taken.values():
+        elif is_ours(name, target) or name not in taken.values():
             chosen[name] = sheet[name]
     problems += _missing(chosen, columns, rule)
     return pd.DataFrame(chosen, index=sheet.index), rule, problems

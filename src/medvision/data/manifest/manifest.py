@@ -9,12 +9,13 @@ import pandas as pd
 
 import medvision.files as files
 from medvision.data.manifest.card import Card, read_card
-from medvision.data.manifest.columns import COLUMNS, choose_columns, is_ours
+from medvision.data.manifest.columns import COLUMNS, choose_columns, find_file_columns, is_ours
 from medvision.data.manifest.csv_table import read_csv_table
 from medvision.data.manifest.path_map import reveal_paths
 from medvision.data.manifest.pseudonyms import describe_rule, patients_from_names
-from medvision.data.manifest.rules import FILES, check, normalise
+from medvision.data.manifest.rules import check, normalise
 from medvision.errors import MedvisionError, collect
+from medvision.target import Target
 
 __all__ = ["Card", "Manifest", "read_manifest", "write_manifest"]
 
@@ -34,6 +35,7 @@ class Manifest:
         carried: columns that are none of ours and stay unread.
         digest: SHA-256 of the columns of ours and the classes, wherever the file lies.
         notes: what a reader of the report should know.
+        file_columns: those that name files, `path` first.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Manifest:
     carried: list[str]
     digest: str
     notes: list[str] = field(default_factory=list)
+    file_columns: list[str] = field(default_factory=lambda: ["path"])
 
     def files(self) -> list[Path]:
         """Return the image file of each row, absolute."""
@@ -49,13 +52,18 @@ class Manifest:
         return [folder / path for path in self.table["path"]]
 
 
-def read_manifest(path: Path, columns: Mapping[str, str | None] | None = None) -> Manifest:
+def read_manifest(
+    path: Path,
+    columns: Mapping[str, str | None] | None = None,
+    target: type[Target] | None = None,
+) -> Manifest:
     """Read and check a manifest; all problems are told at once, with their lines.
 
     Args:
         path: the CSV, or the folder of a `manifest.csv`.
         columns: ours → theirs, for a foreign table; None leaves out a column of the file;
             `patient` may also be `path` or a pattern (`patients_from_names`).
+        target: whose columns are read as well.
 
     Raises:
         MedvisionError: the file, its card, or any of its lines breaks a rule of the manifest.
@@ -63,30 +71,31 @@ def read_manifest(path: Path, columns: Mapping[str, str | None] | None = None) -
     path = Path(path).absolute()
     path = path / MANIFEST if path.is_dir() else path
     columns = dict(columns or {})
-    given, rule, problems = choose_columns(read_csv_table(path), columns)
+    given, rule, problems = choose_columns(read_csv_table(path), columns, target)
     place = path.with_name(CARD)
     own_card = place.exists()
     card = read_card(place)
-    for name in (name for name in FILES if name in given):
+    for name in find_file_columns(given, target):
         given[name] = reveal_paths(given[name].tolist())  # what a run wrote names no file
-    table, found = normalise(given, path.parent)
+    table, found = normalise(given, path.parent, target)
     problems += found
     if rule and "path" in given:
         problems += _tell_patients(table, rule)
-    problems += check(table, given, path.parent)
+    problems += check(table, given, path.parent, target)
     if problems:
         way_out = "Lines are counted from the header, line 1; mend this and run again"
         raise collect(str(path), problems, way_out, show=30)
     if columns.get("patient"):
         told = describe_rule(rule) if rule else f"the column {columns['patient']!r}"
         card = replace(card, patient_rule=told, key=None)
-    carried = [str(name) for name in table if not is_ours(str(name))]
+    carried = [str(name) for name in table if not is_ours(str(name), target)]
     # A folder's name is no content: a manifest that was moved keeps its digest.
     code = _digest(table.drop(columns=carried), card, card.dataset if own_card else "")
     for name, value in (("dataset", card.dataset), ("origin", card.origin)):
         table[name] = table[name].mask(table[name] == "", value)
     table = table.reset_index(drop=True)
-    return Manifest(path, table, card, carried, code, _note_equal_ids(table))
+    notes, named = _note_equal_ids(table), find_file_columns(table, target)
+    return Manifest(path, table, card, carried, code, notes, named)
 
 
 def _tell_patients(table: pd.DataFrame, rule: str) -> list[str]:
@@ -114,7 +123,7 @@ def write_manifest(folder: Path, table: pd.DataFrame, card: Card) -> Path:
     """
     folder = Path(folder).resolve()
     written = table.copy()
-    for name in (name for name in FILES if name in written):
+    for name in find_file_columns(written):
         written[name] = [_relative(path, folder) for path in written[name].fillna("")]
     silent = {"frame": "0", "dataset": card.dataset, "origin": card.origin}
     for name in (name for name in COLUMNS if name in written and name != "path"):

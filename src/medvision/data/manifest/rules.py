@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from medvision.data.manifest.card import ORIGINS
-from medvision.data.manifest.columns import REALS, REQUIRED, TEXTS, is_ours
+from medvision.data.manifest.columns import REALS, REQUIRED, TEXTS, find_file_columns, is_ours
 from medvision.data.manifest.csv_table import format_lines
 from medvision.errors import did_you_mean
+from medvision.target import Target
 
-FILES = ("path", "mask")
 SPLITS = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val",
@@ -21,15 +21,18 @@ SPLITS = {
 """The usual spellings of the parts, in lower case."""
 
 
-def normalise(chosen: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, list[str]]:
+def normalise(
+    chosen: pd.DataFrame, folder: Path, target: type[Target] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """Trim cells, turn numbers into numbers, spell splits and paths one way."""
     table, problems = chosen.copy(), []
     for name in TEXTS:
         if name not in table:
             table[name] = ""
-    for name in (str(name) for name in table if is_ours(str(name)) and name not in FILES):
+    named = find_file_columns(table, target)
+    for name in (str(name) for name in table if is_ours(str(name), target) and name not in named):
         table[name] = table[name].str.strip()
-    for name in (name for name in FILES if name in table):
+    for name in named:
         slashed = {text: _slashes(text, folder) for text in table[name].unique()}
         table[name] = table[name].map(slashed)
     parts = table["split"].str.lower()
@@ -71,13 +74,16 @@ def _real(cells: pd.Series, name: str) -> tuple[pd.Series, list[str]]:
     return numbers, format_lines(f"`{name}` must be a number", cells[bad].items())
 
 
-def check(table: pd.DataFrame, given: pd.DataFrame, folder: Path) -> list[str]:
+def check(
+    table: pd.DataFrame, given: pd.DataFrame, folder: Path, target: type[Target] | None = None
+) -> list[str]:
     """Check every row of a normalised table.
 
     Args:
         table: normalised, its index the line number.
         given: the sheet it came from; a missing column is told elsewhere.
         folder: what paths are relative to.
+        target: whose files are looked for as well.
 
     Returns:
         All problems, one sentence a rule.
@@ -94,7 +100,7 @@ def check(table: pd.DataFrame, given: pd.DataFrame, folder: Path) -> list[str]:
         twice = table.duplicated(["path", "frame", "channel"])
         rule = "a row repeats `path`, `frame` and `channel` of an earlier one"
         problems += format_lines(rule, table.loc[twice, "path"].items())
-    for name in (name for name in FILES if name in given):
+    for name in find_file_columns(given, target):
         problems += _check_files(table.loc[table[name] != "", name], folder)
     return problems + _check_series(table)
 

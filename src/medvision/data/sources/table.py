@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medvision.data.manifest.manifest import MANIFEST, read_manifest
-from medvision.data.manifest.rules import FILES
 from medvision.data.sources.found import Found
 from medvision.errors import MedvisionError
 
@@ -24,7 +23,7 @@ def find_table(input: Path, *, columns: Mapping[str, str | None] | None = None) 
     """
     manifest = read_manifest(_choose_csv(Path(input)), columns)
     table = manifest.table
-    for name in (name for name in FILES if name in table):
+    for name in manifest.file_columns:
         folder = manifest.path.parent
         table[name] = [str(folder / path) if path else "" for path in table[name]]
     card, named = manifest.card, table["dataset"].unique()

@@ -1,7 +1,6 @@
 """Who is in two parts at once: patients and images, refused or counted."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -57,12 +56,12 @@ def order_parts(part: str) -> tuple[int, str]:
     return (PARTS.index(part) if part in PARTS else len(PARTS), part)
 
 
-def note_conflicts(table: pd.DataFrame, digests: Sequence[str]) -> list[str]:
+def note_conflicts(table: pd.DataFrame, digests: Sequence[str], strata: Sequence[str]) -> list[str]:
     """Note what belongs in a report: conflicting copies, shared ids, groups that join much."""
     notes = []
-    rows = table.assign(image=list(digests), key=patient_keys(table))
-    labelled = rows[(rows["image"] != "") & (rows["label"] != "")]
-    kinds = labelled.groupby("image")["label"].nunique()
+    rows = table.assign(image=list(digests), key=patient_keys(table), stratum=list(strata))
+    labelled = rows[(rows["image"] != "") & (rows["stratum"] != "")]
+    kinds = labelled.groupby("image")["stratum"].nunique()
     if torn := sorted(kinds.index[kinds > 1]):
         first = next(labelled[labelled["image"] == torn[0]].itertuples())
         notes.append(
@@ -84,26 +83,40 @@ def note_conflicts(table: pd.DataFrame, digests: Sequence[str]) -> list[str]:
     return notes
 
 
-def note_absent(counts: dict[str, dict[str, Any]]) -> list[str]:
-    """Note every class that a labelled part lacks: its metrics will be undefined there."""
-    known = sorted({name for part in counts.values() for name in part["per_class"]})
+def count_strata(strata: pd.Series) -> dict[str, int]:
+    """Count the rows of each stratum there is, by name; `a|b` counts in both."""
+    return {str(name): int(n) for name, n in _part(strata).value_counts().sort_index().items()}
+
+
+def note_absent(table: pd.DataFrame, strata: pd.Series) -> list[str]:
+    """Note every stratum that an annotated part lacks: its metrics will be undefined there."""
+    held = {part: count_strata(strata[table["split"] == part]) for part in PARTS}
+    known = sorted({name for counts in held.values() for name in counts})
     return [
         f"no image of {name!r} in {part}"
-        for part, held in counts.items()
+        for part, counts in held.items()
         for name in known
-        if held["per_class"] and name not in held["per_class"]
+        if counts and name not in counts
     ]
 
 
-def note_few(table: pd.DataFrame) -> list[str]:
-    """Note every class of which a part holds fewer patients than the rule of thumb asks for."""
-    labelled = table.assign(key=patient_keys(table))[table["label"] != ""]
-    each = labelled.assign(label=labelled["label"].str.split("|")).explode("label")
-    held = each.assign(label=each["label"].str.strip()).groupby(["split", "label"])["key"].nunique()
+def note_few(table: pd.DataFrame, strata: pd.Series) -> list[str]:
+    """Note every stratum of which a part holds fewer patients than the rule of thumb asks for."""
+    each = _part(strata)
+    rows = pd.DataFrame({
+        "split": table.loc[each.index, "split"].to_numpy(), "stratum": each.to_numpy(),
+        "key": patient_keys(table).loc[each.index].to_numpy(),
+    })  # fmt: skip
+    held = rows.groupby(["split", "stratum"])["key"].nunique()
     return [
         f"only {count(int(held[part, name]), 'patient')} of {name!r} in {part} (rule of thumb: "
         f"at least {least}): what is said of that class is uncertain"
         for part, least in FEW.items()
-        for name in sorted(each["label"].str.strip().unique())
+        for name in sorted(rows["stratum"].unique())
         if 0 < held.get((part, name), 0) < least
     ]
+
+
+def _part(strata: pd.Series) -> pd.Series:
+    """Give each stratum of a row an entry of its own, under the index of the row."""
+    return strata[strata != ""].str.split("|").explode().str.strip()

@@ -1,12 +1,12 @@
 """Which rows train, validate and test, so that no patient and no copy lies in two parts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medvision.data.audit.audit import Audit, count_parts
 from medvision.data.splits.groups import Ints, connect, fold_by_patient, split_by_patient
 from medvision.data.splits.leaks import (
     count_overlaps,
@@ -19,15 +19,25 @@ from medvision.data.splits.leaks import (
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.identity import PARTS, count, name_image, patient_keys
 
-__all__ = ["Audit", "assign_splits", "connect", "fold_by_patient", "split_by_patient"]
-
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 MODES = ("auto", "given", "patient", "site")
+
+
+@dataclass
+class Findings:
+    """What was found while rows were given their parts; `Audit` explains each."""
+
+    mode: str
+    overlaps: dict[str, int] = field(default_factory=lambda: {"patients": 0, "images": 0})
+    dropped: dict[str, int] = field(default_factory=lambda: {"patients_rows": 0, "copies_rows": 0})
+    remaining: dict[str, int] = field(default_factory=lambda: {"patients": 0, "images": 0})
+    notes: list[str] = field(default_factory=list)
 
 
 def assign_splits(
     table: pd.DataFrame,
     digests: Sequence[str],
+    strata: Sequence[str],
     *,
     mode: str = "auto",
     shares: Mapping[str, float] = SHARES,
@@ -36,7 +46,7 @@ def assign_splits(
     folds: int = 5,
     split_seed: int = 0,
     on_leak: str = "error",
-) -> tuple[pd.DataFrame, Audit]:
+) -> tuple[pd.DataFrame, Findings]:
     """Fill the columns `split` and `group`, leaving out what a leaking split may not keep.
 
     The order of the rows does not matter: groups are drawn in the order of their smallest
@@ -45,6 +55,7 @@ def assign_splits(
     Args:
         table: normalised manifest table.
         digests: pixel digest a row; equal = copy, "" = unknown or blank, never a copy.
+        strata: text a row in which the parts are to be alike, "" = not annotated.
         mode: `given` keeps the column `split` (with `fold`: the column `fold`); `patient` computes;
             `site` tests on whole sites, the smallest first until test holds its share, never the
             largest; `auto` is `given` where the column has values, else `patient`.
@@ -58,42 +69,43 @@ def assign_splits(
             the most protected part it touches: test before val before train.
 
     Returns:
-        The rows that stay, under their index of `table`, and the audit.
+        The rows that stay, under their index of `table`, and what was found.
 
     Raises:
         MedvisionError: a leak, an empty part, missing or unknown parts, folds or sites.
     """
     check_settings(mode, shares, val_share, fold, on_leak)
     table, images = table.copy(), pd.Series(list(digests), index=table.index)
+    alike = pd.Series(list(strata), index=table.index, dtype=object)
     links = connect(patient_keys(table), images)
     table["group"] = number_groups(table, images)
-    audit = Audit(mode=choose_mode(table, mode, fold), notes=note_conflicts(table, images))
-    given = find_given(table, audit, mode)
+    found = Findings(choose_mode(table, mode, fold), notes=note_conflicts(table, images, alike))
+    given = find_given(table, found, mode)
     if given is not None:
-        audit.overlaps = count_overlaps(table, images, given)
-        if any(audit.overlaps.values()) and on_leak == "error":
+        found.overlaps = count_overlaps(table, images, given)
+        if any(found.overlaps.values()) and on_leak == "error":
             raise refuse_leak(table, images, given)
 
-    groups, labels, cut = table["group"].to_numpy(), table["label"], 0.0
+    groups, cut = table["group"].to_numpy(), 0.0
     if fold is not None:
-        dealt = fold_by_patient(groups, labels, folds, split_seed) if given is None else given
-        parts, cut = open_fold(dealt, fold, audit), val_share
+        dealt = fold_by_patient(groups, alike, folds, split_seed) if given is None else given
+        parts, cut = open_fold(dealt, fold, found), val_share
     elif given is not None:
         parts = given.to_numpy()
         cut = val_share if "train" in parts and "val" not in parts else 0.0
-    elif audit.mode == "site":
-        parts = take_sites(table, shares["test"], audit)
+    elif found.mode == "site":
+        parts = take_sites(table, shares["test"], found)
         cut = shares.get("val", 0) / (shares["train"] + shares.get("val", 0))
     else:
-        parts = split_by_patient(groups, labels, shares, split_seed)
+        parts = split_by_patient(groups, alike, shares, split_seed)
     table["split"] = parts
 
-    kept = keep_protected(table, links, audit)
-    table, images = table[kept].copy(), images[kept]
+    kept = keep_protected(table, links, found)
+    table, images, alike = table[kept].copy(), images[kept], alike[kept]
     if cut:
-        cut_val(table, cut, split_seed, audit)
-    confirm(table, images, audit, given is None)
-    return table, audit
+        cut_val(table, alike, cut, split_seed, found)
+    confirm(table, images, alike, found, given is None)
+    return table, found
 
 
 def check_settings(
@@ -132,7 +144,7 @@ def number_groups(table: pd.DataFrame, digests: Sequence[str]) -> Ints:
 
 
 def choose_mode(table: pd.DataFrame, mode: str, fold: int | None) -> str:
-    """Settle `auto`; a fold is a mode of its own in the audit."""
+    """Settle `auto`; a fold is a mode of its own in the found."""
     if fold is not None:
         return "fold"
     if mode == "auto":
@@ -140,15 +152,15 @@ def choose_mode(table: pd.DataFrame, mode: str, fold: int | None) -> str:
     return mode
 
 
-def find_given(table: pd.DataFrame, audit: Audit, mode: str) -> pd.Series | None:
+def find_given(table: pd.DataFrame, found: Findings, mode: str) -> pd.Series | None:
     """Return the given part (or `fold N`) of each row; None where it is to be computed.
 
     Raises:
         MedvisionError: a given split or fold is asked for and missing, in some rows or in all.
     """
-    if audit.mode != "given" and (table["split"] != "").any():
-        audit.notes.append("the given split is ignored")
-    column = {"given": "split", "fold": "fold"}.get(audit.mode)
+    if found.mode != "given" and (table["split"] != "").any():
+        found.notes.append("the given split is ignored")
+    column = {"given": "split", "fold": "fold"}.get(found.mode)
     if column is None or (column == "fold" and mode == "patient"):
         return None
     values = table[column] if column in table else pd.Series(pd.NA, index=table.index)
@@ -164,18 +176,18 @@ def find_given(table: pd.DataFrame, audit: Audit, mode: str) -> pd.Series | None
     return values if column == "split" else "fold " + values.astype(str)
 
 
-def open_fold(dealt: pd.Series | Ints, fold: int, audit: Audit) -> NDArray[np.str_]:
+def open_fold(dealt: pd.Series | Ints, fold: int, found: Findings) -> NDArray[np.str_]:
     """Make `fold` the test part and everything else train."""
     names = pd.Series(np.asarray(dealt)).astype(str).str.removeprefix("fold ")
     there = sorted(names.unique(), key=int)
     if str(fold) not in there:
         raise MedvisionError(f"data.fold={fold} does not exist; the folds are {', '.join(there)}")
     origin = "given" if isinstance(dealt, pd.Series) else "computed"
-    audit.notes.append(f"fold {fold} of {len(there)} {origin} folds is test")
+    found.notes.append(f"fold {fold} of {len(there)} {origin} folds is test")
     return np.where(names == str(fold), "test", "train")
 
 
-def take_sites(table: pd.DataFrame, share: float, audit: Audit) -> NDArray[np.str_]:
+def take_sites(table: pd.DataFrame, share: float, found: Findings) -> NDArray[np.str_]:
     """Make whole sites test, smallest first (ties by name), never the largest.
 
     A group that a test site shares with another site is test as a whole.
@@ -200,13 +212,13 @@ def take_sites(table: pd.DataFrame, share: float, audit: Audit) -> NDArray[np.st
             f"data.mode=site cannot part {', '.join(sizes.index[:5])}: {why}; "
             "take data.mode=patient"
         )
-    audit.notes.append(f"test is the site {' and '.join(taken)}")
+    found.notes.append(f"test is the site {' and '.join(taken)}")
     if travelled := int((test & ~inside).sum()):
-        audit.notes.append(f"{travelled} rows of other sites are test with their patients")
+        found.notes.append(f"{travelled} rows of other sites are test with their patients")
     return np.where(test, "test", "train")
 
 
-def keep_protected(table: pd.DataFrame, links: Ints, audit: Audit) -> NDArray[np.bool_]:
+def keep_protected(table: pd.DataFrame, links: Ints, found: Findings) -> NDArray[np.bool_]:
     """Mark the rows in the most protected part their patients and copies touch; count the others.
 
     Raises:
@@ -216,7 +228,7 @@ def keep_protected(table: pd.DataFrame, links: Ints, audit: Audit) -> NDArray[np
     kept: NDArray[np.bool_] = (rank == rank.groupby(links).transform("max")).to_numpy()
     by_patient = rank < rank.groupby(patient_keys(table).to_numpy()).transform("max")
     own = int((~kept & by_patient & (table["patient"] != "")).sum())
-    audit.dropped = {"patients_rows": own, "copies_rows": int((~kept).sum()) - own}
+    found.dropped = {"patients_rows": own, "copies_rows": int((~kept).sum()) - own}
     for part in PARTS[:2]:
         rows = table["split"] == part
         if rows.any() and not (rows & kept).any():
@@ -225,40 +237,43 @@ def keep_protected(table: pd.DataFrame, links: Ints, audit: Audit) -> NDArray[np
                 "image with a part it may not touch; take data.mode=patient"
             )
         if gone := int((rows & ~kept).sum()):
-            audit.notes.append(f"{count(gone, 'row')} left {part} (data.on_leak=drop)")
+            found.notes.append(f"{count(gone, 'row')} left {part} (data.on_leak=drop)")
     return kept
 
 
-def cut_val(table: pd.DataFrame, share: float, seed: int, audit: Audit) -> None:
+def cut_val(
+    table: pd.DataFrame, strata: pd.Series, share: float, seed: int, found: Findings
+) -> None:
     """Turn a grouped, stratified share of train into val, in place."""
     rows = table["split"] == "train"
-    groups, labels = table.loc[rows, "group"].to_numpy(), table.loc[rows, "label"]
+    groups = table.loc[rows, "group"].to_numpy()
     shares = {"train": 1 - share, "val": share}
-    table.loc[rows, "split"] = split_by_patient(groups, labels, shares, seed)
-    audit.notes.append(f"val is {share:.3g} of the rows that do not test, cut by patient")
+    table.loc[rows, "split"] = split_by_patient(groups, strata[rows], shares, seed)
+    found.notes.append(f"val is {share:.3g} of the rows that do not test, cut by patient")
 
 
-def confirm(table: pd.DataFrame, digests: Sequence[str], audit: Audit, computed: bool) -> None:
-    """Count the result and measure its overlaps again.
+def confirm(
+    table: pd.DataFrame, digests: Sequence[str], strata: pd.Series, found: Findings, computed: bool
+) -> None:
+    """Note what is scarce in the result, and measure its overlaps again.
 
     Raises:
         MedvisionError: generated images outside train.
         RuntimeError: an overlap is left; a fault of medvision, not of the user.
     """
-    audit.counts = count_parts(table)
-    audit.notes += note_absent(audit.counts) + note_few(table)
-    audit.remaining = count_overlaps(table, digests, table["split"])
+    found.notes += note_absent(table, strata) + note_few(table, strata)
+    found.remaining = count_overlaps(table, digests, table["split"])
     torn = find_shared(table["group"].astype(str), table["split"])
-    if any(audit.remaining.values()) or (computed and torn):
+    if any(found.remaining.values()) or (computed and torn):
         raise RuntimeError(
-            f"the split leaks ({audit.remaining}, {len(torn)} groups); please report this"
+            f"the split leaks ({found.remaining}, {len(torn)} groups); please report this"
         )
     if torn:
         held = table[table["group"].astype(str) == torn[0]]
         lines = [
             f"{row + 2} ({held.at[row, 'split']})" for row in held.drop_duplicates("split").index
         ]
-        audit.notes.append(
+        found.notes.append(
             f"{count(torn, 'group')} of the manifest lie in more than one given part (near copies, "
             f"or a `group` of your own), such as that of its lines {' and '.join(lines)}"
         )

@@ -3,20 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from medvision.data.formats.decode import Decoded, pixel_digest
 from medvision.data.formats.dicom.facts import read_header_facts
 
-if TYPE_CHECKING:
-    pass
-
-
 Pair = tuple[float, float]
 
 BYTES, WORDS, UNITS = "unsigned 8-bit", "unsigned 16-bit", "signed or float"
+TOLD = ("modality", "spacing_y_mm", "spacing_x_mm")
+"""Columns of a manifest that say what a header would."""
 KINDS = {np.dtype(np.uint8): BYTES, np.dtype(np.uint16): WORDS}
 
 
@@ -94,6 +92,24 @@ def _read_alike(height: int, width: int, stored: str, colour: bool, *told: Any) 
 def _alike(native: FileFacts) -> tuple[Any, ...]:
     return (native.height, native.width, native.stored, native.colour, native.modality,
             native.photometric, native.spacing_mm)  # fmt: skip
+
+
+def tell_by_table(
+    facts: Sequence[FileFacts | None], columns: Mapping[str, Sequence[object]]
+) -> list[FileFacts]:
+    """Return the facts of images that could be read; the manifest's own words win.
+
+    Args:
+        facts: an image a row.
+        columns: those of `TOLD` that there are.
+    """
+    silent = [""] * len(facts)
+    modality, y, x = (columns.get(name, silent) for name in TOLD)
+    return [
+        replace(fact, modality=_text(m) or fact.modality,
+                spacing_mm=_pair(*spacing) or fact.spacing_mm)
+        for fact, m, *spacing in zip(facts, modality, y, x, strict=True) if fact is not None
+    ]  # fmt: skip
 
 
 def _text(cell: object) -> str:

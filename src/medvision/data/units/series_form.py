@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from medvision.data.splits.leaks import count_strata
 from medvision.data.units import series_faults as faults
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import series_keys
-from medvision.tasks.classification.target import Classes
 
 OnGap = Literal["error", "exclude", "keep"]
 GAPS = ("error", "exclude", "keep")
@@ -78,12 +76,6 @@ class WholeSeries(NamedTuple):
     table: pd.DataFrame
     form: SeriesForm
     notes: list[str]
-
-
-def series_labels(table: pd.DataFrame) -> pd.Series:
-    """Return for each row the label of its series, "" = unlabelled."""
-    said = table["series_label" if "series_label" in table else "label"].fillna("")
-    return said.where(said != "").groupby(series_keys(table)).transform("first").fillna("")
 
 
 def positions(table: pd.DataFrame) -> pd.Series:
@@ -171,25 +163,6 @@ def check_series_alike(
     return settled
 
 
-def label_slices(table: pd.DataFrame, classes: Classes) -> NDArray[Any] | None:
-    """Return the labels of rows for themselves, encoded; None = they say nothing of their own.
-
-    They do so where a series has its `series_label`, and not all rows merely repeat it.
-
-    Raises:
-        MedvisionError: labels of slices that are no class of the series.
-    """
-    own, whole = table["label"], series_labels(table)
-    if "series_label" not in table or ((own == "") | (own == whole)).all():
-        return None
-    try:
-        return classes.encode(own)
-    except MedvisionError as error:
-        raise MedvisionError(
-            f"{error}; these are labels of slices: without them say columns.label=null"
-        ) from error
-
-
 def note_sizes(table: pd.DataFrame, sizes: Sequence[tuple[int, int] | None]) -> list[str]:
     """Note series whose files have more than one size; the reader has made them alike.
 
@@ -207,17 +180,18 @@ def note_sizes(table: pd.DataFrame, sizes: Sequence[tuple[int, int] | None]) -> 
     )
 
 
-def count_series(
-    counts: dict[str, dict[str, Any]], table: pd.DataFrame, first: NDArray[np.int64]
-) -> None:
-    """Add to each part of an audit how many series it has, in all and of each label."""
-    rows = table.assign(label=series_labels(table)).iloc[first]
+def count_series(counts: dict[str, dict[str, Any]], split: pd.Series, strata: pd.Series) -> None:
+    """Add to each part of an audit how many series it has, in all and of each stratum.
+
+    Args:
+        counts: of an audit.
+        split: the part of each series.
+        strata: those of each series.
+    """
     for part, held in counts.items():
-        own = rows[rows["split"] == part]
-        classes = own.loc[own["label"] != "", "label"].str.split("|").explode().str.strip()
-        each = classes.value_counts().sort_index()
-        held["series"] = len(own)
-        held["series_per_class"] = {str(word): int(count) for word, count in each.items()}
+        inside = split == part
+        held["series"] = int(inside.sum())
+        held["series_per_class"] = count_strata(strata[inside])
 
 
 def refuse_torn(before: pd.DataFrame, after: pd.DataFrame) -> None:

@@ -1,23 +1,27 @@
-"""The classes of a data set, in order, and labels as numbers."""
+"""The target of classification: classes in order, and labels as numbers."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from medvision.errors import MedvisionError, collect, did_you_mean
+from medvision.target import Array, Encoded, Ints, Ragged, Target
 
 Kind = Literal["binary", "multiclass", "multilabel"]
 NOTHING = "-"  # the decoded label of a multi-label row in which nothing was found
 
 
 @dataclass(frozen=True)
-class Classes:
+class Classes(Target):
     """Classes in the order of the logits; of two, the last is the positive one.
+
+    Encoded they are one entry, `label`: int64 `[N]`, −1 = unlabelled; multi-label float32 `[N,K]`
+    of 0 and 1, rows of nan = unlabelled.
 
     Attributes:
         names: one a logit.
@@ -26,17 +30,43 @@ class Classes:
         rename: label as found → class name (None: treated as missing).
     """
 
+    columns: ClassVar[tuple[str, ...]] = ("label", "series_label")
+
     names: list[str]
     kind: Kind
     negative: str | None = None
     rename: Mapping[str, str | None] = field(default_factory=dict)
 
-    def encode(self, labels: Sequence[str]) -> NDArray[Any]:
-        """Turn labels as found in the manifest into numbers.
+    @classmethod
+    def resolve(
+        cls,
+        table: pd.DataFrame,
+        card: Mapping[str, Any],
+        *,
+        classes: Sequence[str] | None = None,
+        rename: Mapping[str, str | None] | None = None,
+        multilabel: bool | None = None,
+        negative: str | None = None,
+    ) -> "Classes":
+        """Choose the classes as the user says, else as the card says, else from the labels.
 
-        Returns:
-            int64 [N], -1 = unlabelled; multi-label: float32 [N,K] of 0 and 1, rows of nan =
-            unlabelled.
+        What is not given as `multilabel` or `negative` is a fact of the card.
+
+        Raises:
+            MedvisionError: see `choose_classes`.
+        """
+        facts = card["facts"]
+        return choose_classes(
+            table["label"], classes, card["classes"], rename,
+            multilabel=bool(facts.get("multilabel") if multilabel is None else multilabel),
+            negative=facts.get("negative") if negative is None else negative,
+        )  # fmt: skip
+
+    def encode(self, table: pd.DataFrame) -> dict[str, Array | Ragged]:
+        return {"label": self.encode_labels(table["label"])}
+
+    def encode_labels(self, labels: Sequence[str]) -> Array:
+        """Turn labels as found in the manifest into numbers, `[N]` or `[N,K]`.
 
         Raises:
             MedvisionError: labels that are no class, all of them counted.
@@ -54,19 +84,114 @@ class Classes:
         several: NDArray[np.float32] = np.array(hot, dtype=np.float32)[codes]
         return several.reshape(-1, len(self.names))
 
-    def decode(self, label: NDArray[Any]) -> list[str]:
+    def decode(self, encoded: Encoded) -> dict[str, list[Any]]:
+        return {"label": self.decode_labels(_label_of(encoded))}
+
+    def decode_labels(self, label: Array) -> list[str]:
         """Name encoded labels again: "" = unlabelled, `|` joins several, "-" is none of them."""
         if label.ndim == 1:
             return ["" if k < 0 else self.names[k] for k in label.tolist()]
         joined = ["|".join(n for n, on in zip(self.names, row, strict=True) if on == 1)
                   for row in label.tolist()]  # fmt: skip
-        unknown = np.isnan(label).all(axis=1)
-        return ["" if u else text or NOTHING for u, text in zip(unknown, joined, strict=True)]
+        known = self.known({"label": label})
+        return [(text or NOTHING) if k else "" for k, text in zip(known, joined, strict=True)]
 
-    def absent(self, labels: Sequence[str]) -> list[str]:
-        """Return the classes none of the labels names."""
-        found = {name for label in set(labels) for name in split_label(label, self.rename)}
-        return [name for name in self.names if name not in found]
+    def known(self, encoded: Encoded) -> NDArray[np.bool_]:
+        label = _label_of(encoded)
+        return np.asarray(~np.isnan(label).all(axis=1) if label.ndim == 2 else label >= 0)
+
+    @classmethod
+    def of_unit(cls, table: pd.DataFrame, keys: pd.Series) -> pd.DataFrame:
+        """Return as `label` that of the whole series, "" = unlabelled."""
+        said = table["series_label" if "series_label" in table else "label"].fillna("")
+        whole = said.where(said != "").groupby(keys).transform("first").fillna("")
+        return pd.DataFrame({"label": whole})
+
+    def encode_rows(self, table: pd.DataFrame, keys: pd.Series) -> dict[str, Array | Ragged]:
+        """Encode labels of slices: there are some where a series has its `series_label` as well.
+
+        Raises:
+            MedvisionError: labels of slices that are no class of the series.
+        """
+        own, whole = table["label"], self.of_unit(table, keys)["label"]
+        if "series_label" not in table or ((own == "") | (own == whole)).all():
+            return {}
+        try:
+            return self.encode(table)
+        except MedvisionError as error:
+            raise MedvisionError(
+                f"{error}; these are labels of slices: without them say columns.label=null"
+            ) from error
+
+    def strata(self, table: pd.DataFrame) -> pd.Series:
+        """Return the labels as found; where series alone have labels, theirs."""
+        bare = "series_label" in table and not (table["label"] != "").any()
+        return table["series_label"].fillna("") if bare else table["label"]
+
+    def count(self, encoded: Encoded, patients: Sequence[str]) -> dict[str, Any]:
+        """Count samples a class and patients with at least one; `nothing`: samples of none."""
+        label, whose = _label_of(encoded), np.asarray(patients, dtype=object)
+        hot = label == 1 if label.ndim == 2 else label[:, None] == np.arange(len(self.names))
+        known = self.known(encoded)
+        counts: dict[str, Any] = {"unlabelled": int((~known).sum())}
+        counts["per_class"] = dict(zip(self.names, hot.sum(axis=0).tolist(), strict=True))
+        counts["patients_per_class"] = {
+            name: len(set(whose[hot[:, k]])) for k, name in enumerate(self.names)
+        }
+        if label.ndim == 2:
+            counts["nothing"] = int((known & ~hot.any(axis=1)).sum())
+        return counts
+
+    def weights(self, encoded: Encoded) -> NDArray[np.float32]:
+        """Return weights of the classes, `[K]`.
+
+        Inverse frequency, mean 1, a class without rows weighing 1; for multi-label, negatives over
+        positives, which is what weights the positive side of each class.
+        """
+        label = _label_of(encoded)
+        if label.ndim == 2:
+            counts = np.asarray(np.nansum(label, axis=0))
+            absent = int(self.known(encoded).sum()) - counts
+            odds = np.where(counts > 0, absent / np.maximum(counts, 1), 1.0)
+            return np.maximum(odds, 1e-3).astype(np.float32)
+        counts = np.bincount(label[label >= 0], minlength=len(self.names))
+        weights = 1 / np.maximum(counts, 1)
+        weights = np.where(counts > 0, weights / weights[counts > 0].mean(), 1.0)
+        return weights.astype(np.float32)
+
+    def row_weights(self, encoded: Encoded) -> NDArray[np.float64]:
+        """Return the weight of each row's class; an image counts as its rarest finding."""
+        label, weight = _label_of(encoded), self.weights(encoded).astype(np.float64)
+        if label.ndim == 2:
+            return np.asarray(np.where(label > 0, weight, weight.min()).max(axis=1))
+        return np.asarray(weight[label])
+
+    def groups(self, encoded: Encoded) -> tuple[Ints, Sequence[str]] | None:
+        return None if self.kind == "multilabel" else (_label_of(encoded), self.names)
+
+    def notes(self) -> list[str]:
+        if self.kind != "binary":
+            return []
+        return [f"the positive class is {self.names[1]!r} (data.classes orders them)"]
+
+    def unlike(self, card: Mapping[str, Any]) -> str:
+        names = [n for label in card["classes"] or () for n in split_label(label, self.rename)]
+        if sorted(names) == sorted(self.names):
+            return ""
+        return (
+            f"is of the classes {', '.join(names)}, and the run has {', '.join(self.names)}; "
+            "map them with data.rename.THEIRS=OURS"
+        )
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "classes": self.names, "kind": self.kind, "negative": self.negative,
+            "rename": dict(self.rename),
+        }  # fmt: skip
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> "Classes":
+        return cls(*(content[key] for key in ("classes", "kind", "negative", "rename")))
 
     def refuse_unknown(self, found: Sequence[Sequence[str]], rows: Sequence[int]) -> None:
         """Refuse labels that are no class, or contradict themselves.
@@ -98,6 +223,12 @@ class Classes:
                 problems,
                 "Map a label with data.rename, or list all classes in data.classes",
             )
+
+
+def _label_of(encoded: Encoded) -> Array:
+    label = encoded["label"]
+    assert isinstance(label, np.ndarray)
+    return label
 
 
 def split_label(label: str, rename: Mapping[str, str | None]) -> list[str]:
@@ -141,7 +272,7 @@ def choose_classes(
     check_names(names, "data.classes" if given else "the card's classes" if card else "the labels")
     kind: Kind = "multilabel" if several else "binary" if len(names) == 2 else "multiclass"
     classes = Classes(names, kind, negative, rename)
-    classes.encode(labels)
+    classes.encode_labels(labels)
     return classes
 
 
