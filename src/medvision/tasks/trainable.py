@@ -28,7 +28,8 @@ class Facts:
         size: H and W of the images.
         slice_labels: slices of series have labels of their own.
         balanced: an epoch draws classes equally often, or by a ratio, already.
-        weights: → what the parts of the target weigh in the training part, float32 `[K]`; None: nothing.
+        weights: → what the parts of the target weigh in the training part, float32 `[K]`;
+            None: all the same.
     """
 
     target: Any
