@@ -29,8 +29,7 @@ from tabulate import write_origin
 from medvision.commands.compare import Side, check_pairing, gather_side, read_problem
 from medvision.evaluation.comparison.arms import Arm, Repeat, align, read_repeats
 from medvision.evaluation.comparison.text import MINUS, show_difference
-from medvision.evaluation.figures.style import show_score
-from medvision.evaluation.report.table import label_of
+from medvision.evaluation.report.table import label_of, show_score
 
 PAGE = HERE / "gan_augmentation" / "README.md"
 METRIC = "auroc"

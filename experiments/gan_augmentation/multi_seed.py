@@ -24,8 +24,7 @@ from medvision.evaluation.comparison.arms import Aligned, Repeat, align
 from medvision.evaluation.comparison.compare import weigh
 from medvision.evaluation.comparison.text import MINUS, show_difference, signed
 from medvision.evaluation.evaluator import direction
-from medvision.evaluation.figures.style import show_score
-from medvision.evaluation.report.table import label_of
+from medvision.evaluation.report.table import label_of, show_score
 from medvision.stats.bootstrap import resample_patients
 from medvision.stats.hypothesis_tests import ALPHA, POWER
 from medvision.stats.ranking import Floats

@@ -20,8 +20,7 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 import medvision.files as files
 from medvision.errors import MedvisionError
-from medvision.evaluation.report.page import write_grid, write_list
-from medvision.evaluation.report.table import Grid
+from medvision.evaluation.report.table import Table, write_list
 from medvision.provenance import name_processor
 
 # All that a viewer needs; what is left out names the machine and the folder.
@@ -83,10 +82,10 @@ class Costs:
             "# Where a step goes",
             write_list(f"{name}: {value}" for name, value in self.facts.items()),
             f"**{self.sum_up()}**",
-            write_grid(Grid(["part", "ms a step", "share"], shares)),
+            Table(["part", "ms a step", "share"], shares).markdown(),
             "## The dearest operators",
             f"Own time, in traced steps of {self.traced:.1f} ms{busy}.",
-            write_grid(Grid(["operator", "ms a step", "share", "calls a step"], dearest)),
+            Table(["operator", "ms a step", "share", "calls a step"], dearest).markdown(),
             write_list(self.notes),
         ]
         return "\n\n".join(section.strip() for section in sections) + "\n"

@@ -12,7 +12,7 @@ from medvision.errors import MedvisionError
 from medvision.evaluation.covariates import read_rows as read_manifest_rows
 from medvision.evaluation.predictions import Unit, read_predictions, write_predictions
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import print_table
+from medvision.evaluation.report.scores import print_scores
 from medvision.evaluation.subgroups import score_subgroups
 from medvision.inference.cases import draw_cases
 from medvision.inference.checks import OnUnlike, check_overlap, check_unlike_training
@@ -66,7 +66,7 @@ def run(
         warnings += check_unlike_training(ensemble, rows, on_foreign)
         folder = choose_folder(ensemble, rows, output, joint=not run)
         metrics = evaluate_apart(ensemble, rows, folder, warnings, joint=not run)
-    print_table(metrics)
+    print_scores(metrics)
     print(f"written: {folder}")
 
 

@@ -4,15 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 import medvision.files as files
 from medvision.evaluation.covariates import read_rows
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import Grid, print_table
+from medvision.evaluation.report.scores import print_scores
+from medvision.evaluation.report.table import Row, Table
 from medvision.evaluation.sweep.ranking import Ranking
 from medvision.evaluation.sweep.report import write_sweep_report
 from medvision.evaluation.sweep.summary import Sweep, describe_sweep
@@ -56,7 +55,7 @@ def report_run(run: Run) -> None:
                 f"metrics.json does not follow from the stored predictions "
                 f"({len(differing)} values differ, such as {differing[0]})"
             )
-        print_table(recorded)
+        print_scores(recorded)
     for remark in remarks:
         print(f"warning: {remark}")
     print(f"report: {write_report(run.folder, remarks)}")
@@ -108,28 +107,30 @@ def print_sweep(sweep: Sweep, console: Console | None = None) -> None:
         _say(console, f"warning: {remark}", "yellow")
     few = len(sweep.folders) <= FEW_CELLS
     for ranking in sweep.rankings:
-        _print_grid(console, _shorten(ranking, few))
-        _say(console, ranking.table.note, "dim")
-    for name, grid, missing in sweep.pooled:
+        _shorten(ranking, few).print(console)
+        for note in ranking.table.notes:
+            _say(console, note, "dim")
+    for name, table, missing in sweep.pooled:
         _say(console, f"\nPooled out-of-fold predictions (test){f': {name}' if name else ''}")
-        _print_grid(console, grid)
-        for sentence in [grid.note, *missing]:
+        table.print(console)
+        for sentence in [*table.notes, *missing]:
             _say(console, sentence, "dim")
     if sweep.unfinished:
         for words, status, reason, _ in sweep.unfinished.rows[:FEW_CELLS]:
             _say(console, f"{status}: {words}: {reason}")
         if (left := len(sweep.unfinished.rows) - FEW_CELLS) > 0:
             _say(console, f"{left} more are not done; the report names them")
-        _say(console, sweep.unfinished.note, "dim")
+        for note in sweep.unfinished.notes:
+            _say(console, note, "dim")
     for sentence in sweep.cost:
         _say(console, sentence, "dim")
     for what, line in sweep.commands:
         _say(console, f"{what}:\n  {line}")
 
 
-def _shorten(ranking: Ranking, few: bool) -> Grid:
+def _shorten(ranking: Ranking, few: bool) -> Table:
     """Take the first arms, and below each its runs where they are few."""
-    head, rows = ranking.table.head, []
+    head, rows = ranking.table.head, list[Row]()
     tested = head[-1].startswith("test ")
     for row, lines in list(zip(ranking.table.rows, ranking.lines, strict=True))[:FEW_ARMS]:
         rows.append(row)
@@ -141,17 +142,7 @@ def _shorten(ranking: Ranking, few: bool) -> Grid:
     left = len(ranking.table.rows) - FEW_ARMS
     if left > 0:
         rows.append(["…", f"{left} more in the report", *[""] * (len(head) - 2)])
-    return Grid(head, rows)
-
-
-def _print_grid(console: Console, grid: Grid) -> None:
-    look = box.SIMPLE_HEAD if console.is_terminal else None
-    table = Table(box=look, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for name in grid.head:
-        table.add_column(Text(name), no_wrap=True)
-    for row in grid.rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    console.print(table)
+    return Table(head, rows)
 
 
 def _say(console: Console, sentence: str, style: str = "") -> None:

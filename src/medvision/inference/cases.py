@@ -23,7 +23,8 @@ from medvision.evaluation.figures.gallery import (
 )
 from medvision.evaluation.figures.saliency import draw_heat
 from medvision.evaluation.figures.series import draw_slices, overlay
-from medvision.evaluation.figures.style import save_figure, show_score
+from medvision.evaluation.figures.style import save_figure
+from medvision.evaluation.report.table import show_score
 from medvision.inference.predictor import answer_batch
 from medvision.model import Model
 from medvision.nets.encoder import encoder

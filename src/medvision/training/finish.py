@@ -15,7 +15,7 @@ from medvision.data.inputs.profile import summarise_facts, to_plain
 from medvision.evaluation.figures.common import draw_learning_curves
 from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import print_table
+from medvision.evaluation.report.scores import print_scores
 from medvision.inference.predictor import predict_samples
 from medvision.model import Model, Seen, load_model, save_model
 from medvision.runs import Run
@@ -61,7 +61,7 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
     if brief:
         print(f"best {job.config.monitor} {run.record['objective']:.4f}", flush=True)
     else:
-        (print_fidelity if made else print_table)(metrics)
+        (print_fidelity if made else print_scores)(metrics)
 
 
 def draw_history(run: Run, monitor: str) -> None:

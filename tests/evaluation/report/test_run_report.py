@@ -10,10 +10,10 @@ from rich.console import Console
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.figures import common
-from medvision.evaluation.figures.style import show_score
 from medvision.evaluation.predictions import read_predictions, write_predictions
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import print_table, score_table, show_interval
+from medvision.evaluation.report.scores import print_scores, score_table
+from medvision.evaluation.report.table import show_interval, show_score
 from medvision.tasks.classification.evaluator import build_metrics
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
@@ -297,7 +297,7 @@ def test_printed_table_is_plain_when_piped_and_fits_80_columns(tmp_path, kind):
     worst = {"value": -0.1, "low": -0.3, "high": -0.05}
     metrics["test"]["mcc"] = metrics["val"]["mcc"] = worst
     page = io.StringIO()
-    print_table(metrics, Console(file=page, width=80))
+    print_scores(metrics, Console(file=page, width=80))
     lines = page.getvalue().splitlines()
     assert "\x1b" not in page.getvalue()
     assert max(map(len, lines)) <= 80
@@ -308,7 +308,7 @@ def test_printed_table_is_plain_when_piped_and_fits_80_columns(tmp_path, kind):
     assert named["MCC"].count("-.100 (-.300, -.050)") == 2
     assert named["n images"].split()[2:] == ["60"] * (2 if kind == "multiclass" else 3)
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
-    print_table(metrics, console)
+    print_scores(metrics, console)
     shown = re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
     assert max(map(len, shown.splitlines())) <= 80
     assert auroc in shown

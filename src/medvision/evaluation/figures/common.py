@@ -20,9 +20,9 @@ from medvision.evaluation.figures.style import (
     blanks,
     save_figure,
     shorten,
-    show_score,
     styled,
 )
+from medvision.evaluation.report.table import show_score
 from medvision.tasks.classification.curves import draw_precision_recall, draw_roc
 from medvision.tasks.classification.figures import draw_confusion, draw_reliability, draw_scores
 

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import medvision.files as files
-from medvision.evaluation.figures.style import show_score
 from medvision.evaluation.report.page import embed_figure
-from medvision.evaluation.report.table import PARTS
+from medvision.evaluation.report.table import PARTS, show_score
 from medvision.tasks.classification.evaluator import NOTHING
 from medvision.tasks.classification.metrics import Kind
 

@@ -8,14 +8,8 @@ from urllib.parse import quote
 import medvision.files as files
 from medvision.evaluation.comparison.settings import label_keys, show_setting
 from medvision.evaluation.figures.style import save_figure
-from medvision.evaluation.report.page import (
-    embed_figure,
-    escape,
-    render_page,
-    write_grid,
-    write_list,
-)
-from medvision.evaluation.report.table import Grid
+from medvision.evaluation.report.page import embed_figure, render_page
+from medvision.evaluation.report.table import Table
 from medvision.evaluation.sweep.parallel_coordinates import draw_parallel_coordinates
 from medvision.evaluation.sweep.ranking import Ranking
 from medvision.evaluation.sweep.summary import Sweep
@@ -54,13 +48,13 @@ def _caption(ranking: Ranking) -> str:
     return CAPTION[len({key for s in ranking.standings for key in s.arm.settings}) == 1]
 
 
-def list_lines(ranking: Ranking) -> Grid:
+def list_lines(ranking: Ranking) -> Table:
     """Put the runs of all arms into one table, the arm in front."""
     named = bool(ranking.standings[0].arm.name)
-    head = ["arm"] * named + ranking.lines[0].head
+    head = ["arm"] * named + [*ranking.lines[0].head]
     pairs = zip(ranking.standings, ranking.lines, strict=True)
-    rows = [[s.arm.name] * named + row for s, lines in pairs for row in lines.rows]
-    return Grid(head, rows)
+    rows = [[s.arm.name] * named + [*row] for s, lines in pairs for row in lines.rows]
+    return Table(head, rows)
 
 
 def render_html(sweep: Sweep, figures: list[Path], folder: Path) -> str:
@@ -72,37 +66,13 @@ def render_html(sweep: Sweep, figures: list[Path], folder: Path) -> str:
     }
     drawn = [embed_figure(path) for path in figures]
     captions = [_caption(ranking) for ranking in sweep.rankings]
+    lines = [list_lines(ranking) for ranking in sweep.rankings]
     return render_page(
-        "sweep.html", sweep=sweep, links=links, figures=drawn, captions=captions,
-        all_lines=[list_lines(ranking) for ranking in sweep.rankings],
-    )  # fmt: skip
+        "sweep.html", sweep=sweep, links=links, figures=drawn, captions=captions, all_lines=lines
+    )
 
 
 def render_markdown(sweep: Sweep, figures: list[Path]) -> str:
     """Return the same content as GitHub reads it."""
-    return "\n".join(_write_sections(sweep, figures))
-
-
-def _write_sections(sweep: Sweep, figures: list[Path]) -> Iterator[str]:
-    yield f"# {escape(sweep.name)}\n\n{escape(sweep.verdict)}\n"
-    yield from (f"> {escape(remark)}\n" for remark in sweep.remarks)
-    for ranking in sweep.rankings:
-        yield f"## Ranked by {escape(ranking.monitor)}\n\n{write_grid(ranking.table)}"
-        yield f"{escape(ranking.table.note)}\n"
-        lines = write_grid(list_lines(ranking))
-        yield f"<details><summary>All runs</summary>\n\n{lines}\n</details>\n"
-    yield from (f"![Settings and the monitored score]({path.name})\n" for path in figures)
-    for name, grid, missing in sweep.pooled:
-        of = f": {escape(name)}" if name else ""
-        yield f"## Pooled out-of-fold predictions (test){of}\n\n{write_grid(grid)}"
-        yield f"{escape(grid.note)}\n"
-        yield from ([write_list(missing)] if missing else [])
-    if sweep.unfinished:
-        yield f"## Not done\n\n{write_grid(sweep.unfinished)}"
-        yield f"{escape(sweep.unfinished.note)}\n"
-    yield f"## Cost\n\n{write_list(sweep.cost or ['No run has finished.'])}"
-    yield f"## Openings of the test part\n\n{write_list(sweep.openings)}"
-    if sweep.commands:
-        yield "## What to type\n"
-        yield from (f"{escape(what)}:\n\n```sh\n{line}\n```\n" for what, line in sweep.commands)
-    yield "Research software, not a medical device. Not for diagnosis or treatment.\n"
+    lines = [list_lines(ranking) for ranking in sweep.rankings]
+    return render_page("sweep.md", sweep=sweep, figures=figures, all_lines=lines)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.predictions import Unit
-from medvision.evaluation.report.table import Grid, _cell, _of_part, label_of
 from medvision.model import Model
 from medvision.stats.ranking import Floats
 from medvision.tasks.classification.calibration import apply_thresholds
@@ -217,31 +216,3 @@ def draw_plates(
         name: save_figure(figure, folder / "figures" / f"{name}.png")
         for name, figure in figures.items()
     }
-
-
-def class_table(metrics: Mapping[str, Any], part: str) -> Grid | None:
-    """Lay out the scores of each class, itself against the rest; None where there are none."""
-    classes = _of_part(metrics.get("per_class"), part)
-    if not classes:
-        return None
-    names = list(dict.fromkeys(name for scores in classes.values() for name in scores))
-    rows = [[k, *(_cell(scores.get(name)) for name in names)] for k, scores in classes.items()]
-    return Grid(["", *map(label_of, names)], rows)
-
-
-def confusion_table(metrics: Mapping[str, Any], part: str, classes: Sequence[str]) -> Grid | None:
-    """Lay out counts of decisions: `[K,K]`, rows the truth; multi-label: class → `[2,2]`."""
-    counts = _of_part(metrics.get("confusion"), part)
-    if not counts:
-        return None
-    if isinstance(counts, Mapping):
-        head = ["", "true negative", "false positive", "false negative", "true positive"]
-        rows = [[name, *cells[0], *cells[1]] for name, cells in counts.items()]
-        return Grid(head, rows, "Counts, at the operating point of each class.")
-    names = list(classes) if len(classes) == len(counts) else [str(k) for k in range(len(counts))]
-    few = len(names) <= 4  # many columns have no room for more than the name
-    rows = [
-        [f"true {name}" if few else name, *row] for name, row in zip(names, counts, strict=True)
-    ]
-    note = "Counts at the operating point; rows are the true class, columns the decided one."
-    return Grid(["", *(f"decided {name}" if few else name for name in names)], rows, note)

@@ -1,0 +1,103 @@
+"""What only a classifier has in its tables: each class, its decisions, how they were fitted."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from medvision.evaluation.report.page import Section
+from medvision.evaluation.report.table import PARTS, Table, label_of, show_interval
+
+Metrics = Mapping[str, Any]
+COLUMNS = {
+    "test": "test", "test_patients": "test, patients", "test_argmax": "test, argmax",
+    "val": "val", "val_patients": "val, patients",
+}  # fmt: skip
+
+
+def name_columns(metrics: Metrics) -> dict[str, str]:
+    """Return part → its heading; argmax is left out where `test` itself decides by it."""
+    point, columns = metrics.get("operating_point") or {}, dict(COLUMNS)
+    if point.get("rule") == "argmax":
+        del columns["test_argmax"]
+    elif isinstance(point.get("threshold"), list):
+        columns["test_argmax"] = "test, at .5"
+    return columns
+
+
+def note_scores(metrics: Metrics, scores: Mapping[str, Metrics]) -> Iterator[str]:
+    """Yield over which classes means go, what was fitted on val, and how patients were judged."""
+    texts: dict[str, list[str]] = {}
+    for part, held in scores.items():
+        classes = {name: s["classes"] for name, s in held.items() if "classes" in s}
+        if part != "test_argmax" and (most := max(classes.values(), default=0)):
+            fewer = [f"{label_of(k)} {v}" for k, v in classes.items() if v < most]
+            but = f" ({', '.join(fewer)})" if fewer else ""
+            texts.setdefault(f"over the {most} classes where a score is defined{but}", []).append(
+                part
+            )
+    yield from (f"Means {text}: {' and '.join(parts)}." for text, parts in texts.items())
+    if "fitted_on" in (metrics.get("val") or {}):
+        yield (
+            "The operating point and the temperature were fitted on val: read its scores as "
+            "optimistic."
+        )
+    yield from _note_patients(metrics.get("n") or {})
+
+
+def _note_patients(n: Metrics) -> Iterator[str]:
+    """Say how series and patients hang together in what was scored."""
+    part = next((name for name in ("test", "val") if "series" in (n.get(name) or {})), None)
+    if part is None:
+        return
+    if (patients := n.get(f"{part}_patients")) is None:
+        yield "Every patient has one series: the scores of series are those of patients."
+        return
+    left_out = patients.get("unlabelled")
+    but = f" ({left_out} left out: their series differ in label)" if left_out else ""
+    yield f"Patients are judged by the mean probability of their series{but}."
+
+
+def list_sections(metrics: Metrics, part: str, classes: Sequence[str]) -> Iterator[Section]:
+    """Yield the scores of each class, and what was decided."""
+    if table := class_table(metrics, part):
+        heading = f"Each class against the rest ({part})"
+        yield Section("classes", "Classes", heading, table, "Scores of each class")
+    if table := confusion_table(metrics, part, classes):
+        yield Section("confusion", "Decisions", f"Decisions ({part})", table, "Confusion matrix")
+
+
+def class_table(metrics: Metrics, part: str) -> Table | None:
+    """Lay out the scores of each class, itself against the rest; None where there are none."""
+    classes = _of_part(metrics.get("per_class"), part)
+    if not classes:
+        return None
+    names = list(dict.fromkeys(name for scores in classes.values() for name in scores))
+    rows = [[k, *(_cell(scores.get(name)) for name in names)] for k, scores in classes.items()]
+    return Table(["", *map(label_of, names)], rows)
+
+
+def confusion_table(metrics: Metrics, part: str, classes: Sequence[str]) -> Table | None:
+    """Lay out counts of decisions: `[K,K]`, rows the truth; multi-label: class → `[2,2]`."""
+    counts = _of_part(metrics.get("confusion"), part)
+    if not counts:
+        return None
+    if isinstance(counts, Mapping):
+        head = ["", "true negative", "false positive", "false negative", "true positive"]
+        rows = [[name, *cells[0], *cells[1]] for name, cells in counts.items()]
+        return Table(head, rows, notes=["Counts, at the operating point of each class."])
+    names = list(classes) if len(classes) == len(counts) else [str(k) for k in range(len(counts))]
+    few = len(names) <= 4  # many columns have no room for more than the name
+    rows = [
+        [f"true {name}" if few else name, *row] for name, row in zip(names, counts, strict=True)
+    ]
+    note = "Counts at the operating point; rows are the true class, columns the decided one."
+    return Table(["", *(f"decided {name}" if few else name for name in names)], rows, notes=[note])
+
+
+def _cell(value: Any) -> str:
+    return show_interval(value) if isinstance(value, Mapping) or value is None else str(value)
+
+
+def _of_part(content: Any, part: str) -> Any:
+    """Take what belongs to `part` where the content is kept apart by parts, else all of it."""
+    by_part = isinstance(content, Mapping) and content and set(content) <= set(PARTS)
+    return content.get(part) if by_part else content
