@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ledger import HERE, fill, fill_ledgers
 from tabulate import write_origin
 
-from medvision.evaluation.figures.style import show_score
+from medvision.evaluation.report.table import show_score
 from medvision.files import runs_folder
 
 PAGE, GOAL = HERE / "dcgan" / "README.md", 0.75

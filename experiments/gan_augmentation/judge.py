@@ -29,7 +29,7 @@ from medvision.commands.compare import Side, check_pairing, gather_side
 from medvision.evaluation.comparison.arms import Arm, Repeat, align, read_repeats
 from medvision.evaluation.comparison.text import MINUS, show_difference
 from medvision.evaluation.evaluator import Evaluator, open_evaluator
-from medvision.evaluation.figures.style import show_score
+from medvision.evaluation.report.table import show_score
 from multi_seed import Contrast, Verdict, choose, contrast, draw_trainings, judge, phrase
 
 PAGE = HERE / "gan_augmentation" / "README.md"

@@ -23,7 +23,7 @@ from medvision.errors import MedvisionError, did_you_mean
 from medvision.evaluation.comparison.arms import Aligned, Repeat, align
 from medvision.evaluation.comparison.text import MINUS, show_difference, signed
 from medvision.evaluation.evaluator import Evaluator, direction, open_evaluator
-from medvision.evaluation.figures.style import show_score
+from medvision.evaluation.report.table import show_score
 from medvision.stats.bootstrap import resample_patients
 from medvision.stats.hypothesis_tests import ALPHA, POWER
 from medvision.stats.ranking import Floats

@@ -88,7 +88,7 @@ def test_undefined_scores_say_why_and_small_groups_are_not_scored():
     assert "negative class" in yes["why"]["specificity"]
     evaluator = open_evaluator("classification")
     table = subgroup_table({"subgroups": {"part": "test", "by": by}}, evaluator)
-    cells = {(block.title, row[0]): row[1:] for block in table.blocks for row in block.rows}
+    cells = {(title, row[0]): row[1:] for title, rows in table.blocks for row in rows}
     assert cells["kind", "few"][:3] == [2, 4, few["n"]["per_class"]["b"]]
     letter = cells["kind", "few"][3].removeprefix("\N{EN DASH} ")
     assert f"{letter}: {TOO_FEW}." in table.notes

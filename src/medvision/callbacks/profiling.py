@@ -17,8 +17,7 @@ from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 import medvision.files as files
 from medvision.errors import MedvisionError
-from medvision.evaluation.report.page import write_grid, write_list
-from medvision.evaluation.report.table import Grid
+from medvision.evaluation.report.table import Table, write_list
 from medvision.provenance import cost, name_processor
 
 PARTS = GATHER, TRANSFER, FORWARD, BACKWARD, CLIPPING, OPTIMISER, REST = (
@@ -207,7 +206,7 @@ class Profile(Callback):
             facts=write_list(f"{k}: {v}" for k, v in self._tell_facts(trainer).items()),
             speed=speed,
             traced=self.traced,
-            parts=write_grid(Grid(["part", "ms a step", "share"], rows)),
+            parts=Table(["part", "ms a step", "share"], rows).markdown(),
             operators=_tabulate_operators(tracer, self.on_cuda),
         )
         place = files.write_text(folder / "profile.md", page)

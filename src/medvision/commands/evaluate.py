@@ -7,7 +7,7 @@ from typing import Any, Literal
 import medvision.files as files
 from medvision.errors import MedvisionError
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import print_scores
+from medvision.evaluation.report.scores import print_scores
 from medvision.inference.cases import draw_cases
 from medvision.inference.checks import OnUnlike, check_overlap, check_unlike_training
 from medvision.inference.ensemble import Ensemble, load_ensemble

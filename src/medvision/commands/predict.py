@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 import medvision.files as files
 from medvision.data.inputs.files import NewImages, find_images
@@ -21,6 +20,7 @@ from medvision.data.store.reader import Reader
 from medvision.data.units.series_form import OnGap
 from medvision.errors import MedvisionError
 from medvision.evaluation.predictions import write_predictions
+from medvision.evaluation.report.table import Table
 from medvision.inference.answer import (
     Answers,
     is_read,
@@ -162,16 +162,14 @@ def print_summary(answers: Answers, classes: Sequence[str], others: int) -> None
     read = table[there]
     decided = read["pred"].str.split("|").explode().value_counts()
     unit = unit_of(answers)
-    grid = Table(title=f"predictions: {len(read)} {unit}", title_justify="left")
-    grid.add_column("class")
-    for column in (unit, "share", "mean probability"):
-        grid.add_column(column, justify="right")
+    rows = []
     for name in classes:
         count, mean = int(decided.get(name, 0)), read[f"prob_{name}"].mean()
-        grid.add_row(name, str(count), f"{count / len(read):.1%}", f"{mean:.3f}")
+        rows.append([name, count, f"{count / len(read):.1%}", f"{mean:.3f}"])
     if "" in decided:  # of a multi-label model
-        grid.add_row("none of them", str(decided[""]), f"{decided[''] / len(read):.1%}", "")
-    Console(markup=False).print(grid)
+        rows.append(["none of them", decided[""], f"{decided[''] / len(read):.1%}", ""])
+    head = ["class", unit, "share", "mean probability"]
+    Table(head, rows, title=f"predictions: {len(read)} {unit}").print(Console())
     for note in answers.notes:
         print(f"note       {note}")
     if others:

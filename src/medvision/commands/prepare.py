@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from medvision.data.audit.image_checks import spacing_range
 from medvision.data.sources.prepare import Prepared, prepare
+from medvision.evaluation.report.table import Table
 
 SHOWN = 5
 WIDE = 13
@@ -57,7 +57,7 @@ def print_card(prepared: Prepared) -> None:
     """Print images, patients and classes by split, what was left out, and the audit."""
     console = Console(markup=False, highlight=False)
     card = prepared.card
-    console.print(_count_parts(prepared.table, card.dataset))
+    _count_parts(prepared.table, card.dataset).print(console)
     for word, told in _describe(prepared):
         console.print(f"{word:<{WIDE}}{told}")
     console.print(f"{'written':<{WIDE}}{prepared.manifest}")
@@ -70,21 +70,18 @@ def print_card(prepared: Prepared) -> None:
 
 
 def _count_parts(table: pd.DataFrame, dataset: str) -> Table:
-    """Draw a table of parts and classes."""
+    """Lay parts and classes out."""
     split = table["split"] if "split" in table else pd.Series("", index=table.index)
     label = table["label"] if "label" in table else pd.Series("", index=table.index)
     names = sorted(set(label.str.split("|").explode()) - {""})
     parts = [part for part in ("train", "val", "test", "") if (split == part).any()]
-    grid = Table(title=f"data card: {dataset}", title_justify="left")
-    for column in ("part", "images", "patients", *names):
-        grid.add_column(column, justify="left" if column == "part" else "right")
+    counted = []
     for part in [*parts, *(["all"] if len(parts) > 1 else [])]:
         rows = table if part == "all" else table[split == part]
         found = label[rows.index].str.split("|").explode().value_counts()
-        counts = [str(found.get(name, 0)) for name in names]
-        shown = part or "not split"
-        grid.add_row(shown, str(len(rows)), str(rows["patient"].nunique()), *counts)
-    return grid
+        counts = [found.get(name, 0) for name in names]
+        counted.append([part or "not split", len(rows), rows["patient"].nunique(), *counts])
+    return Table(["part", "images", "patients", *names], counted, title=f"data card: {dataset}")
 
 
 def _describe(prepared: Prepared) -> Iterator[tuple[str, str]]:

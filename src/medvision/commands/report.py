@@ -6,7 +6,7 @@ from typing import Any
 import medvision.files as files
 from medvision.evaluation.evaluator import name_task, open_evaluator
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import print_scores
+from medvision.evaluation.report.scores import print_scores
 from medvision.evaluation.sweep.report import report_sweep
 from medvision.runs import Run, find_runs
 

@@ -28,6 +28,11 @@ class Covariate:
     def title(self) -> str:
         return title_of(self.name)
 
+    @property
+    def own(self) -> bool:
+        """It is of the user's own columns, such as an age."""
+        return self.name.startswith("x_")
+
     @cached_property
     def numbers(self) -> pd.Series:
         """The values as float64, nan = missing or no number."""

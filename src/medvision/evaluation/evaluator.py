@@ -344,11 +344,11 @@ class Evaluator(ABC):
         """Return the sections of the report between scores and figures."""
         return ()
 
-    def sentences(self, found: RunFiles) -> dict[str, list[str]]:
-        """Say what only this task can say of a run.
+    def sentences(self) -> Mapping[str, str]:
+        """Return what only this task can say of a run: name → template, as `Sentences` fills it.
 
-        Returns:
-            `result`, `choices` (what was fitted on val) and `limits`, as far as there are any.
+        Such are `result`, `decision` (what was fitted on val) and `limits_of_decision`; each takes
+        the place of the sentence of that name in the templates of the report.
         """
         return {}
 

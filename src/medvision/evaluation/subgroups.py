@@ -21,7 +21,8 @@ from medvision.evaluation.report.table import (
     UNDEFINED,
     UNITS,
     Block,
-    BlockTable,
+    Row,
+    Table,
     show_interval,
 )
 from medvision.stats.bootstrap import draw
@@ -126,7 +127,7 @@ def _score(group: Scored, evaluator: Evaluator, unit: Unit, seed: int) -> dict[s
     return counted | scores | ({"why": why} if why else {})
 
 
-def subgroup_table(metrics: Mapping[str, Any], evaluator: Evaluator) -> BlockTable | None:
+def subgroup_table(metrics: Mapping[str, Any], evaluator: Evaluator) -> Table | None:
     """Lay the subgroups out, a block a covariate; None where there are none."""
     by: Groups = (metrics.get("subgroups") or {}).get("by") or {}
     if not by:
@@ -142,16 +143,17 @@ def subgroup_table(metrics: Mapping[str, Any], evaluator: Evaluator) -> BlockTab
         for why in one.get("why", {}).values()
     )
     letters = {why: chr(ord("a") + n) for n, why in enumerate(reasons)}
-    blocks = []
+    blocks: list[Block] = []
     for name, groups in by.items():
-        rows = []
+        rows: list[Row] = []
         for group, scores in groups.items():
             n = scores["n"]
             counts = [n["patients"], n[unit], *evaluator.counted(n, names).values()]
             rows.append([group, *counts, *(_show(scores, score, letters) for score in names)])
-        blocks.append(Block(title_of(name), rows))
+        blocks.append((title_of(name), rows))
     head = ["", "patients", unit, *(f"n {name}" for name in beside), *map(evaluator.label, names)]
-    return BlockTable(head, blocks, [NOTE, *(f"{a}: {why}." for why, a in letters.items())])
+    notes = [NOTE, *(f"{letter}: {why}." for why, letter in letters.items())]
+    return Table(head, blocks=blocks, notes=notes)
 
 
 def _show(scores: Mapping[str, Any], name: str, letters: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ from medvision.data.inputs.profile import summarise_facts, to_plain
 from medvision.evaluation.figures.common import draw_learning_curves
 from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import print_scores
+from medvision.evaluation.report.scores import print_scores
 from medvision.inference.evaluate import evaluate_parts
 from medvision.inference.predictor import predict_samples
 from medvision.model import Model, Seen, load_model, save_model

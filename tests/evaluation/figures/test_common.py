@@ -9,7 +9,8 @@ from PIL import Image
 from sklearn.metrics import auc, average_precision_score, confusion_matrix, roc_auc_score
 
 from medvision.evaluation.figures import common
-from medvision.evaluation.figures.style import save_figure, show_score
+from medvision.evaluation.figures.style import save_figure
+from medvision.evaluation.report.table import show_score
 from medvision.tasks.classification import figures
 from medvision.tasks.classification.curves import draw_precision_recall, draw_roc, roc_band
 from medvision.tasks.classification.weighted import WeightedScores
@@ -219,13 +220,3 @@ def test_class_names_are_not_taken_for_formulas():
         warnings.simplefilter("error")
         figure = draw_roc(probs, label, ["$", "$\\frac{$"], "binary")
     assert legend_texts(figure)[0].endswith("$\\frac{$")
-
-
-def test_scores_are_written_without_a_leading_zero():
-    assert [show_score(x) for x in (0.9714, 1, 0, -0.12, -0.0001)] == [
-        ".971",
-        "1.000",
-        ".000",
-        "-.120",
-        ".000",
-    ]

@@ -30,7 +30,7 @@ def test_boxes_add_up_from_what_was_found_to_the_parts(cohort):
 
 
 def test_a_manifest_that_was_changed_after_prepare_is_not_chained(cohort, change):
-    facts = read_run_files(cohort).facts
+    facts = dict(read_run_files(cohort).card["facts"])
     facts["flow"]["kept"]["images"] = 119
     change(cohort / "card.json", facts=facts)
     (manifest,) = describe_participants(read_run_files(cohort)).steps

@@ -11,10 +11,11 @@ from rich.console import Console
 from medvision.errors import MedvisionError
 from medvision.evaluation.covariates import read_rows
 from medvision.evaluation.evaluator import open_evaluator
-from medvision.evaluation.figures.style import save_figure, show_score
+from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.predictions import write_predictions
 from medvision.evaluation.report.run_report import write_report
-from medvision.evaluation.report.table import print_scores, score_table, show_interval
+from medvision.evaluation.report.scores import print_scores, score_table
+from medvision.evaluation.report.table import show_interval, show_score
 from medvision.evaluation.scoring import prepare_parts, score_parts
 from medvision.tasks.classification.curves import draw_roc
 

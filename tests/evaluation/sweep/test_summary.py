@@ -96,8 +96,8 @@ def test_a_loss_ranks_upwards_and_monitors_are_ranked_apart(tmp_path):
     sweep = describe_sweep(runs_of(tmp_path / "s"), "s")
     by_loss, by_auroc = sweep.rankings
     assert [s.arm.settings["model.optimizer.lr"] for s in by_loss.standings] == [0.2, 0.3, 0.1]
-    assert "lower is better" in by_loss.table.note
-    assert "higher is better" in by_auroc.table.note
+    assert "lower is better" in by_loss.table.notes[0]
+    assert "higher is better" in by_auroc.table.notes[0]
     assert "different monitors (val/loss, val/auroc): each is ranked apart" in sweep.remarks[0]
 
 
@@ -134,7 +134,7 @@ def test_what_is_not_done_is_named_with_its_reason(tmp_path):
     assert ("model.optimizer.lr=-1, seed=0", "failed", "lr=-1 must be a number from 0") in told
     assert ("lr=0.2, seed=0", "pruned", "pruned at epoch 3: behind the median") in told
     assert ("lr=0.4, seed=0", "stopped", "–") in told
-    assert found.unfinished.note == (
+    assert found.unfinished.notes[0] == (
         "The same command tries again what failed, it resumes what was interrupted or stopped."
     )
     assert found.rankings[0].table.rows[0][:3] == ["1", "0.1", "1 of 2"]

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from medvision.tasks.generation.tables import fidelity_grids, phrase_gate, print_fidelity
+from medvision.tasks.generation.tables import list_tables, phrase_gate, print_fidelity
 
 SCORES = {"coverage": 0.6, "density": 0.9, "precision": 0.8, "recall": 0.7, "diversity": 1.1}
 METRICS = {
@@ -30,6 +30,10 @@ METRICS = {
 }  # fmt: skip
 
 
+def read(metrics):
+    return dict(list_tables(metrics))
+
+
 def test_verdict_is_one_sentence():
     assert phrase_gate(METRICS) == "Gate passed (score .650, seen by untrained): one space."
     failed = METRICS | {"gate": METRICS["gate"] | {"passed": False, "reasons": []}}
@@ -37,31 +41,31 @@ def test_verdict_is_one_sentence():
     assert phrase_gate({"test": {}}) == ""
 
 
-def test_grids_say_found_asked_and_real():
-    grids = dict(fidelity_grids(METRICS))
-    gate = grids["What the gate asks"]
+def test_tables_say_found_asked_and_real():
+    tables = read(METRICS)
+    gate = tables["What the gate asks"]
     assert gate.rows[0] == ["coverage, share of real", ".650", "≥ .500", "sick, untrained"]
     assert gate.rows[2] == ["copies of training images", ".020", "≤ .200", "classifier"]
-    assert "of unseen real images .480" in gate.note
-    assert "AUROC .620" in gate.note
-    assert "overfit ratio" not in gate.note
-    generated, real = grids["Generated beside real images"].rows
+    assert "of unseen real images .480" in gate.notes[0]
+    assert "AUROC .620" in gate.notes[0]
+    assert "overfit ratio" not in gate.notes[0]
+    generated, real = tables["Generated beside real images"].rows
     assert generated[:2] == ["sick, untrained, generated", ".600"]
     assert (real[1], real[-1]) == (".920", "–")
-    ladder = grids["What the gate can see: real images, spoilt"]
+    ladder = tables["What the gate can see: real images, spoilt"]
     assert ladder.rows[0] == ["blur", ".700", "–", ".000", "not noticed"]
     assert ladder.rows[1][-1] == "coverage, agreement"
-    assert ladder.note == "The gate is blind to blur."
+    assert ladder.notes[0] == "The gate is blind to blur."
 
 
 def test_without_a_classifier_agreement_is_a_dash():
     blind = METRICS | {"fidelity": METRICS["fidelity"] | {"label_agreement": None}}
-    assert dict(fidelity_grids(blind))["What the gate asks"].rows[1][1] == "–"
+    assert read(blind)["What the gate asks"].rows[1][1] == "–"
 
 
 @pytest.mark.parametrize("metrics", [{}, {"test": {"auroc": {"value": 1.0}}}])
 def test_of_a_classifier_there_are_none(metrics):
-    assert not [*fidelity_grids(metrics)]
+    assert read(metrics) == {}
 
 
 def test_printed_table_ends_with_the_verdict():

@@ -3,18 +3,21 @@
 All read the content of `comparison.json`. What is not significant is never called equal.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from medvision.evaluation.evaluator import Evaluator
-from medvision.evaluation.figures.style import (
+from medvision.evaluation.report.page import render_page
+from medvision.evaluation.report.table import (
+    UNDEFINED,
+    Row,
+    Table,
+    count_words,
+    show_interval,
     show_score,
 )
-from medvision.evaluation.report.table import UNDEFINED, Grid, count_words, show_interval
 from medvision.stats.hypothesis_tests import ALPHA
 
 LONGEST = 52  # characters of two names in a line of the figure
@@ -78,7 +81,7 @@ def show_p(p: float | None) -> str:
     return UNDEFINED if p is None else "<.001" if p < 0.001 else show_score(p)
 
 
-def comparison_table(comparison: Mapping[str, Any], evaluator: Evaluator, few: int = FEW) -> Grid:
+def comparison_table(comparison: Mapping[str, Any], evaluator: Evaluator, few: int = FEW) -> Table:
     """Lay the comparison out: a row a pair and score, the test named beside its p."""
     several = len(comparison["pairs"]) > 1
     head = ["difference", "score", "first", "second", "second − first", "p", "Holm", "test"]
@@ -96,10 +99,10 @@ def comparison_table(comparison: Mapping[str, Any], evaluator: Evaluator, few: i
         pair, left = comparison["pairs"][0], {0, 6}
         head[2], head[3] = pair["first"], pair["second"]
         head, rows = _leave_out(head, left), [_leave_out(row, left) for row in rows]
-    return Grid(head, rows)
+    return Table(head, rows)
 
 
-def _leave_out(row: Sequence[str], columns: set[int]) -> list[str]:
+def _leave_out(row: Row, columns: set[int]) -> list[str]:
     return [cell for k, cell in enumerate(row) if k not in columns]
 
 
@@ -191,19 +194,18 @@ def list_notes(comparison: Mapping[str, Any]) -> Iterator[str]:
 
 def write_page(comparison: Mapping[str, Any], evaluator: Evaluator) -> str:
     """Write the comparison as Markdown: what was compared, the table, the figure, what it says."""
-    grid = comparison_table(comparison, evaluator, few=len(comparison["pairs"]))
+    table = comparison_table(comparison, evaluator, few=len(comparison["pairs"]))
     n, folds = comparison["n"], comparison["folds"]
-    lines = [
-        f"# {evaluator.label(comparison['metric'])} and more, compared on {comparison['part']}", "",
-        count_words(n).replace(", ", " of ") + (f", {folds} folds" if folds else "")
-        + f"; {comparison['trainings']} trainings an arm.", "",
-        *(f"- {line}" for line in list_arms(comparison, comparison["trainings"])), "",
-        *(f"| {' | '.join(row)} |" for row in (grid.head, ["---"] * len(grid.head), *grid.rows)),
-        "", "![differences](differences.png)", "",
-        *(f"- {sentence}" for sentence in [*list_conclusions(comparison, evaluator),
-                                          *list_notes(comparison)]),
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n"
+    label = evaluator.label(comparison["metric"])
+    return render_page(
+        "comparison.md",
+        title=f"{label} and more, compared on {comparison['part']}",
+        counted=count_words(n).replace(", ", " of ") + (f", {folds} folds" if folds else ""),
+        comparison=comparison,
+        arms=list_arms(comparison, comparison["trainings"]),
+        table=table,
+        sentences=[*list_conclusions(comparison, evaluator), *list_notes(comparison)],
+    )
 
 
 def list_arms(comparison: Mapping[str, Any], few: int) -> Iterator[str]:
@@ -221,20 +223,15 @@ def print_comparison(
     console = console or Console(markup=False, highlight=False)
     whole = not console.is_terminal  # a log is searched: its lines are not broken
     console.width = max(console.width, 160) if whole else console.width
-    look = None if whole else box.SIMPLE_HEAD
-    grid = comparison_table(comparison, evaluator)
+    console.soft_wrap = whole
+    table = comparison_table(comparison, evaluator)
     if len(comparison["pairs"]) > 1:  # the scores of the arms themselves are on the page
-        head, *rows = (_leave_out(row, {2, 3}) for row in [grid.head, *grid.rows])
-        grid = Grid(head, rows)
-    table = Table(box=look, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for name in grid.head:
-        table.add_column(name)
-    for row in grid.rows:
-        table.add_row(*row)
+        head, *rows = (_leave_out(row, {2, 3}) for row in [table.head, *table.rows])
+        table = Table(head, rows)
     for line in list_arms(comparison, few=1):
-        console.print(line, style="dim", soft_wrap=whole)
-    console.print(table, soft_wrap=whole)
+        console.print(line, style="dim")
+    table.print(console, wrap=True)
     for sentence in list_conclusions(comparison, evaluator):
-        console.print(sentence, soft_wrap=whole)
+        console.print(sentence)
     for note in list_notes(comparison):
-        console.print(note, style="dim", soft_wrap=whole)
+        console.print(note, style="dim")

@@ -9,16 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medvision.evaluation.evaluator import Evaluator, direction
-from medvision.evaluation.figures.style import (
-    FAINT,
-    MUTED,
-    PALETTE,
-    blank,
-    blanks,
-    shorten,
-    show_score,
-    styled,
-)
+from medvision.evaluation.figures.style import FAINT, MUTED, PALETTE, blank, blanks, shorten, styled
+from medvision.evaluation.report.table import show_score
 
 
 def find_best_epoch(

@@ -100,10 +100,3 @@ def shorten(text: object, width: int = 22) -> str:
     """Cut a name to `width` characters, saying so with an ellipsis."""
     name = str(text)
     return name if len(name) <= width else name[: width - 1] + "…"
-
-
-def show_score(value: float) -> str:
-    """Write a score with three digits and no leading zero: `.971`, `-.120`, `1.000`."""
-    text = f"{value:.3f}"
-    text = "0.000" if text == "-0.000" else text
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text

@@ -1,1 +1,1 @@
-"""The report of a run."""
+"""A run folder as a page to read, and the table that terminal, Markdown and pages share."""

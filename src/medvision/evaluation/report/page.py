@@ -1,32 +1,48 @@
-"""Pages from templates: self-contained HTML, and the same tables as Markdown."""
+"""Pages from templates: self-contained HTML, and Markdown."""
 
 import base64
-import re
 import struct
-from collections.abc import Iterable
+import tomllib
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from medvision.evaluation.report.table import Grid
+from medvision.evaluation.report.table import escape
 
 
 def render_page(template: str, **content: Any) -> str:
-    """Fill a template of `evaluation`, or `package/file`; every text of the user is escaped."""
+    """Fill a template, `package/file` too: HTML escapes all text, Markdown what `md` is given."""
+    return _pages().get_template(template).render(**content)
+
+
+@cache
+def _pages() -> Environment:
     pages = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_read_template)
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        loader=FunctionLoader(read_template),
+        keep_trailing_newline=True,
     )
-    css = Markup(_read_template("report.css"))
-    return pages.get_template(template).render(css=css, **content)
+    pages.globals["css"] = Markup(read_template("report.css"))
+    pages.filters["md"] = escape
+    return pages
 
 
-def _read_template(name: str) -> str:
+def read_template(name: str) -> str:
+    """Return the text of a file in `templates/`, or of `package/file`."""
     package, _, file = name.rpartition("/")
-    place = resources.files(package or "medvision.evaluation")
-    return (place / file).read_text(encoding="utf-8")
+    ours = resources.files("medvision.evaluation.report") / "templates"
+    folder = resources.files(package) if package else ours
+    return (folder / file).read_text(encoding="utf-8")
+
+
+def read_sentences(name: str) -> dict[str, str]:
+    """Return the templates of sentences in a file: name → template."""
+    return dict(tomllib.loads(read_template(name))["sentences"])
 
 
 def embed_figure(path: Path) -> dict[str, Any]:
@@ -34,21 +50,3 @@ def embed_figure(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     width, height = struct.unpack(">II", data[16:24])  # of the header every PNG starts with
     return {"data": base64.b64encode(data).decode(), "width": width, "height": height}
-
-
-def write_grid(grid: Grid) -> str:
-    """Write a table in GitHub's Markdown."""
-    rows = [grid.head, ["---"] * len(grid.head), *grid.rows]
-    return "".join(f"| {' | '.join(map(escape, row))} |\n" for row in rows)
-
-
-def escape(cell: Any) -> str:
-    """Make any text one cell that means itself."""
-    text = " ".join(str(cell).split())
-    text = re.sub(r"([\\|*`\[~])", r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"\b_|_\b", r"\\_", text)  # inside a word it means itself
-
-
-def write_list(sentences: Iterable[str]) -> str:
-    """Write sentences as a Markdown list."""
-    return "".join(f"- {escape(sentence)}\n" for sentence in sentences)

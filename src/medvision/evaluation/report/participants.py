@@ -7,7 +7,6 @@ from typing import Any
 from medvision.evaluation.report.run_files import RunFiles
 from medvision.evaluation.report.table import PARTS
 
-UNITS = ("images", "series", "patients")
 REASONS = {
     "unreadable": "unreadable or broken",
     "channel": "of a channel that was not asked for",
@@ -43,40 +42,50 @@ class Participants:
     sentence: str
 
 
-def describe_participants(found: RunFiles) -> Participants | None:
+def describe_participants(run: RunFiles) -> Participants | None:
     """Return the flow of a run; None of one that did not count its rows."""
-    flow = found.flow
+    flow, early = run.flow, run.get("card.facts.flow") or {}
     if not flow.get("whole"):
         return None
-    steps = [*_found(found), _manifest(found)]
+    prepared = "whole" in early and early.get("kept") == flow["whole"]  # else of other rows
+    boxes = [_found(run, early)] if prepared else []
+    boxes.append(_manifest(flow, changed=bool(early) and not prepared))
     if joined := flow.get("joined"):
         aside = [f"joined: {_say(one)} {JOINED[one['reason']]}" for one in joined]
-        steps.append(Box("Joined train", _say(_total(flow)), [], aside))
-    parts = [_part(found, part) for part in PARTS if part in flow["parts"]]
-    told = [f"{part} {_say(flow['parts'][part])}" for part in PARTS if part in flow["parts"]]
-    lost = sum(one["images"] for one in [*_early(found), *flow["excluded"]])
-    first = _early_whole(found) or flow["whole"]
+        boxes.append(Box("Joined train", _say(_total(flow)), [], aside))
+    parts = {part: flow["parts"][part] for part in PARTS if part in flow["parts"]}
+    steps = [early, flow] if prepared else [flow]
+    lost = sum(one["images"] for step in steps for one in step["excluded"])
+    served = [f"{part} {_say(counts)}" for part, counts in parts.items()]
     sentence = (
-        f"Of {_say(first)}, {lost or 'no'} image{'s were' if lost != 1 else ' was'} left out; "
-        f"in the parts: {'; '.join(told)}."
+        f"Of {_say(steps[0]['whole'])}, {lost or 'no'} image{'s were' if lost != 1 else ' was'} "
+        f"left out; in the parts: {'; '.join(served)}."
     )
-    return Participants(steps, parts, sentence)
+    return Participants(
+        boxes, [_part(run, part, counts) for part, counts in parts.items()], sentence
+    )
 
 
-def _found(found: RunFiles) -> Iterator[Box]:
-    """Yield the box of `prepare`, if what it wrote is what the run was given."""
-    if whole := _early_whole(found):
-        aside = [f"left out: {_say_lost(one)}, {REASONS[one['reason']]}" for one in _early(found)]
-        yield Box("Found by prepare", _say(whole), list(_aside(found.facts)), aside)
+def _found(run: RunFiles, early: Mapping[str, Any]) -> Box:
+    lines = list(_aside(run.get("card.facts")))
+    return Box("Found by prepare", _say(early["whole"]), lines, _left_out(early))
 
 
-def _early_whole(found: RunFiles) -> Mapping[str, Any] | None:
-    early = found.facts.get("flow") or {}
-    return early.get("whole") if early.get("kept") == found.flow["whole"] else None
+def _manifest(flow: Mapping[str, Any], *, changed: bool) -> Box:
+    lines = ["not the rows that prepare wrote"] if changed else []
+    if flow["excluded"]:
+        lines.append(f"kept: {_say(flow['kept'])}")
+    return Box("Rows of the manifest", _say(flow["whole"]), lines, _left_out(flow))
 
 
-def _early(found: RunFiles) -> list[Mapping[str, Any]]:
-    return list(found.facts["flow"]["excluded"]) if _early_whole(found) else []
+def _left_out(flow: Mapping[str, Any]) -> list[str]:
+    """Write `left out: 6 images, all of 1 patient, unreadable or broken`, a line a reason."""
+    lines = []
+    for one in flow["excluded"]:
+        owners = [_name(one[unit], unit) for unit in ("patients", "series") if one.get(unit)]
+        of = f", all of {' and '.join(owners)}" if owners else ""
+        lines.append(f"left out: {_name(one['images'], 'images')}{of}, {REASONS[one['reason']]}")
+    return lines
 
 
 def _aside(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -95,16 +104,6 @@ def _number(value: Any) -> int:
     return len(value) if isinstance(value, list) else int(value or 0)
 
 
-def _manifest(found: RunFiles) -> Box:
-    flow = found.flow
-    aside = [f"left out: {_say_lost(one)}, {REASONS[one['reason']]}" for one in flow["excluded"]]
-    early = found.facts.get("flow")
-    lines = ["not the rows that prepare wrote"] if early and not _early_whole(found) else []
-    if flow["excluded"]:
-        lines.append(f"kept: {_say(flow['kept'])}")
-    return Box("Rows of the manifest", _say(flow["whole"]), lines, aside)
-
-
 def _total(flow: Mapping[str, Any]) -> dict[str, int]:
     real = [one for one in flow["joined"] if one["reason"] != "generated"]
     return {
@@ -113,29 +112,23 @@ def _total(flow: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def _part(found: RunFiles, part: str) -> Box:
-    counts = found.flow["parts"][part]
-    lines = [f"{name}: {_name(n, found.unit)}" for name, n in counts["per_class"].items()]
+def _part(run: RunFiles, part: str, counts: Mapping[str, Any]) -> Box:
+    lines = [f"{name}: {_name(n, run.unit)}" for name, n in counts["per_class"].items()]
     if counts.get("nothing"):
-        lines.append(f"none of them: {_name(counts['nothing'], found.unit)}")
+        lines.append(f"none of them: {_name(counts['nothing'], run.unit)}")
     if counts["unlabelled"]:
         verb = "do not train" if part == "train" else "are not scored"
         lines.append(f"unlabelled: {counts['unlabelled']}, which {verb}")
-    scored = ((found.metrics.get("n") or {}).get(part) or {}).get(found.unit)
-    if scored is not None and not found.makes_images:
+    scored = run.get(f"metrics.n.{part}.{run.unit}")
+    if scored is not None and not run.makes_images:
         lines.append(f"scored: {scored}")
     return Box(part, _say(counts), lines)
 
 
-def _say_lost(counts: Mapping[str, Any]) -> str:
-    """Write `6 images, all of 1 patient`."""
-    whole = [_name(counts[unit], unit) for unit in ("patients", "series") if counts.get(unit)]
-    lost = _name(counts["images"], "images")
-    return lost + (f", all of {' and '.join(whole)}" if whole else "")
-
-
 def _say(counts: Mapping[str, Any]) -> str:
-    return ", ".join(_name(counts[unit], unit) for unit in reversed(UNITS) if unit in counts)
+    return ", ".join(
+        _name(counts[unit], unit) for unit in ("patients", "series", "images") if unit in counts
+    )
 
 
 def _name(number: int, unit: str) -> str:

@@ -1,17 +1,32 @@
 """What a run folder holds, read once for the pages that are made of it."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from omegaconf import OmegaConf
 
 import medvision.files as files
-from medvision.evaluation.covariates import read_rows
+from medvision.evaluation.covariates import Covariate, find_covariates, read_rows, real_rows
 from medvision.evaluation.evaluator import Evaluator, name_task, open_evaluator, target_of
+from medvision.evaluation.figures.common import find_best_epoch
+from medvision.evaluation.figures.gallery import INDEX
+from medvision.evaluation.report.scores import read_scores
+from medvision.evaluation.report.table import count_words
+
+Scores = Mapping[str, Mapping[str, Any]]
+
+
+class BestEpoch(NamedTuple):
+    """The epoch that was kept, and the value it was kept for."""
+
+    epoch: int
+    monitor: str
+    value: float
 
 
 @dataclass(frozen=True)
@@ -26,6 +41,19 @@ class RunFiles:
     config: str
     classes: Sequence[str]
     card: Mapping[str, Any] = field(default_factory=dict)
+
+    def get(self, path: str) -> Any:
+        """Return what stands at a dotted path; None where there is nothing.
+
+        Args:
+            path: its first word is `record`, `audit`, `metrics`, `card` or `config`, such as in
+                `config.data.reader.size`.
+        """
+        file, *names = path.split(".")
+        value: Any = self.settings if file == "config" else getattr(self, file)
+        for name in names:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
 
     @property
     def part(self) -> str:
@@ -48,16 +76,11 @@ class RunFiles:
         content = OmegaConf.to_container(OmegaConf.create(self.config or "{}"))
         return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
 
-    @cached_property
-    def rows(self) -> pd.DataFrame:
-        """The rows of the run's manifest, see `read_rows`; none where it has none."""
-        return read_rows(self.folder / "manifest.csv")
-
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """What `prepare` wrote on the card."""
-        facts: Mapping[str, Any] = self.card.get("facts") or {}
-        return facts
+    def net(self) -> Mapping[str, Any]:
+        """The settings of the net or generator."""
+        net = self.get("config.model.generator" if self.makes_images else "config.model.net")
+        return net if isinstance(net, Mapping) else {}
 
     @property
     def flow(self) -> Mapping[str, Any]:
@@ -68,25 +91,100 @@ class RunFiles:
     @property
     def unit(self) -> str:
         """What a sample is: images or series."""
-        return "series" if self.setting("data.unit") == "series" else "images"
+        return "series" if self.get("config.data.unit") == "series" else "images"
 
-    def setting(self, key: str) -> Any:
-        """Return a value of the configuration by its dotted key; None where there is none."""
-        value: Any = self.settings
-        for name in key.split("."):
-            value = value.get(name) if isinstance(value, Mapping) else None
-        return value
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The rows of the run's manifest, see `read_rows`; none where it has none."""
+        return read_rows(self.folder / "manifest.csv")
+
+    @cached_property
+    def real(self) -> pd.DataFrame:
+        """The rows of patients."""
+        return real_rows(self.rows)
+
+    @cached_property
+    def covariates(self) -> list[Covariate]:
+        """What the manifest tells of patients beside their labels."""
+        return list(find_covariates(self.real))
+
+    @property
+    def datasets(self) -> dict[str, int]:
+        """Name of each data set → number of its patients."""
+        held = self.real.groupby("dataset")["patient"].nunique()
+        return {str(name): int(number) for name, number in held.items()}
+
+    def words(self, column: str, part: str = "") -> list[str]:
+        """Return the different words of a column, "" among them, of all rows or of a part."""
+        rows = self.real[self.real["split"] == part] if part else self.real
+        return rows[column].unique().tolist() if column in rows else []
+
+    @property
+    def scores(self) -> Scores:
+        """The scores of the part that the report is about."""
+        return read_scores(self.metrics, self.part)
+
+    @property
+    def defined(self) -> Scores:
+        """Those that have a value."""
+        return {k: s for k, s in self.scores.items() if s["value"] is not None}
+
+    @property
+    def bounded(self) -> Scores:
+        """Those that have an interval."""
+        return {k: s for k, s in self.scores.items() if s.get("low") is not None}
+
+    @cached_property
+    def evaluations(self) -> dict[str, Any]:
+        """Name of each evaluation on other rows → its `metrics.json`."""
+        paths = sorted((self.folder / "evaluations").glob("*/metrics.json"))
+        return {path.parent.name: files.read_json(path) for path in paths}
+
+    @property
+    def cases(self) -> Mapping[str, int] | None:
+        """Kind of each decision → how many there are; None where no gallery was drawn."""
+        path = self.folder / "figures" / "cases" / INDEX
+        return dict(files.read_json(path)["counts"]) if path.exists() else None
+
+    @property
+    def explained(self) -> bool:
+        """Cases were drawn, with what spoke for them."""
+        return self.cases is not None or any((self.folder / "figures").glob("case*.png"))
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were trained."""
+        return int(self.history["epoch"].nunique()) if "epoch" in self.history else 0
+
+    @property
+    def best_epoch(self) -> BestEpoch | None:
+        """The epoch that was kept; None where nothing tells."""
+        monitor = str(self.get("config.monitor") or "")
+        epoch = self.record.get("best_epoch")
+        if epoch is None:
+            epoch = find_best_epoch(self.history, monitor, self.evaluator)
+        if epoch is None or monitor not in self.history:
+            return None
+        values = self.history.loc[self.history["epoch"] == epoch, monitor].dropna()
+        return None if values.empty else BestEpoch(epoch, monitor, float(values.iloc[-1]))
+
+    @property
+    def size(self) -> str:
+        """What the part was scored on: `624 test images of 310 patients`."""
+        counted = count_words(self.get(f"metrics.n.{self.part}"))
+        in_words = re.sub(r" (images|series), ", rf" {self.part} \1 of ", counted)
+        return in_words or f"the {self.part} part"
 
     def patients(self, part: str) -> int | None:
         """Return how many patients a part has: as scored, else as served."""
-        counted = (self.metrics.get("n") or {}).get(part) or {}
+        counted = self.get(f"metrics.n.{part}") or {}
         if "patients" not in counted:
-            counted = (self.audit.get("counts") or {}).get(part) or {}
+            counted = self.get(f"audit.counts.{part}") or {}
         return counted.get("patients")
 
-    def find(self, key: str) -> Iterator[str]:
-        """Yield every text under `key` in audit and record, however deep."""
-        return _find(key, [self.audit, self.record])
+    def find(self, key: str) -> list[str]:
+        """Return every different text under `key` in audit and record, however deep."""
+        return list(dict.fromkeys(_find(key, [self.audit, self.record])))
 
 
 def read_run_files(run: Path) -> RunFiles:
@@ -133,9 +231,3 @@ def _find(key: str, places: Sequence[Any]) -> Iterator[str]:
             yield from _find(key, list(place.values()))
         elif isinstance(place, list):
             yield from _find(key, place)
-
-
-def plain(part: Any) -> dict[str, Any]:
-    """Return the settings of a part without what builds it."""
-    held = part if isinstance(part, Mapping) else {}
-    return {str(k): v for k, v in held.items() if not str(k).startswith("_") and v is not None}

@@ -1,24 +1,17 @@
 """`report.html`: one page made from the files of a run folder alone, whatever of them there is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import medvision.files as files
-from medvision.evaluation.checklist import fill_checklists
 from medvision.evaluation.figures.gallery import GALLERY, STRIP, embed_figures, read_gallery
-from medvision.evaluation.model_card import write_card
+from medvision.evaluation.report.checklist import fill_checklists, write_card
 from medvision.evaluation.report.page import render_page
-from medvision.evaluation.report.participants import describe_participants
 from medvision.evaluation.report.run_files import RunFiles, read_run_files
-from medvision.evaluation.report.summary import (
-    as_text,
-    describe_choices,
-    describe_data,
-    describe_facts,
-    describe_verdict,
-)
-from medvision.evaluation.report.table import count_table, score_table
+from medvision.evaluation.report.scores import count_table, score_table
+from medvision.evaluation.report.summary import Sentences, as_text, describe_facts
+from medvision.evaluation.report.table import Table
 from medvision.evaluation.report.table_one import describe_cohort
 from medvision.evaluation.subgroups import subgroup_table
 
@@ -41,54 +34,62 @@ def write_report(run: Path, remarks: Sequence[str] = ()) -> Path:
     return files.write_text(run / "report.html", render_report(read_run_files(run), remarks))
 
 
-def render_report(found: RunFiles, remarks: Sequence[str] = ()) -> str:
+def render_report(run: RunFiles, remarks: Sequence[str] = ()) -> str:
     """Return the page; every text of the user is escaped by the template."""
-    content = compose(found)
+    sentences = Sentences(run)
+    content = compose(sentences)
     return render_page(
         "report.html",
-        name=f"{found.folder.parent.name} / {found.folder.name}",
-        status=found.record.get("status", ""),
-        verdict=describe_verdict(found),
+        name=f"{run.folder.parent.name} / {run.folder.name}",
+        status=run.record.get("status", ""),
+        verdict=sentences.text("verdict"),
         remarks=remarks,
-        part=found.part,
-        task=found.evaluator.template,
-        contents=list(list_sections(found, content)),
+        part=run.part,
+        task=run.evaluator.template,
+        contents=list(list_contents(run, content)),
         **content,
     )
 
 
-def compose(found: RunFiles) -> dict[str, Any]:
+def compose(sentences: Sentences) -> dict[str, Any]:
     """Return what the sections of the page show, each empty where the run has nothing of it."""
-    scores = score_table(found.metrics)
-    command, facts = as_text(found.record.get("command", "")), list(describe_facts(found.record))
+    run = sentences.run
+    scores, cohort = score_table(run.metrics), describe_cohort(run)
+    counts = count_table(run.audit.get("counts") or run.metrics.get("n") or {})
     openings = [
-        [str(o.get(key, "")) for key in ("date", "model", "command")]
-        for o in found.record.get("test_openings") or []
+        [opening.get(key, "") for key in ("date", "model", "command")]
+        for opening in run.record.get("test_openings") or []
     ]
-    cohort = describe_cohort(found)
-    counts = count_table(found.audit.get("counts") or found.metrics.get("n") or {})
-    figures = list(embed_figures(found.folder / "figures", found.evaluator))
-    return {section.id: section.show(found) for section in found.evaluator.sections()} | {
-        "flow": describe_participants(found),
+    opening_table = Table(["date", "model", "command"], openings)
+    figures = list(embed_figures(run.folder / "figures", run.evaluator))
+    return {section.id: section.show(run) for section in run.evaluator.sections()} | {
+        "flow": sentences.flow,
         "cohort": cohort,
         "scores": scores if scores.rows else None,
         "figures": [figure for figure in figures if figure["kind"] != STRIP],
         "gallery": {
-            "groups": list(read_gallery(found.folder / "figures" / GALLERY, found.evaluator)),
+            "groups": list(read_gallery(run.folder / "figures" / GALLERY, run.evaluator)),
             "strips": [figure for figure in figures if figure["kind"] == STRIP],
         },
-        "subgroups": subgroup_table(found.metrics, found.evaluator),
-        "data": {"counts": None if cohort else counts, "leaks": list(describe_data(found))},
-        "choices": {"sentences": list(describe_choices(found)), "openings": openings},
-        "card": write_card(found),
-        "checklists": fill_checklists(found),
-        "repeat": {"command": command, "facts": facts, "config": found.config},
+        "subgroups": subgroup_table(run.metrics, run.evaluator),
+        "data": {"counts": None if cohort else counts, "leaks": sentences.lines("data")},
+        "choices": {
+            "sentences": sentences.lines("choices"),
+            "openings": opening_table if openings else None,
+        },
+        "card": write_card(sentences),
+        "checklists": fill_checklists(sentences),
+        "repeat": {
+            "command": as_text(run.record.get("command", "")),
+            "facts": list(describe_facts(run.record)),
+            "config": run.config,
+        },
     }
 
 
-def list_sections(found: RunFiles, content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def list_contents(run: RunFiles, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield id and title of the sections that are there."""
-    own = {section.id: section.title for section in found.evaluator.sections()}
+    own = {section.id: section.title for section in run.evaluator.sections()}
     for name, title in (BEFORE | own | AFTER).items():
         held = content[name]
         if any(held.values()) if isinstance(held, dict) else held:

@@ -1,42 +1,94 @@
-"""The score table of a run, as text for the terminal and as rows for the report."""
+"""The one table, for terminal, Markdown and pages; and numbers as all of them write them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rich import box
+from rich import box, table
 from rich.console import Console
-from rich.table import Table
-
-from medvision.evaluation.evaluator import Evaluator, name_task, open_evaluator
-from medvision.evaluation.figures.style import show_score
+from rich.text import Text
 
 UNITS = ("series", "images", "patients")
+PARTS = ("train", "val", "test")
 DASH = "\N{EN DASH}"
 UNDEFINED = DASH
-PARTS = ("train", "val", "test")
+
+Row = Sequence[Any]
+Block = tuple[str, Sequence[Row]]  # a title and the rows below it
 
 
 @dataclass(frozen=True)
-class ScoreTable:
-    """Cells ready to be read.
+class Table:
+    """Rows below a head; a page shows it by the macro `table`.
 
     Attributes:
-        columns: names of the columns after the first.
-        counts: a column: its numbers of `UNITS`, or empty where the run does not say.
-        rows: name of the metric and one cell a column; "" = not asked of this column.
-        notes: what a reader must know to read the cells.
+        head: names of the columns.
+        rows: cells, the first of which names its row.
+        blocks: further rows that belong together, below a title; it is "" where each row says
+            alone what it is.
+        foot: rows of counts, apart from the others.
+        notes: what a reader must know of it; whoever prints it says where they stand.
+        title: of a table that stands alone in the terminal: it is framed, its numbers on the right.
     """
 
-    columns: list[str]
-    counts: list[Mapping[str, Any]] = field(default_factory=list)
-    rows: list[tuple[str, list[str]]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    head: Sequence[str]
+    rows: Sequence[Row] = ()
+    blocks: Sequence[Block] = ()
+    foot: Sequence[Row] = ()
+    notes: Sequence[str] = ()
+    title: str = ""
 
     @property
-    def units(self) -> list[str]:
-        """What is counted in any of the columns."""
-        return [unit for unit in UNITS if any(unit in n for n in self.counts)]
+    def bodies(self) -> list[Block]:
+        """All rows above the foot, in blocks."""
+        return [("", self.rows)] * bool(self.rows) + list(self.blocks)
+
+    @property
+    def lines(self) -> list[Row]:
+        """All rows above the foot, titles of blocks among them."""
+        return [row for title, rows in self.bodies for row in [[title]] * bool(title) + [*rows]]
+
+    def print(self, console: Console, *, wrap: bool = False) -> None:
+        """Print it, plain where nobody watches; `wrap` breaks cells that are too wide."""
+        framed = bool(self.title)
+        plain: dict[str, Any] = {
+            "box": box.SIMPLE_HEAD if console.is_terminal else None,
+            "pad_edge": False, "padding": (0, 1, 0, 0), "header_style": "bold",
+        }  # fmt: skip
+        title = Text(self.title, "table.title") if framed else None
+        grid = table.Table(title=title, title_justify="left", **({} if framed else plain))
+        for number, name in enumerate(self.head):
+            justify: Any = "right" if framed and number else "left"
+            grid.add_column(Text(str(name)), justify=justify, no_wrap=not (wrap or framed))
+        for rows, style in ((self.lines, ""), (self.foot, "dim")):
+            for row in rows:
+                grid.add_row(*(Text(str(cell)) for cell in row), style=style)
+        console.print(grid)
+
+    def markdown(self) -> str:
+        """Write it as GitHub reads it."""
+        rows = [self.head, ["---"] * len(self.head), *self.lines, *self.foot]
+        return "".join(f"| {' | '.join(map(escape, row))} |\n" for row in rows)
+
+
+def escape(cell: Any) -> str:
+    """Make any text one cell of Markdown that means itself."""
+    text = " ".join(str(cell).split())
+    text = re.sub(r"([\\|*`\[~])", r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"\b_|_\b", r"\\_", text)  # inside a word it means itself
+
+
+def write_list(sentences: Iterable[str]) -> str:
+    """Write sentences as a Markdown list."""
+    return "".join(f"- {escape(sentence)}\n" for sentence in sentences)
+
+
+def show_score(value: float) -> str:
+    """Write a score with three digits and no leading zero: `.971`, `-.120`, `1.000`."""
+    text = f"{value:.3f}"
+    text = "0.000" if text == "-0.000" else text
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
 def show_interval(score: Mapping[str, Any] | None) -> str:
@@ -60,102 +112,4 @@ def show_seconds(seconds: float) -> str:
 
 def count_words(n: Mapping[str, Any] | None) -> str:
     """Write `{images, patients}` as `624 images, 310 patients`; of series likewise."""
-    words = [f"{n[k]} {k}" for k in UNITS if n and n.get(k) is not None]
-    return ", ".join(words)
-
-
-def score_table(metrics: Mapping[str, Any]) -> ScoreTable:
-    """Lay the scores of `metrics.json` out: a row a metric, a column a part."""
-    evaluator = open_evaluator(name_task(metrics))
-    parts = {part: name for part, name in evaluator.columns(metrics).items()
-             if _scores(metrics, part)}  # fmt: skip
-    scores = {part: _scores(metrics, part) for part in parts}
-    known = [name for name in evaluator.metrics if any(name in s for s in scores.values())]
-    names = list(dict.fromkeys([*known, *(name for s in scores.values() for name in s)]))
-    n = metrics.get("n") or {}
-    return ScoreTable(
-        columns=list(parts.values()),
-        counts=[n.get(part.removesuffix("_argmax")) or {} for part in parts],
-        rows=[
-            (
-                evaluator.label(name),
-                [show_interval(s[name]) if name in s else "" for s in scores.values()],
-            )
-            for name in names
-        ],
-        notes=_notes(metrics, scores, evaluator),
-    )
-
-
-def _scores(metrics: Mapping[str, Any], part: str) -> dict[str, Any]:
-    held = metrics.get(part) or {}
-    return {k: v for k, v in held.items() if isinstance(v, Mapping) and "value" in v}
-
-
-def _notes(
-    metrics: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], evaluator: Evaluator
-) -> list[str]:
-    notes = [*metrics.get("stamps", ()), "In brackets: 95 % bootstrap intervals over patients."]
-    notes += evaluator.notes(metrics, scores)
-    cells = (show_interval(score) for held in scores.values() for score in held.values())
-    if any(cell == UNDEFINED or UNDEFINED + ")" in cell for cell in cells):
-        notes.append(f"{UNDEFINED} is a score or interval that these labels leave undefined.")
-    return notes
-
-
-def print_scores(metrics: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the scores with their intervals; plain text where nobody watches the terminal."""
-    console = console or Console()
-    if open_evaluator(name_task(metrics)).print_scores(metrics, console):
-        return
-    content = score_table(metrics)
-    look = box.SIMPLE_HEAD if console.is_terminal else None
-    table = Table(box=look, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    for column in content.columns:
-        table.add_column(column, no_wrap=True, justify="left")
-    for name, cells in content.rows:
-        table.add_row(name, *cells)
-    for unit in content.units:
-        table.add_row(f"n {unit}", *(str(n.get(unit, "")) for n in content.counts), style="dim")
-    console.print(table)
-    for note in content.notes:
-        console.print(note, style="dim", highlight=False)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of the report: names of columns, and rows that begin with their name."""
-
-    head: list[str]
-    rows: list[list[Any]]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows that belong together; `title` is "" where each row says alone what it is."""
-
-    title: str
-    rows: list[list[Any]]
-
-
-@dataclass(frozen=True)
-class BlockTable:
-    """A table of the report in blocks, and what a reader must know of it."""
-
-    head: list[str]
-    blocks: list[Block]
-    notes: list[str]
-
-
-def count_table(counts: Mapping[str, Mapping[str, Any]]) -> Grid | None:
-    """Lay out images, patients and classes of each part."""
-    parts = [part for part in PARTS if part in counts]
-    if not parts:
-        return None
-    classes = dict.fromkeys(c for part in parts for c in counts[part].get("per_class") or {})
-    facts = [k for k in (*UNITS, "unlabelled") if any(counts[p].get(k) for p in parts)]
-    rows = [[fact, *(counts[p].get(fact, "") for p in parts)] for fact in facts]
-    rows += [[c, *((counts[p].get("per_class") or {}).get(c, 0) for p in parts)] for c in classes]
-    return Grid(["", *parts], rows)
+    return ", ".join(f"{n[unit]} {unit}" for unit in UNITS if n and n.get(unit) is not None)

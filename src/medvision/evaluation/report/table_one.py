@@ -1,149 +1,159 @@
 """Table 1: who is in each part, told at the level of patients where a patient has one value."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 import pandas as pd
 
-from medvision.evaluation.covariates import (
-    MISSING,
-    OTHER,
-    SPACING,
-    Covariate,
-    find_covariates,
-    patient_of,
-    real_rows,
-    series_of,
-)
+from medvision.evaluation import covariates
+from medvision.evaluation.covariates import Covariate
 from medvision.evaluation.report.run_files import RunFiles
-from medvision.evaluation.report.table import PARTS, UNDEFINED, Block, BlockTable
+from medvision.evaluation.report.table import PARTS, UNDEFINED, Block, Row, Table, show_score
 
-ALL = "all"
 SIZES = 4  # of images, named below the table
+NOTE = "SMD: the largest standardised mean difference between two parts, without its sign."
 
 
-def describe_cohort(found: RunFiles) -> BlockTable | None:
-    """Lay out table 1, a column a part and `all`; None of a run without rows or parts."""
-    rows = real_rows(found.rows)
+def describe_cohort(run: RunFiles) -> Table | None:
+    """Lay out table 1: a column a part, one of all, and how far parts lie apart."""
+    rows = run.real
     parts = [part for part in PARTS if (rows["split"] == part).any()]
     if not parts:
         return None
-    shares = {part: rows[rows["split"] == part] for part in parts} | {ALL: rows}
-    blocks = [
-        Block("", list(_count(shares))),
-        *_count_classes(found, parts),
-        *(_describe(covariate, rows, shares) for covariate in find_covariates(rows)),
-        *_describe_spacing(rows, shares),
+    columns = [*(rows[rows["split"] == part] for part in parts), rows]
+    blocks: list[Block] = [
+        ("", list(_count(columns))),
+        *_count_classes(run, parts),
+        *(_describe(one, columns) for one in run.covariates),
+        ("", list(_describe_spacing(columns))),
     ]
-    return BlockTable(["", *shares], [block for block in blocks if block.rows], _notes(found))
+    shown = [block for block in blocks if block[1]]
+    return Table(["", *parts, "all", "SMD"], blocks=shown, notes=list(_notes(run)))
 
 
-def _count(shares: Mapping[str, pd.DataFrame]) -> Iterator[list[str]]:
-    yield ["patients", *(str(patient_of(rows).nunique()) for rows in shares.values())]
-    series = {part: rows[rows["series"] != ""] for part, rows in shares.items()}
-    if len(series[ALL]):
-        yield ["series", *(str(series_of(rows).nunique()) for rows in series.values())]
-    yield ["images", *(str(len(rows)) for rows in shares.values())]
-    if len(shares[ALL]) > patient_of(shares[ALL]).nunique():
-        each = [patient_of(rows).value_counts() for rows in shares.values()]
-        yield ["images a patient, median [quartiles]", *map(show_quartiles, each)]
+def _count(columns: Sequence[pd.DataFrame]) -> Iterator[Row]:
+    yield ["patients", *(covariates.patient_of(rows).nunique() for rows in columns), ""]
+    series = [rows[rows["series"] != ""] for rows in columns]
+    if len(series[-1]):
+        yield ["series", *(covariates.series_of(rows).nunique() for rows in series), ""]
+    yield ["images", *map(len, columns), ""]
+    if len(columns[-1]) > covariates.patient_of(columns[-1]).nunique():
+        yield _numbers(
+            "images a patient", [covariates.patient_of(c).value_counts() for c in columns]
+        )
 
 
-def _count_classes(found: RunFiles, parts: Sequence[str]) -> Iterator[Block]:
+def _count_classes(run: RunFiles, parts: Sequence[str]) -> Iterator[Block]:
     """Count labels of samples, and patients with at least one: as the run encoded them."""
-    held = {part: (found.flow.get("parts") or {}).get(part) or {} for part in parts}
-    if not all(held.values()):
+    held = [(run.flow.get("parts") or {}).get(part) or {} for part in parts]
+    if not all(held):
         return
-    unit = "series" if found.unit == "series" else "images"
-    labelled = {part: counts["samples"] - counts["unlabelled"] for part, counts in held.items()}
-    yield Block(f"label of {unit}, n (%)", [
-        *_share({p: counts["per_class"] for p, counts in held.items()}, labelled),
-        *_extra(held, "nothing", "none of them"), *_extra(held, "unlabelled", "unlabelled"),
-    ])  # fmt: skip
-    patients = {part: counts["patients"] for part, counts in held.items()}
-    if any(counts["samples"] != counts["patients"] for counts in held.values()):
-        each = {part: counts["patients_per_class"] for part, counts in held.items()}
-        yield Block("patients with such a label, n (%)", list(_share(each, patients)))
+    labelled = [counts["samples"] - counts["unlabelled"] for counts in held]
+    rows = [*_of_parts([counts["per_class"] for counts in held], labelled)]
+    for key, title in (("nothing", "none of them"), ("unlabelled", "unlabelled")):
+        numbers = [int(counts.get(key, 0)) for counts in held]
+        rows += [[title, *numbers, sum(numbers), ""]] * any(numbers)
+    yield f"label of {run.unit}, n (%)", rows
+    if any(counts["samples"] != counts["patients"] for counts in held):
+        patients = [counts["patients"] for counts in held]
+        each = [counts["patients_per_class"] for counts in held]
+        yield "patients with such a label, n (%)", [*_of_parts(each, patients)]
 
 
-def _share(
-    counts: Mapping[str, Mapping[str, int]], whole: Mapping[str, int]
-) -> Iterator[list[str]]:
-    for name in next(iter(counts.values())):
-        cells = [show_share(counts[part][name], whole[part]) for part in counts]
-        every = sum(counts[part][name] for part in counts)
-        yield [name, *cells, show_share(every, sum(whole.values()))]
+def _of_parts(counts: Sequence[Mapping[str, int]], totals: Sequence[int]) -> Iterator[Row]:
+    for name in counts[0]:
+        numbers = [each[name] for each in counts]
+        yield _shares(name, [*numbers, sum(numbers)], [*totals, sum(totals)])
 
 
-def _extra(held: Mapping[str, Mapping[str, Any]], key: str, title: str) -> Iterator[list[str]]:
-    numbers = [int(counts.get(key, 0)) for counts in held.values()]
-    if any(numbers):
-        yield [title, *map(str, [*numbers, sum(numbers)])]
-
-
-def _describe(
-    covariate: Covariate, rows: pd.DataFrame, shares: Mapping[str, pd.DataFrame]
-) -> Block:
+def _describe(covariate: Covariate, columns: Sequence[pd.DataFrame]) -> Block:
     """Describe a covariate, of patients if each has one value, else of images."""
-    patients = patient_of(rows)
-    of_patients = not covariate.varies(patients)
-    each = covariate.by(patients) if of_patients else covariate
-    level = "patients" if of_patients else "images"
-    keys = [patient_of(r).unique() if of_patients else r.index for r in shares.values()]
-    columns = [Covariate(covariate.name, each.values[some]) for some in keys]
+    patients = [covariates.patient_of(rows) for rows in columns]
+    of_images = covariate.varies(patients[-1])
+    each = covariate if of_images else covariate.by(patients[-1])
+    keys = [column.index if of_images else column.unique() for column in patients]
+    held = [Covariate(covariate.name, each.values[some]) for some in keys]
+    title = f"{covariate.title} ({'images' if of_images else 'patients'})"
+    missing = [int((one.values == "").sum()) for one in held]
     if covariate.numeric:
-        title = f"{covariate.title} ({level}), median [quartiles]"
-        lines = [[title, *(show_quartiles(column.numbers) for column in columns)]]
-        missing = list(_missing(columns))
-        return Block("", lines + [[f"{covariate.title}, {MISSING}", *row[1:]] for row in missing])
-    return Block(
-        f"{covariate.title} ({level}), n (%)",
-        [*_count_levels(each.levels(), columns), *_missing(columns)],
-    )
+        last = [[f"{covariate.title}, {covariates.MISSING}", *missing, ""]] * any(missing)
+        return "", [_numbers(title, [one.numbers for one in held]), *last]
+    present = [one.values[one.values != ""] for one in held]
+    known, levels = [len(one) for one in present], each.levels()
+    rows = [
+        _shares(level, [int((one == level).sum()) for one in present], known) for level in levels
+    ]
+    rest = [int((~one.isin(levels)).sum()) for one in present]
+    rows += [_shares(covariates.OTHER, rest, known)] * any(rest)
+    return f"{title}, n (%)", rows + [[covariates.MISSING, *missing, ""]] * any(missing)
 
 
-def _count_levels(levels: Sequence[str], columns: Sequence[Covariate]) -> Iterator[list[str]]:
-    said = [column.values[column.values != ""] for column in columns]
-    for level in levels:
-        yield [level, *(show_share(int((one == level).sum()), len(one)) for one in said)]
-    rest = [int((~one.isin(levels)).sum()) for one in said]
-    if any(rest):
-        yield [OTHER, *(show_share(n, len(one)) for n, one in zip(rest, said, strict=True))]
-
-
-def _missing(columns: Sequence[Covariate]) -> Iterator[list[str]]:
-    numbers = [int((column.values == "").sum()) for column in columns]
-    if any(numbers):
-        yield [MISSING, *map(str, numbers)]
-
-
-def _describe_spacing(rows: pd.DataFrame, shares: Mapping[str, pd.DataFrame]) -> Iterator[Block]:
+def _describe_spacing(columns: Sequence[pd.DataFrame]) -> Iterator[Row]:
     """Describe the pixels' size in the image plane, of images."""
-    names = [name for name in SPACING if name in rows]
+    rows = columns[-1]
+    names = [name for name in covariates.SPACING if name in rows]
     if len(names) == 2 and (rows[names[0]] == rows[names[1]]).all():
         names = names[:1]
     for name in names:
         side = {"spacing_y_mm": " high", "spacing_x_mm": " wide"}[name] if len(names) > 1 else ""
-        cells = [show_quartiles(Covariate(name, share[name]).numbers) for share in shares.values()]
-        yield Block("", [[f"pixel{side} in mm (images), median [quartiles]", *cells]])
+        numbers = [Covariate(name, column[name]).numbers for column in columns]
+        yield _numbers(f"pixel{side} in mm (images)", numbers)
 
 
-def _notes(found: RunFiles) -> list[str]:
-    notes = ["Percentages are of those whose value is known."]
-    if sizes := found.facts.get("sizes"):
-        told = [f"{size.replace('x', ' × ')} ({number})" for size, number in sizes.items()]
-        kept = (found.facts.get("flow") or {}).get("kept") or {}
-        rest = kept.get("images", sum(sizes.values())) - sum(list(sizes.values())[:SIZES])
+def _numbers(title: str, columns: Sequence[pd.Series]) -> Row:
+    """Write a number a column, that of all last; and how far parts lie apart."""
+    cells = map(show_quartiles, columns)
+    apart = _show_apart([(one.mean(), one.var()) for one in columns[:-1]])
+    return [f"{title}, median [quartiles]", *cells, apart]
+
+
+def _shares(title: str, counts: Sequence[int], totals: Sequence[int]) -> Row:
+    """Write a share a column, that of all last; and how far parts lie apart."""
+    pairs = list(zip(counts, totals, strict=True))
+    shares = [number / n if number <= n > 0 else math.nan for number, n in pairs[:-1]]
+    apart = _show_apart([(share, share * (1 - share)) for share in shares])
+    return [title, *(show_share(*pair) for pair in pairs), apart]
+
+
+def _show_apart(parts: Sequence[tuple[float, float]]) -> str:
+    """Write the largest difference between two parts of (mean, variance) each; "" of one part."""
+    apart = [standardised_difference(*first, *second) for first, second in combinations(parts, 2)]
+    known = [value for value in apart if not math.isnan(value)]
+    if not known:
+        return UNDEFINED * bool(apart)
+    return "∞" if math.isinf(max(known)) else show_score(max(known))
+
+
+def standardised_difference(mean: float, variance: float, other: float, of_other: float) -> float:
+    """Return how many standard deviations two means lie apart; infinite where neither varies.
+
+    A share is a mean of 0 and 1; of several levels each is compared by itself.
+
+    Reference:
+        Austin: Using the standardized difference to compare the prevalence of a binary variable
+        between two groups in observational research, 2009, doi:10.1080/03610910902859574.
+    """
+    gap, spread = abs(mean - other), math.sqrt((variance + of_other) / 2)
+    return gap / spread if spread else math.inf if gap else 0.0
+
+
+def _notes(run: RunFiles) -> Iterator[str]:
+    yield "Percentages are of those whose value is known."
+    yield NOTE
+    if sizes := run.get("card.facts.sizes"):
+        shapes = [f"{size.replace('x', ' × ')} ({number})" for size, number in sizes.items()]
+        counts = run.get("card.facts.flow.kept") or {}
+        rest = counts.get("images", sum(sizes.values())) - sum(list(sizes.values())[:SIZES])
         more = f" and {rest} images of other sizes" if rest > 0 else ""
-        notes.append(f"Height × width of the files' images: {', '.join(told[:SIZES])}{more}.")
-    if (found.rows["origin"] == "generated").any():
-        notes.append("Generated images are not counted.")
-    return notes
+        yield f"Height × width of the files' images: {', '.join(shapes[:SIZES])}{more}."
+    if (run.rows["origin"] == "generated").any():
+        yield "Generated images are not counted."
 
 
-def show_share(number: int, whole: int) -> str:
+def show_share(number: int, total: int) -> str:
     """Write `12 (40 %)`."""
-    return f"{number} ({100 * number / whole:.0f} %)" if whole else str(number)
+    return f"{number} ({100 * number / total:.0f} %)" if total else str(number)
 
 
 def show_quartiles(values: pd.Series) -> str:
@@ -151,6 +161,5 @@ def show_quartiles(values: pd.Series) -> str:
     known = values.dropna()
     if known.empty:
         return UNDEFINED
-    show: Callable[[float], str] = lambda value: f"{value:.4g}"  # noqa: E731
-    middle, low, high = (show(known.quantile(q)) for q in (0.5, 0.25, 0.75))
+    middle, low, high = (f"{known.quantile(q):.4g}" for q in (0.5, 0.25, 0.75))
     return middle if low == high else f"{middle} [{low}{UNDEFINED}{high}]"

@@ -12,16 +12,8 @@ from matplotlib.ticker import NullLocator
 
 from medvision.evaluation.comparison.settings import show_setting
 from medvision.evaluation.evaluator import Evaluator, direction
-from medvision.evaluation.figures.style import (
-    FAINT,
-    INK,
-    MUTED,
-    PALETTE,
-    blank,
-    shorten,
-    show_score,
-    styled,
-)
+from medvision.evaluation.figures.style import FAINT, INK, MUTED, PALETTE, blank, shorten, styled
+from medvision.evaluation.report.table import show_score
 
 WIDE = 20  # values that span more than this factor get a logarithmic axis
 AXES = 8  # settings drawn; more are no longer read

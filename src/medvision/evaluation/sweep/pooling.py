@@ -8,8 +8,7 @@ import numpy as np
 
 from medvision.evaluation.comparison.arms import Arm, Repeat, align, read_repeats
 from medvision.evaluation.evaluator import Evaluator
-from medvision.evaluation.figures.style import show_score
-from medvision.evaluation.report.table import UNDEFINED, Grid, show_interval
+from medvision.evaluation.report.table import UNDEFINED, Table, show_interval, show_score
 from medvision.stats.bootstrap import LARGE, Interval, draw, interval
 from medvision.stats.ranking import Floats
 
@@ -119,7 +118,7 @@ def _say_missing(
             yield f"seed={seed} split_seed={split_seed}: left out, since its rows differ."
 
 
-def tabulate_pooled(pooled: Pooled) -> Grid:
+def tabulate_pooled(pooled: Pooled) -> Table:
     """Lay the pooled scores out: interval, spread over folds, spread over repeats."""
     folds, repeats = (len(next(iter(v.values()))) for v in (pooled.folds, pooled.repeats))
     head = ["", "pooled (95 % CI)", f"mean ± SD of {folds} folds"]
@@ -137,7 +136,7 @@ def tabulate_pooled(pooled: Pooled) -> Grid:
         f"intervals over patients drawn {drawn}. The folds share training patients: their SD is no "
         "standard error."
     )
-    return Grid(head, rows, note)
+    return Table(head, rows, notes=[note])
 
 
 def show_spread(values: Sequence[float]) -> str:

@@ -10,8 +10,13 @@ from medvision.evaluation.comparison.arms import Arm
 from medvision.evaluation.comparison.settings import label_keys, show_setting
 from medvision.evaluation.comparison.sweep_run import SweepRun
 from medvision.evaluation.evaluator import direction
-from medvision.evaluation.figures.style import show_score
-from medvision.evaluation.report.table import UNDEFINED, Grid, show_interval, show_seconds
+from medvision.evaluation.report.table import (
+    UNDEFINED,
+    Table,
+    show_interval,
+    show_score,
+    show_seconds,
+)
 from medvision.evaluation.sweep.pooling import show_spread
 
 COLUMNS = 4  # settings that get a column each
@@ -46,8 +51,8 @@ class Ranking:
 
     monitor: str
     standings: list[Standing]
-    table: Grid
-    lines: list[Grid]
+    table: Table
+    lines: list[Table]
 
 
 def rank_arms(arms: Sequence[Arm]) -> list[list[Standing]]:
@@ -85,7 +90,8 @@ def tabulate(standings: list[Standing]) -> Ranking:
         row = [str(s.place or UNDEFINED), *(told if arms[0].name else []), count, show_standing(s)]
         rows.append(row + ([show_tests(s.arm)] if tested else []))
     lines = [tabulate_runs(s.arm, tested) for s in standings]
-    return Ranking(monitor, standings, Grid(head, rows, _explain(monitor, arms, tested)), lines)
+    table = Table(head, rows, notes=[_explain(monitor, arms, tested)])
+    return Ranking(monitor, standings, table, lines)
 
 
 def _explain(monitor: str, arms: Sequence[Arm], tested: bool) -> str:
@@ -136,7 +142,7 @@ def show_tests(arm: Arm) -> str:
     return show_spread(values)
 
 
-def tabulate_runs(arm: Arm, tested: bool) -> Grid:
+def tabulate_runs(arm: Arm, tested: bool) -> Table:
     """Lay the runs of an arm out, a row each."""
     primary = arm.evaluator.metrics[arm.evaluator.primary].label
     scores = [arm.cells[0].monitor, *([f"test {primary}"] if tested else [])]
@@ -151,7 +157,7 @@ def tabulate_runs(arm: Arm, tested: bool) -> Grid:
             str(record.get("best_epoch", "")), show_seconds(seconds) if seconds else "",
             f"{memory} MB" if memory else "", cell.run.title,
         ])  # fmt: skip
-    return Grid(head, rows)
+    return Table(head, rows)
 
 
 def name_place(cell: SweepRun) -> str:

@@ -5,22 +5,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 import medvision.files as files
 from medvision.evaluation.comparison.settings import label_keys, show_setting
 from medvision.evaluation.figures.style import save_figure
-from medvision.evaluation.report.page import (
-    embed_figure,
-    escape,
-    render_page,
-    write_grid,
-    write_list,
-)
-from medvision.evaluation.report.table import Grid
+from medvision.evaluation.report.page import embed_figure, render_page
+from medvision.evaluation.report.table import Row, Table
 from medvision.evaluation.sweep.parallel_coordinates import draw_parallel_coordinates
 from medvision.evaluation.sweep.ranking import Ranking
 from medvision.evaluation.sweep.summary import Sweep, describe_sweep
@@ -65,13 +57,13 @@ def _caption(ranking: Ranking) -> str:
     return CAPTION[len({key for s in ranking.standings for key in s.arm.settings}) == 1]
 
 
-def list_lines(ranking: Ranking) -> Grid:
+def list_lines(ranking: Ranking) -> Table:
     """Put the runs of all arms into one table, the arm in front."""
     named = bool(ranking.standings[0].arm.name)
-    head = ["arm"] * named + ranking.lines[0].head
+    head = ["arm"] * named + [*ranking.lines[0].head]
     pairs = zip(ranking.standings, ranking.lines, strict=True)
-    rows = [[s.arm.name] * named + row for s, lines in pairs for row in lines.rows]
-    return Grid(head, rows)
+    rows = [[s.arm.name] * named + [*row] for s, lines in pairs for row in lines.rows]
+    return Table(head, rows)
 
 
 def render_html(sweep: Sweep, figures: list[Path], folder: Path) -> str:
@@ -83,40 +75,16 @@ def render_html(sweep: Sweep, figures: list[Path], folder: Path) -> str:
     }
     drawn = [embed_figure(path) for path in figures]
     captions = [_caption(ranking) for ranking in sweep.rankings]
+    lines = [list_lines(ranking) for ranking in sweep.rankings]
     return render_page(
-        "sweep.html", sweep=sweep, links=links, figures=drawn, captions=captions,
-        all_lines=[list_lines(ranking) for ranking in sweep.rankings],
-    )  # fmt: skip
+        "sweep.html", sweep=sweep, links=links, figures=drawn, captions=captions, all_lines=lines
+    )
 
 
 def render_markdown(sweep: Sweep, figures: list[Path]) -> str:
     """Return the same content as GitHub reads it."""
-    return "\n".join(_write_sections(sweep, figures))
-
-
-def _write_sections(sweep: Sweep, figures: list[Path]) -> Iterator[str]:
-    yield f"# {escape(sweep.name)}\n\n{escape(sweep.verdict)}\n"
-    yield from (f"> {escape(remark)}\n" for remark in sweep.remarks)
-    for ranking in sweep.rankings:
-        yield f"## Ranked by {escape(ranking.monitor)}\n\n{write_grid(ranking.table)}"
-        yield f"{escape(ranking.table.note)}\n"
-        lines = write_grid(list_lines(ranking))
-        yield f"<details><summary>All runs</summary>\n\n{lines}\n</details>\n"
-    yield from (f"![Settings and the monitored score]({path.name})\n" for path in figures)
-    for name, grid, missing in sweep.pooled:
-        of = f": {escape(name)}" if name else ""
-        yield f"## Pooled out-of-fold predictions (test){of}\n\n{write_grid(grid)}"
-        yield f"{escape(grid.note)}\n"
-        yield from ([write_list(missing)] if missing else [])
-    if sweep.unfinished:
-        yield f"## Not done\n\n{write_grid(sweep.unfinished)}"
-        yield f"{escape(sweep.unfinished.note)}\n"
-    yield f"## Cost\n\n{write_list(sweep.cost or ['No run has finished.'])}"
-    yield f"## Openings of the test part\n\n{write_list(sweep.openings)}"
-    if sweep.commands:
-        yield "## What to type\n"
-        yield from (f"{escape(what)}:\n\n```sh\n{line}\n```\n" for what, line in sweep.commands)
-    yield "Research software, not a medical device. Not for diagnosis or treatment.\n"
+    lines = [list_lines(ranking) for ranking in sweep.rankings]
+    return render_page("sweep.md", sweep=sweep, figures=figures, all_lines=lines)
 
 
 def report_sweep(runs: Sequence[Run]) -> Path:
@@ -151,28 +119,30 @@ def print_sweep(sweep: Sweep, console: Console | None = None) -> None:
         _say(console, f"warning: {remark}", "yellow")
     few = len(sweep.folders) <= FEW_CELLS
     for ranking in sweep.rankings:
-        _print_grid(console, _shorten(ranking, few))
-        _say(console, ranking.table.note, "dim")
-    for name, grid, missing in sweep.pooled:
+        _shorten(ranking, few).print(console)
+        for note in ranking.table.notes:
+            _say(console, note, "dim")
+    for name, table, missing in sweep.pooled:
         _say(console, f"\nPooled out-of-fold predictions (test){f': {name}' if name else ''}")
-        _print_grid(console, grid)
-        for sentence in [grid.note, *missing]:
+        table.print(console)
+        for sentence in [*table.notes, *missing]:
             _say(console, sentence, "dim")
     if sweep.unfinished:
         for words, status, reason, _ in sweep.unfinished.rows[:FEW_CELLS]:
             _say(console, f"{status}: {words}: {reason}")
         if (left := len(sweep.unfinished.rows) - FEW_CELLS) > 0:
             _say(console, f"{left} more are not done; the report names them")
-        _say(console, sweep.unfinished.note, "dim")
+        for note in sweep.unfinished.notes:
+            _say(console, note, "dim")
     for sentence in sweep.cost:
         _say(console, sentence, "dim")
     for what, line in sweep.commands:
         _say(console, f"{what}:\n  {line}")
 
 
-def _shorten(ranking: Ranking, few: bool) -> Grid:
+def _shorten(ranking: Ranking, few: bool) -> Table:
     """Take the first arms, and below each its runs where they are few."""
-    head, rows = ranking.table.head, []
+    head, rows = ranking.table.head, list[Row]()
     tested = head[-1].startswith("test ")
     for row, lines in list(zip(ranking.table.rows, ranking.lines, strict=True))[:FEW_ARMS]:
         rows.append(row)
@@ -184,17 +154,7 @@ def _shorten(ranking: Ranking, few: bool) -> Grid:
     left = len(ranking.table.rows) - FEW_ARMS
     if left > 0:
         rows.append(["…", f"{left} more in the report", *[""] * (len(head) - 2)])
-    return Grid(head, rows)
-
-
-def _print_grid(console: Console, grid: Grid) -> None:
-    look = box.SIMPLE_HEAD if console.is_terminal else None
-    table = Table(box=look, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for name in grid.head:
-        table.add_column(Text(name), no_wrap=True)
-    for row in grid.rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    console.print(table)
+    return Table(head, rows)
 
 
 def _say(console: Console, sentence: str, style: str = "") -> None:

@@ -15,7 +15,7 @@ from medvision.errors import MedvisionError
 from medvision.evaluation.comparison.arms import Arm, gather_arms, read_overrides
 from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs
 from medvision.evaluation.evaluator import direction
-from medvision.evaluation.report.table import UNDEFINED, Grid, show_interval, show_seconds
+from medvision.evaluation.report.table import UNDEFINED, Table, show_interval, show_seconds
 from medvision.evaluation.sweep.pooling import Pooled, pool_folds, tabulate_pooled
 from medvision.evaluation.sweep.ranking import (
     Ranking,
@@ -46,8 +46,8 @@ class Sweep:
     verdict: str
     remarks: list[str] = field(default_factory=list)
     rankings: list[Ranking] = field(default_factory=list)
-    pooled: list[tuple[str, Grid, list[str]]] = field(default_factory=list)
-    unfinished: Grid | None = None
+    pooled: list[tuple[str, Table, list[str]]] = field(default_factory=list)
+    unfinished: Table | None = None
     cost: list[str] = field(default_factory=list)
     openings: list[str] = field(default_factory=list)
     commands: list[tuple[str, str]] = field(default_factory=list)
@@ -144,7 +144,7 @@ def list_remarks(arms: Sequence[Arm], rankings: Sequence[Ranking]) -> Iterator[s
                "result.")  # fmt: skip
 
 
-def list_unfinished(cells: Sequence[SweepRun], arms: Sequence[Arm]) -> Grid | None:
+def list_unfinished(cells: Sequence[SweepRun], arms: Sequence[Arm]) -> Table | None:
     """Lay out what is not done, failures first, each with its reason and the way on."""
     names = {cell.run.folder: arm.name for arm in arms for cell in arm.cells}
     told = [set(read_overrides(cell).items()) for cell in cells]
@@ -163,7 +163,8 @@ def list_unfinished(cells: Sequence[SweepRun], arms: Sequence[Arm]) -> Grid | No
     if waiting := [status for status in RESUMES if status in found]:
         notes.append(f"{'it' if notes else 'The same command'} resumes what was "
                      f"{' or '.join(waiting)}")  # fmt: skip
-    return Grid(["run", "status", "reason", "folder"], rows, ", ".join(notes) + "." * bool(notes))
+    note = ", ".join(notes) + "." * bool(notes)
+    return Table(["run", "status", "reason", "folder"], rows, notes=[note] * bool(note))
 
 
 def _name_refused(cell: SweepRun, common: set[tuple[str, str]]) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medvision.evaluation.evaluator import HIT, Case, Scored
-from medvision.evaluation.figures.style import show_score
+from medvision.evaluation.report.table import show_score
 from medvision.stats.ranking import Floats
 from medvision.tasks.classification.metrics import Kind
 from medvision.tasks.classification.target import NOTHING

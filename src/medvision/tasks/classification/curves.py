@@ -15,10 +15,10 @@ from medvision.evaluation.figures.style import (
     PALETTE,
     blank,
     shorten,
-    show_score,
     styled,
     unit_axes,
 )
+from medvision.evaluation.report.table import show_score
 from medvision.stats.bootstrap import Keys, resample_patients
 from medvision.stats.ranking import Floats, Ranking, measure_areas
 from medvision.tasks.classification.metrics import Kind

@@ -46,7 +46,6 @@ from medvision.tasks.classification.weighted import PER_CLASS, Threshold, Weight
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from medvision.evaluation.report.run_files import RunFiles
     from medvision.stats.hypothesis_tests import Finding
 
 AT_ARGMAX = ("accuracy", "precision", "recall", "specificity", "f1")
@@ -452,14 +451,11 @@ class ClassificationEvaluator(Evaluator):
             Section("confusion", "Decisions", confusion_table),
         )
 
-    def sentences(self, found: RunFiles) -> dict[str, list[str]]:
-        from medvision.tasks.classification.tables import tell_choices, tell_limits, tell_result
+    def sentences(self) -> dict[str, str]:
+        """Return what is said of classes, decisions and how these were fitted."""
+        from medvision.evaluation.report.page import read_sentences
 
-        return {
-            "result": list(tell_result(found)),
-            "choices": list(tell_choices(found)),
-            "limits": list(tell_limits(found)),
-        }
+        return read_sentences("medvision.tasks.classification/sentences.toml")
 
 
 def encode_labels(labels: Sequence[str], classes: Sequence[str], kind: Kind) -> NDArray[np.int64]:

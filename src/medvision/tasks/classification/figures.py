@@ -15,10 +15,10 @@ from medvision.evaluation.figures.style import (
     blank,
     blanks,
     shorten,
-    show_score,
     styled,
     unit_axes,
 )
+from medvision.evaluation.report.table import show_score
 from medvision.stats.calibration import BINS, calibration_error, place_in_bins
 from medvision.tasks.classification.metrics import Kind
 

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medvision.evaluation.figures.common import draw_grid, find_best_epoch
-from medvision.evaluation.figures.style import FAINT, MUTED, PALETTE, blanks, show_score, styled
+from medvision.evaluation.figures.style import FAINT, MUTED, PALETTE, blanks, styled
+from medvision.evaluation.report.table import show_score
 
 Pixels = NDArray[np.uint8]
 PARTS = ("coverage", "diversity", "label_agreement", "copied")

@@ -85,16 +85,23 @@ class GenerationEvaluator(Evaluator):
         """Return what was measured, as tables."""
         return (Section("fidelity", "Fidelity", _list_tables),)
 
-    def sentences(self, found: RunFiles) -> dict[str, list[str]]:
+    def sentences(self) -> dict[str, str]:
+        """Return the verdict of the gate; no limit is one of scores."""
+        from medvision.evaluation.report.page import read_sentences
+
+        return read_sentences("medvision.tasks.generation/sentences.toml")
+
+    def phrase_gate(self, metrics: Mapping[str, Any]) -> str:
+        """Say the verdict in one sentence, as the template of the result asks."""
         from medvision.tasks.generation.tables import phrase_gate
 
-        return {"result": [gate] if (gate := phrase_gate(found.metrics)) else []}
+        return phrase_gate(metrics)
 
 
 def _list_tables(found: RunFiles) -> list[Any]:
-    from medvision.tasks.generation.tables import fidelity_grids
+    from medvision.tasks.generation.tables import list_tables
 
-    return list(fidelity_grids(found.metrics))
+    return list(list_tables(found.metrics))
 
 
 def _refuse() -> NoReturn:

@@ -3,13 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from medvision.evaluation.figures.style import show_score
-from medvision.evaluation.report.table import UNDEFINED, Grid, count_words
+from medvision.evaluation.report.table import UNDEFINED, Table, count_words, show_score
 
 Metrics = Mapping[str, Any]
 SHOWN = ("coverage", "density", "precision", "recall", "diversity", "fd", "kid")
@@ -27,16 +24,15 @@ def phrase_gate(metrics: Metrics) -> str:
     return f"Gate {passed} (score {show_score(gate['score'])}, seen by {spaces}){reasons}."
 
 
-def fidelity_grids(metrics: Metrics) -> Iterator[tuple[str, Grid]]:
-    """Yield title and table: what the gate asks, the scores of each class, the ladder."""
-    if not metrics.get("gate"):
-        return
-    yield "What the gate asks", gate_grid(metrics)
-    yield "Generated beside real images", score_grid(metrics)
-    yield "What the gate can see: real images, spoilt", ladder_grid(metrics)
+def list_tables(metrics: Metrics) -> Iterator[tuple[str, Table]]:
+    """Yield title and table of what the gate asks, the scores of each class, and the ladder."""
+    if metrics.get("gate"):
+        yield "What the gate asks", gate_table(metrics)
+        yield "Generated beside real images", fidelity_table(metrics)
+        yield "What the gate can see: real images, spoilt", ladder_table(metrics)
 
 
-def gate_grid(metrics: Metrics) -> Grid:
+def gate_table(metrics: Metrics) -> Table:
     """Lay out the three criteria, what was found and where it was worst."""
     scores, asked = metrics["fidelity"], metrics["floor"]["asked"]
     coverage, copying = scores["coverage"], scores["copying"]
@@ -50,29 +46,29 @@ def gate_grid(metrics: Metrics) -> Grid:
         ["copies of training images", show_score(copying["copied"]),
          f"≤ {show_score(asked['copied'])}", copying["space"]],
     ]  # fmt: skip
-    return Grid(["", "found", "asked", "worst in"], rows, _describe_rest(scores))
+    return Table(["", "found", "asked", "worst in"], rows, notes=[_describe_rest(scores)])
 
 
 def _describe_rest(scores: Metrics) -> str:
     """Say what is reported and decides nothing."""
     copying, critic = scores["copying"], scores.get("critic") or {}
-    told = [
+    facts = [
         f"Nearer to a training than to a held-out image: {show_score(copying['rate'])}, of unseen "
         f"real images {show_score(copying['null'])}",
         f"near-duplicates of training images {show_score(scores['near_duplicates'])}",
     ]
     if critic.get("auc") is not None:
-        told.append(f"the critic tells training from held-out images with AUROC "
+        facts.append(f"the critic tells training from held-out images with AUROC "
                     f"{show_score(critic['auc'])}")  # fmt: skip
     if critic.get("overfit_ratio") is not None:
-        told.append(f"overfit ratio {show_score(critic['overfit_ratio'])}")
+        facts.append(f"overfit ratio {show_score(critic['overfit_ratio'])}")
     if inception := scores.get("inception"):
-        told.append(f"FID {inception['fid']:.1f} in the features of Inception, floor "
+        facts.append(f"FID {inception['fid']:.1f} in the features of Inception, floor "
                     f"{inception['floor_fid']:.1f} (n {inception['n']})")  # fmt: skip
-    return "; ".join(told) + "."
+    return "; ".join(facts) + "."
 
 
-def score_grid(metrics: Metrics) -> Grid:
+def fidelity_table(metrics: Metrics) -> Table:
     """Lay out the scores of each class in each space, and below them what real images reach."""
     rows = []
     for space, found in metrics["fidelity"]["spaces"].items():
@@ -84,9 +80,8 @@ def score_grid(metrics: Metrics) -> Grid:
     heads = [HEADS.get(key, key) for key in SHOWN]
     n = metrics.get("n") or {}
     counts = "; ".join(f"{part} {count_words(n[part])}" for part in n)
-    return Grid(
-        ["", *heads], rows, f"Real: training images in the place of generated ones. {counts}."
-    )
+    note = f"Real: training images in the place of generated ones. {counts}."
+    return Table(["", *heads], rows, notes=[note])
 
 
 def _show(key: str, value: float | None) -> str:
@@ -95,7 +90,7 @@ def _show(key: str, value: float | None) -> str:
     return f"{1000 * value:.2f}" if key == "kid" else show_score(value)
 
 
-def ladder_grid(metrics: Metrics) -> Grid:
+def ladder_table(metrics: Metrics) -> Table:
     """Lay out the corruption ladder, and what the gate is blind to."""
     ladder = metrics["floor"]["ladder"]
     spaces = list(next(iter(ladder.values()))["coverage"])
@@ -110,19 +105,12 @@ def ladder_grid(metrics: Metrics) -> Grid:
     heads = ["", *(f"coverage, {space}" for space in spaces), "agreement", "copies", "noticed by"]
     blind = metrics["floor"]["blind"]
     note = f"{'; '.join(blind)}." if blind else "The gate notices every rung."
-    return Grid(heads, rows, note[0].upper() + note[1:])
+    return Table(heads, rows, notes=[note[0].upper() + note[1:]])
 
 
 def print_fidelity(metrics: Metrics, console: Console | None = None) -> None:
     """Print what the gate asks, and its verdict."""
-    console = console or Console()
-    grid = gate_grid(metrics)
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False,
-                  header_style="bold", padding=(0, 1, 0, 0))  # fmt: skip
-    for head in grid.head:
-        table.add_column(head, no_wrap=True)
-    for row in grid.rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    console.print(table)
-    for sentence in (grid.note, phrase_gate(metrics)):
+    console, gate = console or Console(), gate_table(metrics)
+    gate.print(console)
+    for sentence in (*gate.notes, phrase_gate(metrics)):
         console.print(Text(sentence), soft_wrap=True)

@@ -4,24 +4,30 @@ import shutil
 import pandas as pd
 import pytest
 
-from medvision.evaluation.checklist import ANSWERS, UNKNOWN, fill_checklists, read_lists
+from medvision.evaluation.report.checklist import UNKNOWN, fill_checklists, read_forms, write_card
 from medvision.evaluation.report.run_files import read_run_files
+from medvision.evaluation.report.summary import Sentences
 
 
 def read(run):
     """Return (list, item number) → answer."""
-    lists = fill_checklists(read_run_files(run))
+    lists = fill_checklists(Sentences(read_run_files(run)))
     return {(one.name, item.n): item.answer for one in lists for item in one.items}
 
 
+def read_card(run):
+    return {one.title: one.answers for one in write_card(Sentences(read_run_files(run)))}
+
+
 def test_the_lists_are_whole_and_every_answer_is_known():
-    claim, tripod = read_lists()
+    claim, tripod = read_forms()["lists"]
     assert [item["n"] for item in claim["items"]] == [str(n) for n in range(1, 45)]
     numbers = [item["n"] for item in tripod["items"]]
     assert len(set(numbers)) == len(numbers) == 52
     assert {int(number.rstrip("abcdefg")) for number in numbers} == set(range(1, 28))
     items = [*claim["items"], *tripod["items"]]
-    assert {name for item in items for name in item.get("answer", ())} == set(ANSWERS)
+    told = {name for item in items for name in item.get("answer", ())}
+    assert told <= set(read_forms()["sentences"]) | {"limits"}
     assert all(item.get("answer") or item.get("fill") for item in items)
 
 
@@ -91,8 +97,8 @@ def test_a_folder_of_scores_alone_knows_scores_alone(cohort):
 
 def test_runs_without_scores_and_generators_have_no_lists(cohort, change, tmp_path):
     change(cohort / "record.json", kind="generator")
-    assert fill_checklists(read_run_files(cohort)) == []
-    assert fill_checklists(read_run_files(tmp_path)) == []
+    assert fill_checklists(Sentences(read_run_files(cohort))) == []
+    assert fill_checklists(Sentences(read_run_files(tmp_path))) == []
 
 
 def test_external_evaluations_are_named_with_their_score(cohort):
@@ -104,3 +110,26 @@ def test_external_evaluations_are_named_with_their_score(cohort):
     answer = read(cohort)["CLAIM 2024", "33"]
     assert "other-12345678, AUROC .750 (95 % CI .600–.900)" in answer.text
     assert not answer.fill
+
+
+def test_the_card_says_what_the_run_knows_and_asks_for_the_rest(cohort):
+    card = read_card(cohort)
+    assert list(card) == [
+        "Intended use", "Out of scope", "Data", "Model and training", "Decisions", "Performance",
+        "Limits",
+    ]  # fmt: skip
+    assert card["Intended use"][0].text == ""
+    assert card["Intended use"][0].fill
+    assert card["Out of scope"][0].text.startswith("Research software, not a medical device.")
+    said = " ".join(answer.text for answers in card.values() for answer in answers)
+    for sentence in (
+        "clinic (60 patients)", "positive is sick", "2 sites.", "ConvNet with widths 8, 16",
+        "Operating point: probability .500", "On 40 test images of 20 patients: AUROC",
+        "Calibration: Brier score .",
+    ):  # fmt: skip
+        assert sentence in said
+
+
+def test_a_run_without_a_model_has_no_card(cohort, change):
+    change(cohort / "record.json", model=None)
+    assert read_card(cohort) == {}
