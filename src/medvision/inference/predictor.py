@@ -1,6 +1,6 @@
 """A frozen model over rows: logits, and the tables of predictions they become."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from medvision.data.batches.sampling import count_repeats
 from medvision.data.units.series import add_difference, drop_difference
 from medvision.data.units.series_form import SeriesForm
 from medvision.model import Model
-from medvision.nets.entries import call_net
+from medvision.tasks import find_infer
 from medvision.tasks.classification.calibration import apply_temperature
 from medvision.tasks.classification.evaluator import decide_labels
 
@@ -93,10 +93,9 @@ def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str)
 
 def answer_batch(model: Model, batch: Batch) -> Batch:
     """Return float32 `logits` and, of series, what is said of their slices, without padding."""
-    answer = call_net(model.net, batch)
+    answer = find_infer(model.task)(model.net, batch)
     if model.series is None:
-        logits = answer["logits"] if isinstance(answer, Mapping) else answer
-        return {"logits": logits.float()}
+        return {"logits": answer["logits"].float()}
     image, length = batch["image"], batch["length"]
     valid = torch.arange(image.shape[1], device=image.device) < length[:, None]
     names = [name for name in ("attention", "slice_logits") if name in answer]

@@ -72,7 +72,7 @@ class Task(Trainable):
 
     @classmethod
     @abstractmethod
-    def outputs(cls, target: Any) -> dict[str, Any]:
+    def net_facts(cls, target: Any) -> dict[str, Any]:
         """Return what a net is told of the target: `num_classes`, the number of its outputs."""
 
     @abstractmethod
@@ -90,12 +90,6 @@ class Task(Trainable):
     def change(self, batch: Batch) -> Batch:
         """Change a training batch beyond what augmentation does, such as by mixing its images."""
         return batch
-
-    @staticmethod
-    def infer(net: nn.Module, batch: Batch) -> Batch:
-        """Return what a trained net answers, by name; tiles, where an image is too large for it."""
-        answer = call_net(net, batch)
-        return dict(answer) if isinstance(answer, Mapping) else {"logits": answer}
 
     @classmethod
     def build(cls, node: DictConfig, facts: Facts, *, seed: int, **given: Any) -> Self:
@@ -119,7 +113,7 @@ class Task(Trainable):
             "init": node.get("init"),
             "normalise": node.get("normalise"),
             "slice_labels": facts.slice_labels,
-            **cls.outputs(facts.target),
+            **cls.net_facts(facts.target),
         }
 
     @property

@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, nn
 
+from medvision.nets.entries import answer_by_name
+
 Batch = dict[str, Tensor]
 Ints = NDArray[np.int64]
 Curve = tuple[str, NDArray[np.bool_], NDArray[np.float64]]
@@ -39,7 +41,7 @@ class Facts:
     weights: Callable[[], Tensor]
 
 
-class Rows(Protocol):
+class RunRows(Protocol):
     """The samples of a run, known by their numbers."""
 
     def of(self, part: str) -> Ints:
@@ -77,7 +79,7 @@ class Context:
     config: DictConfig
     folder: Path
     target: Any
-    rows: Rows
+    rows: RunRows
     answer: Callable[[Ints], Mapping[str, Tensor]]
     judge: nn.Module | None = None
     classify: Callable[[Tensor], Tensor] | None = None
@@ -156,6 +158,11 @@ class Trainable(LightningModule):
         from medvision.evaluation.report.table import print_table
 
         print_table(metrics)
+
+    @staticmethod
+    def infer(net: nn.Module, batch: Batch) -> Batch:
+        """Return what a trained net answers, by name; tiles, where an image is too large for it."""
+        return answer_by_name(net, batch)
 
     @staticmethod
     def read_progress(checkpoint: Mapping[str, Any]) -> int:
