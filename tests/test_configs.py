@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
+from medvision.errors import MedvisionError
 from medvision.tasks.task import OF_THE_NET
 from medvision.training.build import build_task
 from medvision.training.config import conf_folder, register_resolvers
@@ -77,6 +78,53 @@ def test_every_file_composes_with_every_experiment(experiment, composed):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_passes_the_first_checks(experiment, composed, tmp_path):
     check_settings(composed(f"experiment={experiment}"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["data.unit=series"], "gives batches of series, and this model takes single images; say"),
+        (["data.unit=series", "model=torchvision"], "and this model takes single images; say"),
+        (["model=rnn"], "this model reads series, and data.unit=image gives single images; say"),
+        (
+            ["model=rnn", "data.unit=series", "+model.mixup=0.2"],
+            "data.unit=series gives series;",
+        ),
+        (["operating_point=best"], "operating_point=best is not a rule; take one of youden, f1"),
+        (["judge=default"], "judge= is for a generator, and this model classifies; leave it out"),
+        (["monitor=val/dice"], "monitor=val/dice does not exist; use val/ with one of loss, auroc"),
+        (
+            ["monitor=train/auroc"],
+            "measured on the val part; choose val/auroc or another val/…",
+        ),
+        (
+            ["model=rnn", "data.unit=series", "model.cache_features=true", "augment=ct"],
+            "keeps one answer a slice, but: the encoder learns (model.frozen_epochs=-1 lets it "
+            "rest for good); images change (augment=none). Change these keys",
+        ),
+        (
+            ["judge=default", "data.unit=series"],
+            "this cannot be trained: data.unit=series gives batches of series, and this model "
+            "takes single images; say model=rnn, or data.unit=image to train on slices; judge= is",
+        ),
+    ],
+)
+def test_what_a_task_cannot_do_is_told_before_anything_is_read(words, told, composed):
+    with pytest.raises(MedvisionError) as error:
+        check_settings(composed(*words))
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "monitor"),
+    [([], "val/auroc"), (["experiment=dcgan_phantom"], "val/gate_score"),
+     (["experiment=rnn_phantom"], "val/auroc"), (["monitor=val/loss"], "val/loss")],
+)  # fmt: skip
+def test_each_task_has_a_score_of_its_own_that_picks_the_epoch(words, monitor, composed):
+    config = composed(*words)
+    assert config.monitor == monitor
+    if "early_stopping" in (config.callbacks or {}) and config.callbacks.early_stopping:
+        assert config.callbacks.early_stopping.monitor == monitor
 
 
 @pytest.mark.parametrize(("group", "name"), [*CHOICES, *(("experiment", e) for e in EXPERIMENTS)])

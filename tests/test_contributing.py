@@ -15,9 +15,6 @@ import cv2
 import numpy as np
 import pytest
 
-import medvision
-import medvision.commands.prepare
-
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 ADDITIONS = ("A net", "A data set", "A source", "A task", "An experiment")
@@ -29,10 +26,9 @@ QUICK = ["data.workers=1", "data.batch_size=8", "threads=1"]
 
 
 class Addition(NamedTuple):
-    """A section: its files by place, its diffs by place, its commands."""
+    """A section: its files by place, and its commands."""
 
     files: dict[str, str]
-    diffs: dict[str, str]
     commands: list[list[str]]
 
 
@@ -43,7 +39,6 @@ def read_addition(title: str) -> Addition:
     lines = [line for kind, _, text in blocks if kind == "bash" for line in text.splitlines()]
     return Addition(
         {place: text for kind, place, text in blocks if kind in ("python", "yaml")},
-        {place: text for kind, place, text in blocks if kind == "diff"},
         [shlex.split(line)[1:] for line in lines],
     )
 
@@ -52,16 +47,6 @@ def write_files(addition: Addition, top: Path) -> None:
     for place, text in addition.files.items():
         (top / place).parent.mkdir(parents=True, exist_ok=True)
         (top / place).write_text(text, encoding="utf-8")
-
-
-def apply_diffs(addition: Addition, top: Path) -> None:
-    for place, text in addition.diffs.items():
-        if not (top / place).exists():
-            (top / place).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / place, top / place)
-        subprocess.run(
-            ["git", "apply", "-C1", "--recount", "-"], input=text, text=True, check=True, cwd=top
-        )
 
 
 def shrink(words: list[str]) -> list[str]:
@@ -105,26 +90,14 @@ def overlay(tmp_path, apart, monkeypatch):
 
     def lay(addition: Addition) -> Path:
         write_files(addition, tmp_path)
-        apply_diffs(addition, tmp_path)
         for folder in (tmp_path / "src" / "medvision").rglob("*/"):
             room = ".".join(folder.relative_to(tmp_path / "src").parts)
             package = importlib.import_module(room)
             monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
-        for place in addition.diffs:
-            put_in_force(tmp_path / place, monkeypatch)
         (tmp_path / "conf").mkdir(exist_ok=True)
         return tmp_path / "conf"
 
     return lay
-
-
-def put_in_force(changed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the command call a changed `prepare.py` in place of ours."""
-    spec = importlib.util.spec_from_file_location("medvision.data.changed_prepare", changed)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(medvision.commands.prepare, "prepare", module.prepare)
 
 
 @pytest.mark.parametrize("title", ADDITIONS)
@@ -183,7 +156,6 @@ def project(tmp_path):
     draw_images(tmp_path)
     for title in ADDITIONS:
         write_files(read_addition(title), tmp_path)
-        apply_diffs(read_addition(title), tmp_path)
     return tmp_path
 
 

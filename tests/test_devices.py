@@ -71,7 +71,7 @@ def take_steps(data, build, mode, monkeypatch):
     data.trainer = SimpleNamespace(training=True, current_epoch=0, global_rank=0, world_size=1,
                                    strategy=SimpleNamespace(root_device=GPU))  # fmt: skip
     data.setup()
-    if data.residency == "device":
+    if data.options.residency == "device":
         with mode:
             data._residents[GPU] = DeviceStore(data.ready.stores, GPU)
     with mode, torch.device(GPU):

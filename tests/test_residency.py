@@ -24,7 +24,7 @@ def train(words, folder):
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         job = prepare_job(compose("train", ["name=tested", *words]))
-    trainer, task = fit(Run(folder), job, "new", [])
+    trainer, task, *_ = fit(Run(folder), job, "new", [])
     assert trainer.current_epoch == 2
     return task.state_dict(), pd.read_csv(folder / "history.csv").drop(columns="seconds")
 

@@ -19,6 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from medvision.callbacks.averaging import Mean
 from medvision.data.batches import datamodule
 from medvision.runs import Run
+from medvision.training import build
 from medvision.training.build import build_task, build_trainer
 from medvision.training.config import conf_folder, register_resolvers
 
@@ -167,7 +168,7 @@ def test_a_mean_of_weights_asks_once_how_many_there_were(pretend):
     [(IMAGES, "host"), (IMAGES, "device"), (SERIES, "device"), (GAN, "host")],
     ids=["images on the host", "images on the device", "series", "gan"],
 )
-def test_more_steps_wait_no_more(words, residency, pretend, config, phantom, tmp_path):
+def test_more_steps_wait_no_more(words, residency, pretend, config, phantom, tmp_path, monkeypatch):
     chosen = config(
         f"data.manifest='{phantom}'", "data.source=null", "data.reader.size=[32,32]",
         "data.reader.window=[-100,200]", "data.batch_size=4", "data.workers=1",
@@ -176,6 +177,7 @@ def test_more_steps_wait_no_more(words, residency, pretend, config, phantom, tmp
     )  # fmt: skip
     if words is GAN:  # judged by a callback, which has its own tests
         chosen.monitor = "val/critic_real"
+        monkeypatch.setattr(build, "direction", lambda *_: "max")
     few, many = (
         count_waits(pretend, chosen.copy(), tmp_path / str(steps), steps) for steps in (3, 6)
     )

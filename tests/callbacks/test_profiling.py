@@ -61,19 +61,19 @@ def read_trace(folder: Path):
 def profiled(tiny, medvision, tmp_path_factory):
     """A run of three epochs of seven batches, with a nap in each part of a step."""
     top = tmp_path_factory.mktemp("profiled")
-    compare = Classifier.compare
+    compare = Classifier.loss
 
-    def compare_and_nap(self, batch):
-        logits, loss = compare(self, batch)
+    def compare_and_nap(self, answer, batch):
+        loss = compare(self, answer, batch)
         nap()
         if loss.requires_grad:
             loss.register_hook(nap)
-        return logits, loss
+        return loss
 
     stepping = register_optimizer_step_pre_hook(nap)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDVISION_RUNS", str(top))
-        patch.setattr(Classifier, "compare", compare_and_nap)
+        patch.setattr(Classifier, "loss", compare_and_nap)
         for owner, hook in (
             (ImageDataModule, "on_before_batch_transfer"),
             (ImageDataModule, "on_after_batch_transfer"),

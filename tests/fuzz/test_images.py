@@ -217,7 +217,7 @@ def manifest(folder, on_unreadable):
     try:
         prepare("folder", output, input=folder, columns={"patient": "path"},
                 on_unreadable=on_unreadable)  # fmt: skip
-        whole = {"manifest.csv", "card.json"}
+        whole = {"manifest.csv", "card.json", ".images.npz"}
     except MedvisionError:
         whole = set()
     assert {p.name for p in (output.iterdir() if output.exists() else ())} == whole

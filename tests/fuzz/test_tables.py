@@ -17,7 +17,7 @@ from medvision.data.manifest.columns import COLUMNS
 from medvision.data.manifest.manifest import read_manifest, write_manifest
 from medvision.data.manifest.rules import SPLITS
 from medvision.data.sources.label_table import read_sidecar
-from medvision.data.sources.table import find_table
+from medvision.data.sources.table import find as find_table
 
 NAMES = ("a.png", "b c.png", "ü,x.png", "sub/d.png", "e'\".png")
 ODD = st.sampled_from(

@@ -12,8 +12,8 @@ from PIL import Image
 
 from medvision.data.formats.decode import open_frames
 from medvision.data.formats.nifti import AXES, VolumeFile
-from medvision.data.sources.nifti import find_nifti
-from medvision.data.sources.video import find_video
+from medvision.data.sources.nifti import find as find_nifti
+from medvision.data.sources.video import find as find_video
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUICK_OR_FULL = pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -35,7 +35,8 @@ def test_a_foreign_net_without_head_or_weights_is_drawn_without_heat(tmp_path):
     form, classes = SeriesForm(), Classes(["a", "b"], "binary", None)
     manifest = read_manifest(tmp_path / "manifest.csv")
     samples = assemble_foreign(manifest, Reader(size=(16, 16)), classes, "stop", "test", form)
-    asked = Model(Bare().eval(), {}, ["a", "b"], "binary", {}, series=form.contract())
+    inputs = {"reader": {}, "unit": form.contract(), "tabular": None}
+    asked = Model(Bare().eval(), {}, "classification", classes.plain(), inputs)
     index = samples.rows("test")
     said = predict_samples(asked, samples, index)
     assert said.slices == {}

@@ -87,7 +87,7 @@ def test_our_own_sentence_is_passed_on():
 
 
 def test_a_fault_of_ours_keeps_its_type_and_place():
-    assert raised(lambda: {}["key"]).startswith("KeyError: 'key' (test_configuration.py:")
+    assert raised(lambda: {}["key"]).startswith("KeyError: 'key' (test_config.py:")
 
 
 @pytest.mark.parametrize(

@@ -389,7 +389,8 @@ def open_evaluator(
     Raises:
         MedvisionError: there is no such task.
     """
-    name = task.removeprefix(f"{TASKS}.").partition(".")[0] if task.startswith(TASKS) else task
+    folder = task.removeprefix(f"{TASKS}.").partition(".")[0]
+    name = folder if folder in _our_tasks() else task
     made: Evaluator = _find_evaluator(name)(target or {}, decision or {})
     made.task = name
     return made

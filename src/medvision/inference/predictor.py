@@ -1,6 +1,6 @@
 """A frozen model over rows: what its net answers, and what evaluates that."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from medvision.data.units.series import add_difference, drop_difference
 from medvision.data.units.series_form import SeriesForm
 from medvision.evaluation.evaluator import Evaluator, open_evaluator
 from medvision.model import Model
-from medvision.nets.entries import call_net
+from medvision.tasks import find_infer
 
 BATCH = 128
 Batch = dict[str, Tensor]
@@ -95,10 +95,9 @@ def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str)
 
 def answer_batch(model: Model, batch: Batch) -> Batch:
     """Return float32 `logits` and, of series, what is said of their slices, without padding."""
-    answer = call_net(model.net, batch)
+    answer = find_infer(model.task)(model.net, batch)
     if model.series is None:
-        logits = answer["logits"] if isinstance(answer, Mapping) else answer
-        return {"logits": logits.float()}
+        return {"logits": answer["logits"].float()}
     image, length = batch["image"], batch["length"]
     valid = torch.arange(image.shape[1], device=image.device) < length[:, None]
     names = [name for name in ("attention", "slice_logits") if name in answer]

@@ -34,6 +34,12 @@ def call_net(net: nn.Module, batch: Mapping[str, Tensor]) -> Any:
     return net(*given, **more)
 
 
+def answer_by_name(net: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Call a net as `call_net` does; what is no dictionary is its `logits`."""
+    answer = call_net(net, batch)
+    return dict(answer) if isinstance(answer, Mapping) else {"logits": answer}
+
+
 def on_device(net: nn.Module) -> Callable[[Tensor], Tensor]:
     """Let a frozen net answer for images of the host on the best device there is."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

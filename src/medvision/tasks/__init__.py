@@ -1,5 +1,7 @@
 """What is asked, lost, kept and scored: a folder a question."""
 
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from medvision.errors import MedvisionError
 
 if TYPE_CHECKING:
-    from medvision.tasks.trainable import Trainable
+    from torch import nn
+
+    from medvision.tasks.trainable import Batch, Trainable
 
 
 def find_task(path: str) -> "type[Trainable]":
@@ -34,6 +38,20 @@ def find_task(path: str) -> "type[Trainable]":
             "your net under model.net._target_"
         )
     return found
+
+
+@cache
+def find_infer(task: str) -> "Callable[[nn.Module, Batch], Batch]":
+    """Find how a trained net of a task answers for a batch: `Task.infer` of a foreign one.
+
+    Args:
+        task: as `short_name` names it.
+    """
+    if "." in task:
+        return find_task(task).infer
+    from medvision.nets.entries import answer_by_name
+
+    return answer_by_name
 
 
 def short_name(task: type) -> str:

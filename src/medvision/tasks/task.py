@@ -20,7 +20,7 @@ from medvision.nets.encoder import Encoder
 from medvision.nets.entries import call_net
 from medvision.nets.transfer import freeze_body, load_weights, parameter_groups
 from medvision.ranges import Real, Switch, Whole
-from medvision.tasks.trainable import Batch, Facts, Trainable
+from medvision.tasks.trainable import Batch, Context, Facts, Trainable
 
 OF_THE_NET = ("net", "init", "normalise")
 """Keys of `model` that say how its net is built; all others are arguments of the task."""
@@ -72,7 +72,7 @@ class Task(Trainable):
 
     @classmethod
     @abstractmethod
-    def outputs(cls, target: Any) -> dict[str, Any]:
+    def net_facts(cls, target: Any) -> dict[str, Any]:
         """Return what a net is told of the target: `num_classes`, the number of its outputs."""
 
     @abstractmethod
@@ -90,12 +90,6 @@ class Task(Trainable):
     def change(self, batch: Batch) -> Batch:
         """Change a training batch beyond what augmentation does, such as by mixing its images."""
         return batch
-
-    @staticmethod
-    def infer(net: nn.Module, batch: Batch) -> Batch:
-        """Return what a trained net answers, by name; tiles, where an image is too large for it."""
-        answer = call_net(net, batch)
-        return dict(answer) if isinstance(answer, Mapping) else {"logits": answer}
 
     @classmethod
     def build(cls, node: DictConfig, facts: Facts, *, seed: int, **given: Any) -> Self:
@@ -119,7 +113,7 @@ class Task(Trainable):
             "init": node.get("init"),
             "normalise": node.get("normalise"),
             "slice_labels": facts.slice_labels,
-            **cls.outputs(facts.target),
+            **cls.net_facts(facts.target),
         }
 
     @property
@@ -133,6 +127,13 @@ class Task(Trainable):
             yield encoder, True
         else:
             yield self.net, None
+
+    def finish(self, context: Context) -> dict[str, Any]:
+        """Fit what the evaluator freezes, such as an operating point, on the val part."""
+        assert self.evaluator is not None
+        rows, rule = context.rows.of("val"), str(context.config.operating_point)
+        evaluator = self.evaluator(context.target.plain(), {})
+        return evaluator.fit(context.answer(rows), context.rows.truth(rows), rule)
 
     def forward(self, batch: Any) -> Any:
         """Return what the net answers to a batch, or to images alone."""

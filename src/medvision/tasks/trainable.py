@@ -13,6 +13,10 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, nn
 
+from medvision.evaluation.evaluator import Evaluator
+from medvision.nets.entries import answer_by_name
+from medvision.target import Target
+
 Batch = dict[str, Tensor]
 Ints = NDArray[np.int64]
 Curve = tuple[str, NDArray[np.bool_], NDArray[np.float64]]
@@ -40,7 +44,7 @@ class Facts:
     weights: Callable[[], Tensor | None]
 
 
-class Rows(Protocol):
+class RunRows(Protocol):
     """The samples of a run, known by their numbers."""
 
     def of(self, part: str) -> Ints:
@@ -78,7 +82,7 @@ class Context:
     config: DictConfig
     folder: Path
     target: Any
-    rows: Rows
+    rows: RunRows
     answer: Callable[[Ints], Mapping[str, NDArray[Any]]]
     judge: nn.Module | None = None
     classify: Callable[[Tensor], Tensor] | None = None
@@ -89,6 +93,8 @@ class Trainable(LightningModule):
     """A task: what is optimised, and what a run has to know of it.
 
     Attributes:
+        target: what the annotations of its data mean; None: what those of classification do.
+        evaluator: what tabulates and scores its answers; those of ours are opened by their folder.
         monitor: the logged score that picks the best epoch where none is named.
         predicts: it answers for rows; their predictions are stored, scored and reported. One that
             does not is judged by what `finish` writes, and never opens the test part.
@@ -96,6 +102,8 @@ class Trainable(LightningModule):
         next_command: what may be typed once it has been trained.
     """
 
+    target: ClassVar[type[Target] | None] = None
+    evaluator: ClassVar[type[Evaluator] | None] = None
     monitor: str = "val/loss"
     predicts: ClassVar[bool] = True
     graphs_fail: ClassVar[str] = ""
@@ -150,6 +158,11 @@ class Trainable(LightningModule):
     def curves(cls, target: Any, table: pd.DataFrame) -> Iterator[Curve]:
         """Yield name, truth and score of each precision-recall curve of stored predictions."""
         yield from ()
+
+    @staticmethod
+    def infer(net: nn.Module, batch: Batch) -> Batch:
+        """Return what a trained net answers, by name; tiles, where an image is too large for it."""
+        return answer_by_name(net, batch)
 
     @staticmethod
     def read_progress(checkpoint: Mapping[str, Any]) -> int:

@@ -21,7 +21,7 @@ BATCH = 128
 
 
 class SampleRows:
-    """The samples of a run, as tasks see them: see `tasks.trainable.Rows`."""
+    """The samples of a run, as tasks see them: see `tasks.trainable.RunRows`."""
 
     def __init__(self, samples: Samples) -> None:
         self.samples = samples

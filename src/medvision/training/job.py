@@ -68,6 +68,7 @@ def prepare_job(config: DictConfig) -> Job:
         torch.set_num_threads(config.threads)
     weights = find_weights(config.model.get("weights"))
     data: ImageDataModule = instantiate(config.data)
+    data.target = task.target
     data.setup()
     check_monitor(task, config.monitor, data)
     check_parts(config, data)

@@ -98,7 +98,7 @@ def check_learned(samples: Samples, part: str) -> None:
 
 
 @dataclass(frozen=True)
-class Ratio:
+class _Ratio:
     """What `data.extra_ratio` may be."""
 
     def broken(self, value: Any) -> str | None:
@@ -114,7 +114,7 @@ RULES: dict[str, Rule] = {
     "data.epoch_size": Whole(1, null=True), "data.on_leak": OneOf(("error", "drop")),
     "data.on_unreadable": OneOf(("stop", "exclude")), "data.balance": Switch(),
     "data.residency": OneOf(("auto", "disk", "host", "device")),
-    "data.backend": OneOf(("auto", "host", "device")), "data.extra_ratio": Ratio(),
+    "data.backend": OneOf(("auto", "host", "device")), "data.extra_ratio": _Ratio(),
     "model.optimizer.lr": Real(0.0), "model.optimizer.weight_decay": Real(0.0),
     "model.critic_optimizer.lr": Real(0.0), "trainer.max_epochs": Whole(1),
     "trainer.accumulate_grad_batches": Whole(1), "trainer.gradient_clip_val": Real(0.0, null=True),

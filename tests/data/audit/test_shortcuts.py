@@ -6,14 +6,14 @@ import pytest
 
 from medvision.data.audit.scan import ImageFacts, scan_images
 from medvision.data.audit.shortcuts import find_shortcuts
-from medvision.data.sources.phantom.source import make_phantom
+from medvision.data.sources.phantom.source import find as make_phantom
 from medvision.data.store.fill import Images
 
 PLAIN = ImageFacts("d", 100, 120, ".png uint8 grey", 0.1, 0.2, 5.0, None)
 
 
 def probe_phantom(place, **settings):
-    found = make_phantom(place, slices=1, size=32, workers=2, **settings)
+    found = make_phantom(output=place, slices=1, size=32, workers=2, **settings)
     seen, problems = scan_images(Images.find(found.table["path"], found.table["frame"]), {})
     assert not problems
     table = found.table.assign(dataset="phantom", group=found.table["patient"])

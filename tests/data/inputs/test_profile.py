@@ -20,6 +20,7 @@ from medvision.data.inputs.profile import (
     to_plain,
 )
 from medvision.data.store.facts import BYTES, UNITS, WORDS, FileFacts, pack, read_facts, unpack
+from medvision.data.store.pixels import quantise
 from medvision.data.store.reader import Reader, find_windows
 from medvision.data.store.store import open_store
 
@@ -180,7 +181,7 @@ def test_the_window_told_is_the_one_looked_through(window, kind, tmp_path):
     if window == "brain" and pixels.dtype.kind == "u":
         return  # the reader refuses it
     ((low, high),) = find_windows(reader, image)
-    assert np.array_equal(pixels.quantise(pixels, low, high, 8), reader.render(image))
+    assert np.array_equal(quantise(pixels, low, high, 8), reader.render(image))
 
 
 def test_windows_of_channels_and_of_headers_are_told(tmp_path):

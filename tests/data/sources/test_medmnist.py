@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medvision.data.formats.decode import decode
-from medvision.data.sources.medmnist import find_medmnist
+from medvision.data.sources.medmnist import find as find_medmnist
 from medvision.errors import MedvisionError
 
 
@@ -24,7 +24,7 @@ def make(path, order=("train", "val", "test"), labels=None, shape=(6, 5), **more
 
 
 def find(path, **options):
-    return find_medmnist(path, patient="path", **options)
+    return find_medmnist(path, columns={"patient": "path"}, **options)
 
 
 def test_rows_point_into_the_file_with_names_for_classes(tmp_path):
@@ -81,7 +81,7 @@ def test_images_without_labels_are_unlabelled(tmp_path):
 def test_the_patient_rule_must_be_said(tmp_path, patient):
     make(tmp_path / "x.npz")
     with pytest.raises(MedvisionError, match=r"which has no patient ids .* columns.patient=path"):
-        find_medmnist(tmp_path / "x.npz", patient=patient)
+        find_medmnist(tmp_path / "x.npz", columns={"patient": patient})
 
 
 def test_a_folder_stands_for_its_file(tmp_path):

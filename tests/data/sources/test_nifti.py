@@ -4,7 +4,7 @@ import pytest
 
 from medvision.data.formats.decode import decode
 from medvision.data.manifest.manifest import read_manifest
-from medvision.data.sources.nifti import find_nifti
+from medvision.data.sources.nifti import find as find_nifti
 from medvision.data.sources.prepare import prepare
 from medvision.data.store.reader import Reader
 from medvision.data.store.store import open_store

@@ -243,7 +243,7 @@ def test_another_users_key_prepares_anew(table, counted, tmp_path, monkeypatch):
 
 
 def test_a_source_without_a_name_is_a_sentence():
-    with pytest.raises(MedvisionError, match=r"data\.source has no name; .*phantom\|folder"):
+    with pytest.raises(MedvisionError, match=r"data\.source has no name; .*dicom\|folder"):
         prepare_once({"input": "x"})
 
 

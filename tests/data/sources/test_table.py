@@ -2,7 +2,7 @@ import pytest
 
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.manifest import read_manifest, write_manifest
-from medvision.data.sources.table import find_table
+from medvision.data.sources.table import find as find_table
 from medvision.errors import MedvisionError
 
 

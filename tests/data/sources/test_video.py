@@ -5,7 +5,7 @@ from PIL import Image
 
 from medvision.data.manifest.manifest import read_manifest
 from medvision.data.sources.prepare import prepare
-from medvision.data.sources.video import find_video
+from medvision.data.sources.video import find as find_video
 from medvision.data.store.reader import Reader
 from medvision.data.store.store import open_store
 from medvision.errors import MedvisionError

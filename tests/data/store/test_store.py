@@ -259,7 +259,7 @@ def test_two_threads_decode_once(images, cache, builds):
 SCRIPT = """
 import logging, sys, time
 from pathlib import Path
-from medvision.data import filling
+from medvision.data.store import fill
 from medvision.data.store.reader import Reader
 from medvision.data.store.store import open_store
 

@@ -17,9 +17,8 @@ from medvision.data.formats.video import SUFFIXES as CLIPS
 from medvision.data.inputs.files import TABLES, list_all
 from medvision.data.manifest.manifest import read_manifest
 from medvision.data.manifest.path_map import reveal_paths
-from medvision.data.sources.dicom.source import find_dicom
-from medvision.data.sources.nifti import find_nifti
-from medvision.data.sources.video import find_video
+from medvision.data.sources import nifti, video
+from medvision.data.sources.dicom import source as dicom
 from medvision.data.units.series import Slices, add_difference, index_slices
 from medvision.data.units.series_form import SeriesForm, check_series_alike
 from medvision.errors import MedvisionError
@@ -100,8 +99,8 @@ def _find_in_files(source: Path, form: SeriesForm, exclude: bool) -> tuple[pd.Da
     names, others = ([source.name], 0) if source.is_file() else list_all(source)
     kinds = Counter(map(_tell_kind, names))
     alone: dict[str, Any] = {"columns": {"patient": "path"}, "labels": "none"}
-    parts = [find_video(source, **alone).table] if kinds["clips"] else []
-    parts += [find_nifti(source, **alone).table] if kinds["volumes"] else []
+    parts = [video.find(source, **alone).table] if kinds["clips"] else []
+    parts += [nifti.find(source, **alone).table] if kinds["volumes"] else []
     if parts:
         others += kinds["images"]
     elif source.is_file():
@@ -122,10 +121,12 @@ def _find_dicom(source: Path, form: SeriesForm, exclude: bool) -> tuple[pd.DataF
     Gaps that the model may serve are left to `settle_series`.
     """
     try:
-        found = find_dicom(
-            source, patient="path", on_gap="stop" if form.on_gap == "error" else "keep",
+        found = dicom.find(
+            source,
+            columns={"patient": "path"},
+            on_gap="stop" if form.on_gap == "error" else "keep",
             on_odd="exclude" if exclude else "stop",
-        )  # fmt: skip
+        )
     except MedvisionError as error:
         raise MedvisionError(f"{error}; for images of other kinds {WAY_OUT}") from error
     return found.table, len(found.facts["excluded"])

@@ -1,7 +1,7 @@
 """The manifest: one table, one row an image, and its card; read, checked and written."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -107,13 +107,16 @@ def _tell_patients(table: pd.DataFrame, rule: str) -> list[str]:
     return []
 
 
-def write_manifest(folder: Path, table: pd.DataFrame, card: Card) -> Path:
+def write_manifest(
+    folder: Path, table: pd.DataFrame, card: Card, named: Collection[str] = ()
+) -> Path:
     """Write `manifest.csv` and `card.json`; columns that say nothing are left out.
 
     Args:
         folder: made where it is missing.
         table: columns of ours and others; absolute paths are made relative to `folder`.
         card: goes beside it.
+        named: columns that name files, beside those that always do.
 
     Returns:
         The path of the CSV.
@@ -123,7 +126,7 @@ def write_manifest(folder: Path, table: pd.DataFrame, card: Card) -> Path:
     """
     folder = Path(folder).resolve()
     written = table.copy()
-    for name in find_file_columns(written):
+    for name in (*find_file_columns(written), *named):
         written[name] = [_relative(path, folder) for path in written[name].fillna("")]
     silent = {"frame": "0", "dataset": card.dataset, "origin": card.origin}
     for name in (name for name in COLUMNS if name in written and name != "path"):

@@ -1,5 +1,6 @@
 """Images in class folders, with or without split folders."""
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -7,11 +8,15 @@ import pandas as pd
 from medvision.data.formats.listing import count_frames, list_images
 from medvision.data.manifest.pseudonyms import NO_RULE, describe_rule, patients_from_names
 from medvision.data.manifest.rules import SPLITS
-from medvision.data.sources.found import Found
+from medvision.data.sources.found import Found, read_patient_rule
 from medvision.errors import MedvisionError, collect
 
 
-def find_folder(input: Path, *, patient: str | None = None) -> Found:  # noqa: A002 -- the command's own word
+def find(
+    input: Path,  # noqa: A002 -- the command's own word
+    *,
+    columns: Mapping[str, str | None] | None = None,
+) -> Found:
     """Find images by folder: `[split/]class/…/image`, or `class/split/…/image`.
 
     Split folders are called train, val or test in the usual spellings; images in no class folder
@@ -19,13 +24,14 @@ def find_folder(input: Path, *, patient: str | None = None) -> Found:  # noqa: A
 
     Args:
         input: the folder on top.
-        patient: `path` (each image is its own patient) or a pattern with one group, searched in
-            the file name as seen from `input`.
+        columns: `patient` alone: `path` (each image is its own patient) or a pattern with one
+            group, searched in the file name as seen from `input`.
 
     Raises:
         MedvisionError: no folder, no image, no patient rule or one that does not fit, images
             outside split folders.
     """
+    patient = read_patient_rule(columns, "folder")
     top = Path(input).absolute()
     if not top.is_dir():
         raise MedvisionError(f"{top} is no folder; source=folder needs input=DIR")

@@ -6,6 +6,7 @@ Reference:
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,7 +16,7 @@ import pandas as pd
 
 import medvision.files as files
 from medvision.data.manifest.pseudonyms import NO_RULE, describe_rule, patients_from_names
-from medvision.data.sources.found import Found
+from medvision.data.sources.found import Found, read_patient_rule
 from medvision.errors import MedvisionError, did_you_mean
 
 PARTS = ("train", "val", "test")
@@ -23,12 +24,12 @@ CLASSES = {"pneumoniamnist": ["normal", "pneumonia"]}
 NOTHING = "none"
 
 
-def find_medmnist(
-    input: Path | None,  # noqa: A002 -- the command's own word
+def find(
+    input: Path | None = None,  # noqa: A002 -- the command's own word
     *,
+    columns: Mapping[str, str | None] | None = None,
     name: str | None = None,
     size: int = 28,
-    patient: str | None = None,
 ) -> Found:
     """Point at the images inside one npz, with the official split.
 
@@ -37,13 +38,14 @@ def find_medmnist(
 
     Args:
         input: the npz, or a folder that holds it; None downloads it with the `medmnist` package.
+        columns: `patient` alone, and `path`: there are no ids, each image is its own patient.
         name: such as `pneumoniamnist`; the file's name where None.
         size: side of the images in pixels, to choose a file; not looked at where one is given.
-        patient: must be `path`: there are no patient ids, each image is its own patient.
 
     Raises:
         MedvisionError: no file, not such an npz, no or another patient rule, no download.
     """
+    patient = read_patient_rule(columns, "medmnist")
     path = _download(name, int(size)) if input is None else _choose_npz(input, name, int(size))
     if patient != "path":
         given = "no patient rule was given" if patient is None else f"columns.patient={patient}"

@@ -26,7 +26,7 @@ class NiftiOptions(NamedTuple):
     fourth: str
 
 
-def find_nifti(
+def find(
     input: Path,  # noqa: A002 -- the command's own word
     *,
     columns: Mapping[str, str | None] | None = None,

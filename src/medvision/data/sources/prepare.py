@@ -6,8 +6,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, Literal
 
 import pandas as pd
@@ -20,16 +22,9 @@ from medvision.data.audit.scan import Inspected, Seen, inspect_into_store, scan_
 from medvision.data.audit.scanned import recall_seen, write_seen
 from medvision.data.formats.listing import list_files
 from medvision.data.manifest.card import Card
-from medvision.data.manifest.manifest import CARD, MANIFEST, write_manifest
+from medvision.data.manifest.manifest import CARD, write_manifest
 from medvision.data.manifest.pseudonyms import fingerprint, pseudonym, user_key
-from medvision.data.sources.dicom.source import find_dicom
-from medvision.data.sources.folder import find_folder
 from medvision.data.sources.found import Found
-from medvision.data.sources.medmnist import find_medmnist
-from medvision.data.sources.nifti import find_nifti
-from medvision.data.sources.phantom.source import make_phantom
-from medvision.data.sources.table import find_table
-from medvision.data.sources.video import find_video
 from medvision.data.splits.groups import connect, join_pairs
 from medvision.data.store.fill import Images
 from medvision.data.store.reader import Reader
@@ -37,11 +32,10 @@ from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import patient_keys
 
 FORMAT = 3  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
-SOURCES = ("phantom", "folder", "table", "medmnist", "dicom", "nifti", "video")
+PACKAGE = "medvision.data.sources"
 
 UNREAD = "none"  # what `labels` says where it is no file
 IDS = {"patient", "series"}  # hashed; those of series are often made from those of patients
-MORE_IDS = {"dicom": {"study", "site"}}  # a hospital's name, where it stands in a header
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,7 @@ def prepare(
     """Find rows, check every image and write `manifest.csv` and `card.json` into `output`.
 
     Args:
-        source: one of `SOURCES`.
+        source: the name of one of ours (`list_sources`), or the dotted path of another.
         output: the folder of the manifest.
         reader: of a training that comes next; its store is filled in the same pass.
         workers: threads that decode for it.
@@ -97,7 +91,8 @@ def prepare(
             would overwrite the input.
     """
     output = Path(output).expanduser()
-    _check(source, output, input, on_unreadable)
+    if on_unreadable not in ("stop", "exclude"):
+        raise MedvisionError(f"on_unreadable={on_unreadable} cannot be; choose stop or exclude")
     found = _find(source, output, input, columns or {}, options)
     name = dataset or found.dataset
     rows = found.table.reset_index(drop=True)
@@ -117,7 +112,7 @@ def prepare(
     looks, table = [seen[row].look for row in kept.index], kept.reset_index(drop=True)
     key = user_key() if deidentify else None
     if key is not None and found.facts.get("hashed_with") != fingerprint(key):
-        _hash_ids(table, key, IDS | MORE_IDS.get(source, set()))
+        _hash_ids(table, key, IDS | set(found.ids))
     patients, digests = patient_keys(table), [look.digest for look in looks]
     near = find_near_duplicates([look.likeness for look in looks], list(patients), digests)
     given = [table["group"].fillna("").astype(str)] if "group" in table else []
@@ -139,7 +134,7 @@ def prepare(
         | {"audit": audit, "flow": trace_losses(whole, [("unreadable", kept)])},
     )
     write_seen(output, images, seen)
-    manifest = write_manifest(output, table, card)
+    manifest = write_manifest(output, table, card, found.files)
     sizes_found = dict(sizes.most_common())
     notes = [*note_copies(table, looks), *audit["notes"]]
     return Prepared(manifest, table, card, sizes_found, copies, left_out, notes)
@@ -158,19 +153,6 @@ def _inspect(
         if seen:
             return seen, problems
     return scan_images(images, known)
-
-
-def _check(source: str, output: Path, place: Path | None, on_unreadable: str) -> None:
-    """Refuse settings before anything is read."""
-    if on_unreadable not in ("stop", "exclude"):
-        raise MedvisionError(f"on_unreadable={on_unreadable} cannot be; choose stop or exclude")
-    written = (output / MANIFEST).resolve()
-    if source == "table" and place is not None and written.exists():
-        own = files.find_input(place)
-        if written in (own, own / MANIFEST):
-            raise MedvisionError(
-                f"output={output} would overwrite its input {written}; name another folder"
-            )
 
 
 def _hash_ids(table: pd.DataFrame, key: bytes, columns: set[str]) -> None:
@@ -198,7 +180,9 @@ def prepare_once(
     described = {k: v for k, v in source.items() if v is not None}
     name = described.pop("name", None)
     if name is None:
-        raise MedvisionError(f"data.source has no name; say data.source.name={'|'.join(SOURCES)}")
+        raise MedvisionError(
+            f"data.source has no name; say data.source.name={'|'.join(list_sources())}"
+        )
     if described.get("input") is not None:
         described["input"] = files.find_input(described["input"])
     words = [f"{k}={v}" for k, v in sorted(described.items())]
@@ -233,6 +217,39 @@ def _state_of(place: Path | None) -> str:
     return files.digest(*(f"{p}:{s.st_size}:{s.st_mtime_ns}" for p, s in stats))
 
 
+def list_sources() -> list[str]:
+    """Return the names of our own sources."""
+    names = (each.name for each in iter_modules([str(Path(__file__).parent)]))
+    return [name for name in names if hasattr(_import(f"{PACKAGE}.{name}"), "find")]
+
+
+def open_source(name: str) -> Callable[..., Found]:
+    """Return the `find` of a source: one of ours by its module's name, another by its dotted path.
+
+    Raises:
+        MedvisionError: there is none.
+    """
+    module = _import(name if "." in name else f"{PACKAGE}.{name}")
+    if not hasattr(module, "find"):
+        known = list_sources()
+        raise MedvisionError(
+            f"source={name} is unknown{did_you_mean(name, known)}; use {', '.join(known)}"
+        )
+    find: Callable[..., Found] = module.find
+    return find
+
+
+def _import(path: str) -> Any:
+    """Import a source's module, of a package its `source`; None where there is none."""
+    try:
+        module = import_module(path)
+        return import_module(f"{path}.source") if hasattr(module, "__path__") else module
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{path}.source".startswith(error.name):
+            return None
+        raise  # of a package it needs
+
+
 def _find(
     source: str,
     output: Path,
@@ -240,49 +257,25 @@ def _find(
     columns: Mapping[str, str | None],
     options: Mapping[str, Any],
 ) -> Found:
-    """Call the source with the arguments it takes."""
+    """Call the source with what it takes."""
     where = files.find_input(place) if place is not None else None
-    given = dict(options)
-    makers: dict[str, Callable[..., Found]] = {
-        "phantom": make_phantom, "folder": find_folder,
-        "table": find_table, "medmnist": find_medmnist, "dicom": find_dicom,
-        "nifti": find_nifti, "video": find_video,
-    }  # fmt: skip
-    if source not in makers:
-        raise MedvisionError(
-            f"source={source} is unknown{did_you_mean(source, SOURCES)}; use {', '.join(SOURCES)}"
-        )
-    known = set(inspect.signature(makers[source]).parameters) - {"input", "output", "columns"}
-    if source != "phantom" and "patient" in given:
-        raise MedvisionError(
-            f"patient={given['patient']} is no option of its own; say "
-            f"columns.patient={given['patient']}"
-        )
-    for key in given:
-        if key not in known:
-            others = ", ".join(sorted(known - {"patient"})) or "none"
+    find = open_source(source)
+    takes = inspect.signature(find).parameters
+    known = set(takes) - {"input", "columns", "output"}
+    for key in options:
+        if key in known:
+            continue
+        near = did_you_mean(key, known)
+        if key == "patient" and not near:
             raise MedvisionError(
-                f"source={source} has no option {key!r}{did_you_mean(key, known)}; "
-                f"it takes {others}"
+                f"patient={options[key]} is no option of its own; say "
+                f"columns.patient={options[key]}"
             )
-    if source == "phantom":
-        return make_phantom(output, **given)
-    if source == "table":
-        return find_table(_required(where, source), columns=columns, **given)
-    if source in ("dicom", "nifti", "video"):
-        return makers[source](_required(where, source), columns=columns, **given)
-    if unread := sorted(set(columns) - {"patient"}):
         raise MedvisionError(
-            f"source={source} has no table, so columns.{unread[0]} means nothing; "
-            "only columns.patient does"
+            f"source={source} has no option {key!r}{near}; "
+            f"it takes {', '.join(sorted(known)) or 'none'}"
         )
-    patient = columns.get("patient")
-    if source == "folder":
-        return find_folder(_required(where, source), patient=patient, **given)
-    return find_medmnist(where, patient=patient, **given)
-
-
-def _required(place: Path | None, source: str) -> Path:
-    if place is None:
+    if where is None and takes["input"].default is inspect.Parameter.empty:
         raise MedvisionError(f"source={source} needs input=PATH (in a training: data.source.input)")
-    return place
+    more = {"output": output} if "output" in takes else {}
+    return find(where, columns=columns, **more, **options)

@@ -1,7 +1,10 @@
 """Any CSV that names image files, whatever its columns are called."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+
+import pandas as pd
 
 from medvision.data.manifest.manifest import MANIFEST, read_manifest
 from medvision.data.sources.found import Found
@@ -10,28 +13,54 @@ from medvision.errors import MedvisionError
 USUAL = (MANIFEST, "labels.csv")
 
 
-def find_table(input: Path, *, columns: Mapping[str, str | None] | None = None) -> Found:  # noqa: A002 -- the command's own word
+def find(
+    input: Path,  # noqa: A002 -- the command's own word
+    *,
+    columns: Mapping[str, str | None] | None = None,
+    output: Path | None = None,
+) -> Found:
     """Read a table of images; columns that are none of ours are carried along.
 
     Args:
         input: the CSV, or a folder with one `manifest.csv`, `labels.csv` or other CSV. Paths in
             it are seen from its folder.
         columns: ours → theirs, as in `read_manifest`.
+        output: where the manifest will lie.
 
     Raises:
-        MedvisionError: no CSV or several, or a table that breaks a rule of the manifest.
+        MedvisionError: no CSV or several, a table that breaks a rule of the manifest, or one that
+            the manifest would overwrite.
     """
+    if output is not None:
+        _refuse_overwriting(Path(input), output)
     manifest = read_manifest(_choose_csv(Path(input)), columns)
     table = manifest.table
-    for name in manifest.file_columns:
-        folder = manifest.path.parent
+    folder = manifest.path.parent
+    named = [name for name in manifest.carried if _names_files(table[name], folder)]
+    for name in (*manifest.file_columns, *named):
         table[name] = [str(folder / path) if path else "" for path in table[name]]
-    card, named = manifest.card, table["dataset"].unique()
+    card, datasets = manifest.card, table["dataset"].unique()
     facts = {"table": manifest.path.name, "carried": manifest.carried, "notes": manifest.notes}
     if card.key is not None:
         facts["hashed_with"] = card.key  # by an earlier `prepare`
-    dataset = str(named[0]) if len(named) == 1 else card.dataset
-    return Found(table, dataset, card.patient_rule, card.classes, card.facts | facts)
+    dataset = str(datasets[0]) if len(datasets) == 1 else card.dataset
+    facts = card.facts | facts
+    return Found(table, dataset, card.patient_rule, card.classes, facts, files=named)
+
+
+def _names_files(cells: pd.Series, folder: Path) -> bool:
+    """Tell a column that names files: a target may read it, and finds them from elsewhere too."""
+    names = [name for name in cells.unique() if name]
+    # os.path.isfile takes any text for an answer; Path.is_file raises on an overlong name.
+    return bool(names) and all(os.path.isfile(folder / name) for name in names)  # noqa: PTH113
+
+
+def _refuse_overwriting(own: Path, output: Path) -> None:
+    written = (output / MANIFEST).resolve()
+    if written.exists() and written in (own, own / MANIFEST):
+        raise MedvisionError(
+            f"output={output} would overwrite its input {written}; name another folder"
+        )
 
 
 def _choose_csv(place: Path) -> Path:

@@ -14,7 +14,7 @@ from medvision.errors import MedvisionError
 NEARLY = 1e-6  # seconds by which a frame may come too early: what rounding of times costs
 
 
-def find_video(
+def find(
     input: Path,  # noqa: A002 -- the command's own word
     *,
     columns: Mapping[str, str | None] | None = None,

@@ -139,7 +139,9 @@ class ClassificationEvaluator(Evaluator):
         """Return the probabilities `[N,K]` of outputs: those of `combine`, else of logits."""
         if "probs" in outputs:
             return outputs["probs"]
-        return apply_temperature(outputs["logits"], self.decision["temperature"], self.kind)
+        return apply_temperature(
+            outputs["logits"], self.decision.get("temperature", 1.0), self.kind
+        )
 
     def tabulate(self, outputs: Arrays, facts: Tables) -> dict[str, pd.DataFrame]:
         """Put logits, calibrated probabilities and decisions beside the facts of their rows.
@@ -194,7 +196,7 @@ class ClassificationEvaluator(Evaluator):
         each keeps the operating point it was given; .5 would throw it away.
         """
         decisions = [one.decision for one in members]
-        rules = sorted({str(decision["rule"]) for decision in decisions})
+        rules = sorted({str(decision.get("rule", "youden")) for decision in decisions})
         if len(rules) > 1 and self.kind != "multiclass":
             raise MedvisionError(
                 f"the runs decide by different operating points ({', '.join(rules)}), whose mean "
@@ -321,7 +323,7 @@ class ClassificationEvaluator(Evaluator):
         shown = None if cut is None else np.asarray(cut, dtype=np.float64).tolist()
         rule = "argmax" if self.kind == "multiclass" else self.decision["rule"]
         point = {"rule": rule, "threshold": shown}
-        return {"operating_point": point, "temperature": self.decision["temperature"]}
+        return {"operating_point": point, "temperature": self.decision.get("temperature", 1.0)}
 
     def extras(self, scored: Scored, drawn: Mapping[str, Floats]) -> dict[str, Any]:
         """Return counts of decisions and, where they were drawn, the scores of each class."""

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 from medvision.augment.draw import Augment
 from medvision.errors import MedvisionError, collect
-from medvision.evaluation.evaluator import open_evaluator
 from medvision.losses import cross_entropy, slice_loss
 from medvision.moved import current
 from medvision.nets.entries import reads_series
 from medvision.ranges import OneOf, Real, Switch
+from medvision.tasks.classification.evaluator import ClassificationEvaluator
 from medvision.tasks.classification.metrics import METRICS, Kind, score, undefined_metrics
+from medvision.tasks.classification.target import Classes
 from medvision.tasks.task import Task, as_batch
-from medvision.tasks.trainable import Batch, Context, Curve, Facts
+from medvision.tasks.trainable import Batch, Curve, Facts
 
 
 class Classifier(Task):
@@ -45,6 +46,8 @@ class Classifier(Task):
         Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018, arXiv:1710.09412.
     """
 
+    target = Classes
+    evaluator = ClassificationEvaluator
     monitor = "val/auroc"
 
     def __init__(
@@ -71,7 +74,7 @@ class Classifier(Task):
         return "loss", *METRICS
 
     @classmethod
-    def outputs(cls, target: Any) -> dict[str, Any]:
+    def net_facts(cls, target: Any) -> dict[str, Any]:
         return {"num_classes": len(target.names), "multilabel": target.kind == "multilabel"}
 
     @classmethod
@@ -159,14 +162,6 @@ class Classifier(Task):
         """Yield the net or its encoder; slices that are encoded once are not worth it."""
         if not self.cache_features:
             yield from super().compiled()
-
-    def finish(self, context: Context) -> dict[str, Any]:
-        """Fit temperature and operating point on the val part."""
-        evaluator = open_evaluator("classification", self.describe_target(context.target))
-        rows = context.rows.of("val")
-        return evaluator.fit(
-            context.answer(rows), context.rows.truth(rows), str(context.config.operating_point)
-        )
 
     def _compare(self, logits: Tensor, label: Tensor) -> Tensor:
         return self.loss_function(

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UltrasoundMultiFrameImageStorage
 
 from medvision.data.manifest.manifest import read_manifest
-from medvision.data.sources.dicom.source import find_dicom
+from medvision.data.sources.dicom.source import find as find_dicom
 from medvision.errors import MedvisionError
 
 NAME = "Planted^Quennell"

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 from medvision.data.sources.phantom.anatomy import Ellipsoid, ScanGrid, draw_body
 from medvision.data.sources.phantom.cohort import Settings, deal_patients, draw_lesions
 from medvision.data.sources.phantom.scanner import SITES, acquire
-from medvision.data.sources.phantom.source import make_phantom
+from medvision.data.sources.phantom.source import find as make_phantom
 from medvision.errors import MedvisionError
 
 SMALL = {"patients": 16, "slices": 4, "size": 64}
@@ -14,12 +14,12 @@ SMALL = {"patients": 16, "slices": 4, "size": 64}
 
 @pytest.fixture(scope="module")
 def easy(tmp_path_factory):
-    return make_phantom(tmp_path_factory.mktemp("easy"), **SMALL, difficulty=0.0)
+    return make_phantom(output=tmp_path_factory.mktemp("easy"), **SMALL, difficulty=0.0)
 
 
 @pytest.fixture(scope="module")
 def invisible(tmp_path_factory):
-    return make_phantom(tmp_path_factory.mktemp("invisible"), **SMALL, difficulty=1.0)
+    return make_phantom(output=tmp_path_factory.mktemp("invisible"), **SMALL, difficulty=1.0)
 
 
 def load(table, column="path"):
@@ -34,15 +34,15 @@ def relative(table, folder):
 
 
 def test_a_seed_replays_bit_for_bit_whatever_the_workers(tmp_path):
-    one = make_phantom(tmp_path / "one", **SMALL, duplicates=1, workers=1).table
-    two = make_phantom(tmp_path / "two", **SMALL, duplicates=1, workers=3).table
+    one = make_phantom(output=tmp_path / "one", **SMALL, duplicates=1, workers=1).table
+    two = make_phantom(output=tmp_path / "two", **SMALL, duplicates=1, workers=3).table
     pd.testing.assert_frame_equal(relative(one, tmp_path / "one"), relative(two, tmp_path / "two"))
     for column in ("path", "mask"):
         np.testing.assert_array_equal(load(one, column), load(two, column))
 
 
 def test_another_seed_is_another_set(easy, tmp_path):
-    other = make_phantom(tmp_path, **SMALL, difficulty=0.0, seed=1).table
+    other = make_phantom(output=tmp_path, **SMALL, difficulty=0.0, seed=1).table
     assert not (load(other) == load(easy.table)).all(axis=(1, 2)).any()
 
 
@@ -112,7 +112,9 @@ def test_lesions_fade_with_difficulty(invisible, tmp_path):
     ordinary = load(invisible.table)[masks]
 
     def separability(difficulty):
-        table = make_phantom(tmp_path / str(difficulty), **SMALL, difficulty=difficulty).table
+        table = make_phantom(
+            output=tmp_path / str(difficulty), **SMALL, difficulty=difficulty
+        ).table
         pixels = np.r_[load(table)[masks], ordinary]
         return roc_auc_score(np.repeat([1, 0], masks.sum()), -pixels)
 
@@ -159,7 +161,7 @@ def test_site_b_is_noisier_in_the_set(easy):
 
 
 def test_planted_copies_are_equal_and_listed(tmp_path):
-    found = make_phantom(tmp_path, **SMALL, duplicates=3)
+    found = make_phantom(output=tmp_path, **SMALL, duplicates=3)
     table = found.table
     assert table.patient.nunique() == 19
     assert len(table) == 16 * 4 + 3
@@ -191,7 +193,7 @@ def test_prevalence_and_shortcut_are_met_exactly(shortcut, ill_at_b, well_at_b):
 
 @pytest.mark.parametrize("slices", [2, 6, 24])
 def test_order_is_told_by_positions_alone(tmp_path, slices):
-    found = make_phantom(tmp_path, patients=10, slices=slices, size=32, task="order")
+    found = make_phantom(output=tmp_path, patients=10, slices=slices, size=32, task="order")
     assert found.table.drop_duplicates("patient").label.value_counts().to_dict() == {
         "dense_first": 5,
         "lucent_first": 5,
@@ -225,7 +227,7 @@ def test_the_bag_of_findings_does_not_tell_the_order():
 
 def test_all_wrong_settings_are_named_at_once(tmp_path):
     with pytest.raises(MedvisionError) as caught:
-        make_phantom(tmp_path, patients=4, size=16, difficulty=1.5, duplicates=9, task="bag")
+        make_phantom(output=tmp_path, patients=4, size=16, difficulty=1.5, duplicates=9, task="bag")
     assert str(caught.value) == (
         "phantom: size=16 must be 32 to 512 pixels; difficulty=1.5 must be 0 (easy) to 1 "
         "(invisible); duplicates=9 must be 0 to the number of patients; task=bag must be lesion or "
@@ -236,7 +238,7 @@ def test_all_wrong_settings_are_named_at_once(tmp_path):
 
 def test_an_order_needs_two_slices(tmp_path):
     with pytest.raises(MedvisionError, match="slices=1 must be 1 to 512"):
-        make_phantom(tmp_path, patients=4, slices=1, task="order")
+        make_phantom(output=tmp_path, patients=4, slices=1, task="order")
 
 
 def test_facts_are_plain_json(easy):

@@ -26,12 +26,11 @@ WAY_OUT = "Mend them, or leave them out, counted, with on_odd=exclude"
 MM_DIGITS = 4  # more than a scanner writes
 
 
-def find_dicom(
+def find(
     input: Path,  # noqa: A002 -- the command's own word
     *,
-    patient: str | None = None,
-    labels: str | Path | None = None,
     columns: Mapping[str, str | None] | None = None,
+    labels: str | Path | None = None,
     channels: Mapping[str, str] | None = None,
     order: Order = "alone",
     series_by: str | Sequence[str] = (),
@@ -47,10 +46,10 @@ def find_dicom(
 
     Args:
         input: the folder on top.
-        patient: None takes PatientID; `path` makes each study its own patient, or a pattern with
-            one group is searched in the file name as seen from `input`.
+        columns: ours → theirs in `labels`; `patient` may also be a rule: `path` makes each study
+            its own patient, or a pattern with one group is searched in the file name as seen from
+            `input`. Else PatientID tells it.
         labels: a CSV of labels by patient, study or series (`sidecar`).
-        columns: ours → theirs in `labels`; `patient` may also be a rule.
         channels: name → glob on folder or description: series of one study become one series.
         order: for images without a position: `alone`, a series each, or `instance`, by number.
         series_by: tells series apart beside their id: echo, phase, acquisition, b_value, type,
@@ -68,7 +67,7 @@ def find_dicom(
         raise MedvisionError(f"{top} is no folder; source=dicom needs input=DIR")
     by = [series_by] if isinstance(series_by, str) else list(series_by)
     _check(order, by, on_gap, on_odd, localisers)
-    rule, theirs = _tell_rule(patient, columns or {}, labels)
+    rule, theirs = _tell_rule(columns or {}, labels)
     sidecar = read_sidecar(files.find_input(labels), theirs) if labels is not None else None
     slices, counts, left_out = _gather(top, on_odd, localisers)
     slices = _name_patients(slices, rule)
@@ -87,7 +86,7 @@ def find_dicom(
     facts["set aside"] = dict(+aside)
     if sidecar is not None:
         table["label"], facts["labels"] = join_labels(sidecar, table)
-    return Found(table, top.name, _describe(rule), facts=facts)
+    return Found(table, top.name, _describe(rule), facts=facts, ids=("study", "site"))
 
 
 def _gather(
@@ -132,10 +131,10 @@ def _globs(channels: Any) -> Mapping[str, str]:
 
 
 def _tell_rule(
-    patient: str | None, columns: Mapping[str, str | None], labels: object
+    columns: Mapping[str, str | None], labels: object
 ) -> tuple[str | None, dict[str, str | None]]:
     """Part the patient rule from the names of the sidecar's columns."""
-    theirs = dict(columns)
+    theirs, patient = dict(columns), None
     named = theirs.get("patient")
     if named is not None and (labels is None or is_rule(named)):
         patient, theirs = named, {k: v for k, v in theirs.items() if k != "patient"}

@@ -35,7 +35,7 @@ def name_patient(index: int) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments of `make_phantom` that decide what is in the pixels."""
+    """The arguments of the source that decide what is in the pixels."""
 
     patients: int
     slices: int

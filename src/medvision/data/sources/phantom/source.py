@@ -6,7 +6,7 @@ and `phantom_scanner` how that becomes pixels; here each patient is scanned and 
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -47,9 +47,11 @@ TRUTH = {
 }
 
 
-def make_phantom(
-    output: Path,
+def find(
+    input: Path | None = None,  # noqa: A002, ARG001 -- what every source is called with
     *,
+    columns: Mapping[str, str | None] | None = None,  # noqa: ARG001
+    output: Path,
     patients: int = 400,
     slices: int = 6,
     size: int = 96,
@@ -69,6 +71,8 @@ def make_phantom(
     as likely under either class: only their order tells it.
 
     Args:
+        input: nothing is read.
+        columns: none is read.
         output: folder to write to.
         patients: number of patients, one series each.
         slices: slices a patient; they always cover 72 mm.
