@@ -20,6 +20,7 @@ from rich.progress import (
 
 from medvision.data.formats.decode import Decoded, load_frames, pixel_digest
 from medvision.data.store.facts import FileFacts, Pair, read_facts, read_spacings
+from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.pixels import cut_sides
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError
@@ -44,7 +45,7 @@ class FillRequest:
 
     files: Sequence[Path]
     frames: Sequence[int]
-    reader: Reader
+    reader: Reader | LabelReader
     progress: bool
 
     def say(self, line: str) -> None:
