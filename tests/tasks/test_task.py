@@ -443,7 +443,7 @@ def test_a_net_is_given_what_it_names_and_may_answer_with_a_dictionary(tmp_path)
     fit(made, tmp_path, 1)
     answer = made(VAL[0])
     assert torch.equal(answer["index"], VAL[0]["index"])
-    assert made.infer(made.net.eval(), VAL[0])["logits"].shape == (8, 2)
+    assert made.infer(made.net.eval(), VAL[0], {})["logits"].shape == (8, 2)
 
 
 def test_a_checkpoint_says_what_it_wants_or_what_to_take_instead(tmp_path):

@@ -95,7 +95,7 @@ def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str)
 
 def answer_batch(model: Model, batch: Batch) -> Batch:
     """Return float32 `logits` and, of series, what is said of their slices, without padding."""
-    answer = find_infer(model.task)(model.net, batch)
+    answer = find_infer(model.task)(model.net, batch, model.decision)
     if model.series is None:
         return {"logits": answer["logits"].float()}
     image, length = batch["image"], batch["length"]

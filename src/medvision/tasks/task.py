@@ -151,7 +151,7 @@ class Task(Trainable):
         self._step("test", as_batch(batch))
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Batch:
-        return self.infer(self.net, as_batch(batch))
+        return self.infer(self.net, as_batch(batch), {})
 
     def on_train_epoch_start(self) -> None:
         """Hold the body still while it is frozen: no gradients, no moving statistics."""

@@ -96,6 +96,8 @@ class Trainable(LightningModule):
         target: what the annotations of its data mean; None: what those of classification do.
         evaluator: what tabulates and scores its answers; those of ours are opened by their folder.
         monitor: the logged score that picks the best epoch where none is named.
+        averages_views: the mean of what is answered to augmented views is an answer; where it is
+            none, as of outlines, `tta` is refused.
         predicts: it answers for rows; their predictions are stored, scored and reported. One that
             does not is judged by what `finish` writes, and never opens the test part.
         graphs_fail: why CUDA graphs cannot run its nets; "" where they can.
@@ -105,6 +107,7 @@ class Trainable(LightningModule):
     target: ClassVar[type[Target] | None] = None
     evaluator: ClassVar[type[Evaluator] | None] = None
     monitor: str = "val/loss"
+    averages_views: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
     graphs_fail: ClassVar[str] = ""
     next_command: ClassVar[str] = "medvision predict run=last input=FOLDER output=predictions.csv"
@@ -160,8 +163,18 @@ class Trainable(LightningModule):
         yield from ()
 
     @staticmethod
-    def infer(net: nn.Module, batch: Batch) -> Batch:
-        """Return what a trained net answers, by name; tiles, where an image is too large for it."""
+    def infer(net: nn.Module, batch: Batch, decision: Mapping[str, Any]) -> Batch:  # noqa: ARG004 -- a hook
+        """Return what a trained net answers for B samples, by name.
+
+        The place for tiles, where an image is too large for a net, and for the grid of the file.
+        Entries are of one row a sample or, where these have different numbers of it, end to end:
+        beside `<name>` `[M,…]` stands `<name>_row` `[M]`, the sample of each, from 0 to B − 1.
+
+        Args:
+            net: in evaluation mode.
+            batch: on its device; what the target encodes is among it where that is known.
+            decision: as `finish` made it; {} before.
+        """
         return answer_by_name(net, batch)
 
     @staticmethod
