@@ -39,9 +39,9 @@ def test_a_foreign_net_without_head_or_weights_is_drawn_without_heat(tmp_path):
     asked = Model(Bare().eval(), {}, "classification", classes.plain(), inputs)
     index = samples.rows("test")
     said = predict_samples(asked, samples, index)
-    assert said.slices == {}
+    assert list(said) == ["logits"]
     facts = {"": samples.facts_for(index), "slices": samples.slices_for(index)}
-    tables = open_model_evaluator(asked).tabulate(said.arrays, facts)
+    tables = open_model_evaluator(asked).tabulate(said, facts)
     assert list(tables) == [""]  # nothing was said of slices
     found = draw_cases(tmp_path, asked, samples, index, tables)
     assert [path.name for path in found] == ["case_1.png", "case_2.png"]

@@ -81,7 +81,8 @@ class Pixels(nn.Module):
 
 
 def dice(tp, fp, fn):
-    return 2 * tp / (2 * tp + fp + fn)
+    """Return the overlap of each case; to find nothing where nothing is counts as 1."""
+    return (2 * tp + 1e-6) / (2 * tp + fp + fn + 1e-6)
 
 
 class OutlineEvaluator(Evaluator):

@@ -30,6 +30,7 @@ from medvision.inference.predictor import open_model_evaluator, run_net
 from medvision.model import Model, load_generator, load_model
 from medvision.provenance import command_line
 from medvision.runs import Run, find_run
+from medvision.target import array_of
 from medvision.tasks.generation.copies import load_reference
 from medvision.tasks.generation.filter import Checks, filter_images
 from medvision.tasks.generation.sampling import GeneratedImages, make_images
@@ -225,8 +226,7 @@ def classify_with(model: Model) -> Callable[[torch.Tensor], NDArray[np.float64]]
     def classify(image: torch.Tensor) -> NDArray[np.float64]:
         batches = ({"image": some} for some in torch.split(image, 256))
         said = run_net(model, batches, np.arange(len(image)), "asking the classifier")
-        probs: NDArray[np.float64] = evaluator.combine([said.arrays], [evaluator])["probs"]
-        return probs
+        return array_of(evaluator.combine([said], [evaluator]), "probs")
 
     return classify
 

@@ -37,6 +37,7 @@ from medvision.inference.predictor import BATCH, run_net
 from medvision.inference.rows import read_form
 from medvision.inference.trace import write_trace
 from medvision.model import Model
+from medvision.target import take
 
 DISCLAIMER = "research software, not a medical device"
 SHOWN = 5  # files left out that are named on the terminal; all are in the table
@@ -142,8 +143,8 @@ def predict(members: Sequence[Model], images: NewImages, *, stop: bool, refuse: 
         reader = Reader.from_contract(model.contract)
         watch = watch_inputs(model, refuse, table["path"][rows].tolist())
         read = read_batches(paths, frames, reader, BATCH, reasons, stop, watch)
-        arrays = run_net(model, ({"image": image} for image in read), rows, task).arrays
-        several.append({name: values[np.argsort(rows)] for name, values in arrays.items()})
+        outputs = run_net(model, ({"image": image} for image in read), rows, task)
+        several.append(take(outputs, np.argsort(rows)))
         watches.append(watch)
     if len(reasons) == len(table):
         raise refuse_unreadable(reasons, len(table), "Give files that can be read")

@@ -20,10 +20,10 @@ from medvision.data.inputs.series import NewSeries, put_together, tell_files
 from medvision.data.inputs.stream import InputFacts, InputMonitor, read_batches, refuse_unreadable
 from medvision.data.store.facts import FileFacts
 from medvision.data.store.reader import Reader
-from medvision.evaluation.evaluator import Arrays
 from medvision.inference.ensemble import join
 from medvision.inference.predictor import open_model_evaluator, run_net
 from medvision.model import Model
+from medvision.target import Encoded
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def note_unchecked(members: Sequence[Model], watches: Sequence[InputMonitor]) ->
 
 def lay_out(
     members: Sequence[Model],
-    several: Sequence[Arrays],
+    several: Sequence[Encoded],
     facts: Mapping[str, pd.DataFrame],
     statuses: Mapping[int, str],
 ) -> dict[str, pd.DataFrame]:
@@ -133,7 +133,7 @@ def predict_series(
         reader = Reader.from_contract(model.contract)
         images = read_batches(paths, frames, reader, 1, unread, stop, watch)
         batches = put_together(series, rows, images)
-        several.append(run_net(model, batches, np.arange(total), task).arrays)
+        several.append(run_net(model, batches, np.arange(total), task))
         watches.append(sum_up(watch, of))
         reasons |= {int(of[k]): text for k, text in sorted(unread.items(), reverse=True)}
     if len(reasons) == total:

@@ -31,7 +31,7 @@ def evaluate_parts(
         facts = {"": samples.facts_for(rows)}
         if samples.slices is not None:
             facts["slices"] = samples.slices_for(rows)
-        tables = evaluator.tabulate(predict_samples(model, samples, rows).arrays, facts)
+        tables = evaluator.tabulate(predict_samples(model, samples, rows), facts)
         store(run, part, tables)
     metrics = derive_evidence(run.folder, model)
     draw_cases(run.folder, model, samples, rows, tables)

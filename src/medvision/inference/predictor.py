@@ -1,13 +1,10 @@
 """A frozen model over rows: what its net answers, and what evaluates that."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
@@ -20,29 +17,12 @@ from medvision.data.units.series import add_difference, drop_difference
 from medvision.data.units.series_form import SeriesForm
 from medvision.evaluation.evaluator import Evaluator, open_evaluator
 from medvision.model import Model
+from medvision.target import Array, Encoded, Ragged
 from medvision.tasks import find_infer
 
 BATCH = 128
+ROW = "_row"  # ends the name of what says to which sample each value belongs
 Batch = dict[str, Tensor]
-
-
-@dataclass
-class Outputs:
-    """What a net says of N samples, on the CPU.
-
-    Attributes:
-        logits: float32 `[N,K]`.
-        slices: of series, what the net says of their slices: `attention` `[T]` and `slice_logits`
-            `[T,K]`, as it has them, T = all slices, one series after the other.
-    """
-
-    logits: Tensor
-    slices: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it by name, as an evaluator takes it."""
-        return {name: v.numpy() for name, v in {"logits": self.logits, **self.slices}.items()}
 
 
 def open_model_evaluator(model: Model) -> Evaluator:
@@ -50,12 +30,12 @@ def open_model_evaluator(model: Model) -> Evaluator:
     return open_evaluator(model.task, model.target, model.decision)
 
 
-def predict_samples(model: Model, samples: Samples, index: np.ndarray) -> Outputs:
+def predict_samples(model: Model, samples: Samples, index: np.ndarray) -> Encoded:
     """Answer for the samples `index`, in their order."""
     return run_net(model, samples.batches(index, BATCH), index, "predicting")
 
 
-def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str) -> Outputs:
+def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str) -> Encoded:
     """Run the net over batches, averaging augmented views if the model asks.
 
     Args:
@@ -69,7 +49,8 @@ def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str)
     if all(weight.ndim <= 4 for weight in model.net.parameters()):  # of 3-D nets there is no such
         model.net.to(memory_format=torch.channels_last)
     augment: Augment | None = instantiate(model.augment) if model.tta else None
-    console, parts, done = Console(stderr=True), [], 0
+    console, done = Console(stderr=True), 0
+    parts: list[tuple[int, Batch]] = []
     with (
         torch.inference_mode(),
         Progress(console=console, disable=not console.is_terminal, transient=True) as progress,
@@ -77,32 +58,59 @@ def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str)
         bar = progress.add_task(task, total=len(keys))
         for batch in batches:
             there = {name: value.to(device) for name, value in batch.items()}
-            answer = answer_batch(model, there)
+            chosen = keys[done : done + len(there["image"])]
+            views = [answer_batch(model, there)]
             for view in range(model.tta):
                 assert augment is not None
-                chosen = keys[done : done + len(there["image"])]
                 seen = change(there, model, augment, 1_000_000 + view, chosen)
-                more = answer_batch(model, seen)
-                answer = {name: value + more[name] for name, value in answer.items()}
-            parts.append({name: (v / (1 + model.tta)).cpu() for name, v in answer.items()})
-            done += len(there["image"])
+                views.append(answer_batch(model, seen))
+            parts.append((len(chosen), average_views(views)))
+            done += len(chosen)
             progress.update(bar, completed=done)
-    if not parts:
-        return Outputs(torch.empty(0, len(model.classes)))
-    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return Outputs(joined.pop("logits"), joined)
+    return join_batches(parts)
+
+
+def average_views(views: Sequence[Batch]) -> Batch:
+    """Return the mean of what is answered to views of the same samples, on the CPU."""
+    first, *others = views
+    for other in others:
+        first = {
+            name: value if name.endswith(ROW) else value + other[name]
+            for name, value in first.items()
+        }
+    return {
+        name: (value / len(views) if others and not name.endswith(ROW) else value).cpu()
+        for name, value in first.items()
+    }
+
+
+def join_batches(parts: Sequence[tuple[int, Batch]]) -> Encoded:
+    """Join the answers to batches of so many samples each: see `Trainable.infer`."""
+    first = np.cumsum([0, *(count for count, _ in parts)])
+    names = dict.fromkeys(name for _, part in parts for name in part)
+    joined: dict[str, Array | Ragged] = {}
+    for name in [name for name in names if not name.endswith(ROW)]:
+        values = torch.cat([part[name] for _, part in parts]).numpy()
+        if (row := f"{name}{ROW}") not in names:
+            joined[name] = values
+            continue
+        rows = [part[row].numpy() + start for (_, part), start in zip(parts, first, strict=False)]
+        joined[name] = Ragged.of_rows(values, np.concatenate(rows), int(first[-1]))
+    return joined
 
 
 def answer_batch(model: Model, batch: Batch) -> Batch:
-    """Return float32 `logits` and, of series, what is said of their slices, without padding."""
+    """Answer for a batch; of series what is said of their slices is without padding."""
     answer = find_infer(model.task)(model.net, batch, model.decision)
+    answer = {n: v.float() if v.is_floating_point() else v for n, v in answer.items()}
     if model.series is None:
-        return {"logits": answer["logits"].float()}
+        return answer
     image, length = batch["image"], batch["length"]
     valid = torch.arange(image.shape[1], device=image.device) < length[:, None]
-    names = [name for name in ("attention", "slice_logits") if name in answer]
-    told = {name: answer[name][valid].float() for name in names}
-    return {"logits": answer["logits"].float()} | told
+    sample = torch.arange(len(length), device=image.device)[:, None].expand_as(valid)[valid]
+    for name in [name for name in ("attention", "slice_logits") if name in answer]:
+        answer |= {name: answer[name][valid], f"{name}{ROW}": sample}
+    return answer
 
 
 def change(batch: Batch, model: Model, augment: Augment, view: int, keys: np.ndarray) -> Batch:

@@ -197,7 +197,7 @@ def predict_rows(ensemble: Ensemble, rows: Rows) -> dict[str, pd.DataFrame]:
     for number, model in enumerate(models):
         task = "predicting" if len(models) == 1 else f"predicting {number + 1} of {len(models)}"
         batches = rows.samples[number].batches(rows.find(number), BATCH)
-        several.append(run_net(model, batches, rows.index, task).arrays)
+        several.append(run_net(model, batches, rows.index, task))
     if len(models) == 1:
         return ensemble.evaluators[0].tabulate(several[0], facts)
     joined = ensemble.evaluator.combine(several, ensemble.evaluators)

@@ -260,7 +260,8 @@ class Task(Trainable):
             return
         if self.trainer.world_size > 1:
             kept = {name: gather_ranks(self, value) for name, value in kept.items()}
-        scores = {"loss": float(kept["loss"].mean())} | self.score(kept)
+        loss = float(kept.pop("loss").mean())
+        scores = {"loss": loss} | self.score(kept)
         if part == "train" and self._norms:
             norms, self._norms = self._norms, []
             scores["grad_norm"] = float(torch.stack(norms).mean())

@@ -83,7 +83,7 @@ class Context:
     folder: Path
     target: Any
     rows: RunRows
-    answer: Callable[[Ints], Mapping[str, NDArray[Any]]]
+    answer: Callable[[Ints], Encoded]
     judge: nn.Module | None = None
     classify: Callable[[Tensor], Tensor] | None = None
     inception: Path | None = None
