@@ -11,7 +11,7 @@ from medvision.data.units.series_form import SeriesForm
 from medvision.inference.cases import draw_cases
 from medvision.inference.predictor import open_model_evaluator, predict_samples
 from medvision.model import Model
-from medvision.tasks.classification.target import Classes
+from medvision.tasks.classes import Classes
 
 
 class Bare(nn.Module):

@@ -20,7 +20,7 @@ from medvision.inference import predictor
 from medvision.inference.predictor import change, open_model_evaluator, predict_samples, run_net
 from medvision.model import Model
 from medvision.nets.convnet import ConvNet
-from medvision.tasks.classification.target import Classes
+from medvision.tasks.classes import Classes
 
 AUGMENT = {"_target_": "medvision.augment.draw.Augment", "rotate_degrees": 30.0, "contrast": 0.5}
 

@@ -5,7 +5,9 @@ A task that predicts gives predictions to test with in `tests/tasks/<name>/examp
 
 import pkgutil
 import runpy
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ import pytest
 
 import medvision.tasks
 from medvision.errors import MedvisionError
-from medvision.evaluation.evaluator import Scored, direction, name_task, open_evaluator
+from medvision.evaluation.evaluator import Evaluator, Scored, direction, name_task, open_evaluator
 from medvision.evaluation.predictions import read_tables, write_predictions
 from medvision.evaluation.scoring import prepare_parts, score_parts
 
@@ -136,3 +138,15 @@ def test_a_task_is_opened_by_its_name_or_by_the_path_of_its_class(tmp_path, monk
     assert direction("val/brier", "far.Task") == "min"
     with pytest.raises(MedvisionError, match=r"the task 'nowhere' is not here .* classification"):
         open_evaluator("nowhere")
+
+
+def test_a_task_without_an_evaluator_that_can_be_asked_is_named(monkeypatch):
+    halved = type("Halved", (Evaluator,), {"fit": lambda *_: {}})
+    module = SimpleNamespace(
+        Bare=SimpleNamespace(evaluator=None), Half=SimpleNamespace(evaluator=halved)
+    )
+    monkeypatch.setitem(sys.modules, "far", module)
+    with pytest.raises(MedvisionError, match=r"'far.Bare' has no evaluator .*it names none"):
+        open_evaluator("far.Bare")
+    with pytest.raises(MedvisionError, match="Halved lacks combine, join, read, tabulate"):
+        open_evaluator("far.Half")

@@ -73,7 +73,7 @@ FOREST = '''
 
         def fit(self, context):
             rows = context.rows.of("train")
-            images, truth = context.rows.images(rows), context.rows.truth(rows)
+            images, truth = context.rows.images(rows), context.rows.truth(rows)["label"]
             forest = RandomForestClassifier(
                 self.trees, min_samples_leaf=3, random_state=context.config.seed
             )

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import direction
-from medvision.training.config import conf_folder, quote
+from medvision.training.config import conf_folder, own_direction, quote
 from medvision.training.explain import explain
 
 PARSER = OverridesParser.create()
@@ -68,6 +68,14 @@ def test_keys_of_free_mappings_may_be_new(key):
 )
 def test_a_monitor_tells_its_direction(monitor, mode):
     assert direction(monitor) == mode
+
+
+def test_a_monitor_is_asked_of_the_task_of_the_model():
+    classifier = "medvision.tasks.classification.task.Classifier"
+    assert own_direction("val/auroc", classifier) == "max"
+    assert own_direction("val/auroc", "nowhere.Task") == "max"  # who names it tells that it is not
+    with pytest.raises(MedvisionError, match="val/gate_score is better high or low"):
+        own_direction("val/gate_score", classifier)
 
 
 def test_the_conf_folder_has_the_root_of_the_configuration():

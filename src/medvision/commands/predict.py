@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +20,8 @@ from medvision.data.manifest.path_map import reveal_paths
 from medvision.data.store.reader import Reader
 from medvision.data.units.series_form import OnGap
 from medvision.errors import MedvisionError
+from medvision.evaluation.evaluator import Evaluator
 from medvision.evaluation.predictions import write_predictions
-from medvision.evaluation.report.table import Table
 from medvision.inference.answer import (
     Answers,
     is_read,
@@ -92,7 +93,7 @@ def run(
         write_predictions(written[-1], slices)
     write_predictions(place, answers.table)
     written.append(write_trace(place, ensemble, answers, choices))
-    print_summary(answers, ensemble.models[0].classes, others)
+    print_summary(answers, ensemble.evaluator, others)
     beside = " and ".join(path.name for path in written[1:])
     print(f"written: {place}\n         {beside} beside it\n{DISCLAIMER}")
 
@@ -156,20 +157,13 @@ def predict(members: Sequence[Model], images: NewImages, *, stop: bool, refuse: 
     )
 
 
-def print_summary(answers: Answers, classes: Sequence[str], others: int) -> None:
-    """Print the number of images decided for each class, what was left out and what is odd."""
+def print_summary(answers: Answers, evaluator: Evaluator, others: int) -> None:
+    """Print what was predicted, what was left out and what is odd."""
     table, there = answers.table, is_read(answers.table)
     read = table[there]
-    decided = read["pred"].str.split("|").explode().value_counts()
     unit = unit_of(answers)
-    rows = []
-    for name in classes:
-        count, mean = int(decided.get(name, 0)), read[f"prob_{name}"].mean()
-        rows.append([name, count, f"{count / len(read):.1%}", f"{mean:.3f}"])
-    if "" in decided:  # of a multi-label model
-        rows.append(["none of them", decided[""], f"{decided[''] / len(read):.1%}", ""])
-    head = ["class", unit, "share", "mean probability"]
-    Table(head, rows, title=f"predictions: {len(read)} {unit}").print(Console())
+    summary = evaluator.sum_up_predictions(read, unit)
+    replace(summary, title=f"predictions: {len(read)} {unit}").print(Console())
     for note in answers.notes:
         print(f"note       {note}")
     if others:

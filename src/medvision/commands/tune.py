@@ -19,7 +19,14 @@ from medvision.devices import takes_several
 from medvision.errors import MedvisionError
 from medvision.runs import find_runs, run_key
 from medvision.tasks import find_task
-from medvision.training.config import REPEATS, conf_folder, part_flags, quote, register_resolvers
+from medvision.training.config import (
+    REPEATS,
+    conf_folder,
+    own_direction,
+    part_flags,
+    quote,
+    register_resolvers,
+)
 from medvision.training.explain import explain
 from medvision.training.search.space import Space, corners, part_sweeps, read_space, write_words
 from medvision.training.search.trials import (
@@ -96,7 +103,9 @@ def plan(words: Sequence[str]) -> Search:
         )
     base = run_key([], plain, check_points(flags, fixed, space))
     folder = files.runs_folder() / str(plain["name"])
-    return Search(flags, fixed, swept, space, str(plain["monitor"]), base, folder, settings)
+    monitor = str(plain["monitor"])
+    better = own_direction(monitor, plain["model"]["_target_"])
+    return Search(flags, fixed, swept, space, monitor, better, base, folder, settings)
 
 
 def key_of(word: str) -> str:

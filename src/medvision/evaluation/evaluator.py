@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     from medvision.evaluation.predictions import Schema
     from medvision.evaluation.report.run_files import RunFiles
+    from medvision.evaluation.report.table import Table
     from medvision.stats.hypothesis_tests import Finding
+    from medvision.target import Encoded
 
 T = TypeVar("T")
 Arrays = Mapping[str, NDArray[Any]]
@@ -194,6 +196,18 @@ class Evaluator(ABC):
         """How several models decide together, in words."""
         return "mean of their predictions"
 
+    def steps(self) -> list[str]:
+        """Say in order how the answers of a net become predictions."""
+        return []
+
+    def describe(self) -> dict[str, Any]:
+        """Return what of the target and the decision explains a prediction, as plain values."""
+        return {"target": self.target, "decision": self.decision}
+
+    def describe_decision(self) -> dict[str, Any]:
+        """Return how predictions are decided: `by`, in words, and what was fixed for it."""
+        return {"by": "the answer of the net", **self.decision}
+
     def label(self, name: str) -> str:
         """Return what a reader knows a score by, also one that is no metric of this task."""
         return self.metrics[name].label if name in self.metrics else name.replace("_", " ")
@@ -222,8 +236,31 @@ class Evaluator(ABC):
         """
 
     @abstractmethod
-    def fit(self, outputs: Arrays, truth: NDArray[Any], rule: str) -> dict[str, Any]:
-        """Fit the decision on the val part: `decision` of an evaluator, as plain values."""
+    def fit(self, outputs: Arrays, truth: Encoded, rule: str) -> dict[str, Any]:
+        """Fit the decision on the val part: `decision` of an evaluator, as plain values.
+
+        Args:
+            outputs: of a net, a row a sample.
+            truth: what the target encodes of the same samples; rows may be unknown.
+            rule: as the user chose one; what it may be is the task's own.
+        """
+
+    def sum_up_predictions(self, table: pd.DataFrame, unit: str) -> Table:
+        """Sum up what was predicted for new inputs, whose truth nobody knows.
+
+        Args:
+            table: as `tabulate` makes it; of inputs that could be read.
+            unit: what a row is: images, series.
+        """
+        from medvision.evaluation.report.table import Table
+
+        names = [name for name in table if name.startswith(self.tables[""].numbers)]
+        numbers = table[names].dropna(axis=1, how="all")
+        rows = [
+            [name, *(f"{value:.4g}" for value in (held.mean(), held.min(), held.max()))]
+            for name, held in numbers.items()
+        ]
+        return Table(["predicted", "mean", "least", "most"], rows)
 
     def write(self, outputs: Arrays, facts: Tables, folder: Path) -> Iterator[Path]:
         """Write the files of a prediction that fit into no table."""
@@ -400,7 +437,7 @@ def _find_evaluator(task: str) -> type[Evaluator]:
     module, _, name = task.rpartition(".")
     try:
         if module:
-            found: type[Evaluator] = getattr(import_module(module), name).evaluator
+            found: type[Evaluator] | None = getattr(import_module(module), name).evaluator
         else:
             found = import_module(f"{TASKS}.{name}").open_evaluator()
     except (ImportError, AttributeError) as error:
@@ -408,6 +445,13 @@ def _find_evaluator(task: str) -> type[Evaluator]:
             f"the task {task!r} is not here ({error}); take one of {', '.join(_our_tasks())}, "
             "or put its module on PYTHONPATH"
         ) from error
+    if found is None or found.__abstractmethods__:
+        lacks = ", ".join(sorted(found.__abstractmethods__)) if found else ""
+        what = f"{found.__name__} lacks {lacks}" if found else "it names none"
+        raise MedvisionError(
+            f"the task {task!r} has no evaluator that can be asked ({what}); "
+            "see medvision.evaluation.evaluator.Evaluator"
+        )
     return found
 
 

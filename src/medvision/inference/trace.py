@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import medvision.files as files
+from medvision.evaluation.evaluator import Evaluator
 from medvision.inference.answer import Answers, is_read, unit_of
 from medvision.inference.ensemble import Ensemble
 from medvision.model import Model
@@ -26,14 +27,14 @@ def write_trace(
     process["versions"] |= {name: version(name) for name in DECODERS}
     head = process | dict(choices) | {
         "predictions": {"file": output.name, "digest": files.digest_file(output)},
-        "models": describe_members(ensemble),
-        "decision": describe_decision(ensemble),
-        "counts": count_rows(answers),
+        "models": _describe_members(ensemble),
+        "decision": _describe_decision(ensemble),
+        "counts": _count_rows(answers),
         "notes": answers.notes,
     }  # fmt: skip
     text = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False)
     columns = [f"    {json.dumps(name)}: {_fit_line(column)}"
-               for name, column in list_columns(answers).items()]  # fmt: skip
+               for name, column in _list_columns(answers).items()]  # fmt: skip
     whole = text.removesuffix("\n}") + ',\n  "files": {\n' + ",\n".join(columns) + "\n  }\n}\n"
     return files.write_text(output.with_suffix(".trace.json"), whole)
 
@@ -42,7 +43,7 @@ def _fit_line(column: list[Any]) -> str:
     return json.dumps(column, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def count_rows(answers: Answers) -> dict[str, int]:
+def _count_rows(answers: Answers) -> dict[str, int]:
     """Count images or series by what became of them; foreign ones were predicted."""
     table, read = answers.table, is_read(answers.table)
     return {
@@ -51,34 +52,32 @@ def count_rows(answers: Answers) -> dict[str, int]:
     }  # fmt: skip
 
 
-def describe_decision(ensemble: Ensemble) -> dict[str, Any]:
-    """Say how probabilities become a decision."""
-    model = ensemble.joined
-    alone = "the likeliest class" if model.threshold is None else "the threshold"
-    by = ensemble.stamp if len(ensemble.models) > 1 else alone
-    return {"by": by, "rule": model.rule, "threshold": model.threshold}
+def _describe_decision(ensemble: Ensemble) -> dict[str, Any]:
+    """Say how predictions are decided."""
+    several = {"by": ensemble.stamp} if len(ensemble.models) > 1 else {}
+    return ensemble.evaluator.describe_decision() | several
 
 
-def describe_members(ensemble: Ensemble) -> list[dict[str, Any]]:
+def _describe_members(ensemble: Ensemble) -> list[dict[str, Any]]:
     """Return what is known of each model."""
-    members = zip(ensemble.runs, ensemble.digests, ensemble.models, strict=True)
-    return [{"run": run.title, "digest": digest, **describe_model(model)}
-            for run, digest, model in members]  # fmt: skip
+    members = zip(
+        ensemble.runs, ensemble.digests, ensemble.models, ensemble.evaluators, strict=True
+    )
+    return [{"run": run.title, "digest": digest, **_describe_model(model, evaluator)}
+            for run, digest, model, evaluator in members]  # fmt: skip
 
 
-def describe_model(model: Model) -> dict[str, Any]:
+def _describe_model(model: Model, evaluator: Evaluator) -> dict[str, Any]:
     """Return what of a frozen model decides a prediction, beside its weights."""
     return {
-        "classes": model.classes, "kind": model.kind, "reader": model.contract,
-        "series": model.series,
-        "steps": list_steps(model), "temperature": model.temperature, "rule": model.rule,
-        "threshold": model.threshold, "tta": model.tta, "seed": model.seed,
+        **evaluator.describe(), "reader": model.contract, "series": model.series,
+        "steps": [*_list_steps(model), *evaluator.steps()], "tta": model.tta, "seed": model.seed,
         "trained_on": model.trained_on,
     }  # fmt: skip
 
 
-def list_steps(model: Model) -> list[str]:
-    """Say in order what happens to an image on its way to probabilities."""
+def _list_steps(model: Model) -> list[str]:
+    """Say in order what happens to an image on its way to what the net answers."""
     reader = model.contract
     size, channels, center = reader.get("size"), reader.get("channels", 1), reader.get("center", 1)
     steps = [
@@ -91,13 +90,11 @@ def list_steps(model: Model) -> list[str]:
         "grey to 3 equal channels" if channels == 3 else "",
         "scale to 0..1",
         f"the mean of {1 + model.tta} views, {model.tta} of them augmented" if model.tta else "",
-        f"logits divided by the temperature {model.temperature}",
-        "sigmoid" if model.kind == "multilabel" else "softmax",
     ]
     return [step for step in steps if step]
 
 
-def list_columns(answers: Answers) -> dict[str, list[Any]]:
+def _list_columns(answers: Answers) -> dict[str, list[Any]]:
     """Return what is known of each image, null where it could not be read."""
     rows = range(len(answers.table))
     first = [answers.taken[0].get(row) for row in rows]

@@ -20,6 +20,7 @@ from medvision.nets.encoder import Encoder
 from medvision.nets.entries import call_net
 from medvision.nets.transfer import freeze_body, load_weights, parameter_groups
 from medvision.ranges import Real, Switch, Whole
+from medvision.tasks import short_name
 from medvision.tasks.trainable import Batch, Context, Facts, Trainable
 
 OF_THE_NET = ("net", "init", "normalise")
@@ -205,7 +206,7 @@ class Task(Trainable):
         told = getattr(self.scheduler, "keywords", {})
         fill = {"total_steps": steps, "T_max": steps, "max_lr": [g["lr"] for g in groups]}
         if kind is ReduceLROnPlateau:
-            fill["mode"] = direction(self.monitor)
+            fill["mode"] = direction(self.monitor, short_name(type(self)))
         filled = {k: v for k, v in fill.items() if k in takes and told.get(k) is None}
         interval = "step" if {"total_steps", "T_max"} & set(filled) else "epoch"
         scheduler = self.scheduler(optimizer, **filled)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from medvision.evaluation.evaluator import Evaluator
 from medvision.nets.entries import answer_by_name
-from medvision.target import Target
+from medvision.target import Encoded, Target
 
 Batch = dict[str, Tensor]
 Ints = NDArray[np.int64]
@@ -53,8 +53,8 @@ class RunRows(Protocol):
     def images(self, index: Ints) -> Tensor:
         """Return the images `[N,C,H,W]` in [0,1]; of series they are none."""
 
-    def truth(self, index: Ints) -> NDArray[Any]:
-        """Return the encoded target of each sample."""
+    def truth(self, index: Ints) -> Encoded:
+        """Return what the target encodes of each sample; files are in batches alone."""
 
     def patients(self, index: Ints) -> list[str]:
         """Return the patient of each sample."""
@@ -145,7 +145,7 @@ class Trainable(LightningModule):
         """
 
     @classmethod
-    def undefined(cls, target: Any, truth: NDArray[Any]) -> dict[str, str]:
+    def undefined(cls, target: Any, truth: Encoded) -> dict[str, str]:
         """Name the scores that these truths of the val part cannot define, with the reason."""
         return {}
 

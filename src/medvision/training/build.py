@@ -17,7 +17,7 @@ from medvision.data.batches.datamodule import ImageDataModule
 from medvision.evaluation.evaluator import direction
 from medvision.provenance import is_interactive
 from medvision.runs import Run
-from medvision.tasks import find_task
+from medvision.tasks import find_task, short_name
 from medvision.tasks.trainable import Facts, Trainable
 from medvision.training.machine import choose_precision
 from medvision.training.tensorboard import open_board
@@ -61,8 +61,9 @@ def build_trainer(
     chosen = [instantiate(c) for c in config.callbacks.values() if c is not None]
     folder = run.folder / "checkpoints"
     best = ModelCheckpoint(
-        folder, "best", config.monitor, mode=direction(config.monitor), enable_version_counter=False
-    )
+        folder, "best", config.monitor, mode=direction(config.monitor, short_name(type(task))),
+        enable_version_counter=False,
+    )  # fmt: skip
     last = ModelCheckpoint(
         folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
     )

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import direction
 from medvision.moved import current
-from medvision.tasks import find_task
+from medvision.tasks import find_task, short_name
 
 _told: set[str] = set()  # paths of before that this process has said something about
 FREE_MAPPINGS = ("data.columns.", "data.rename.", "data.source.")
@@ -55,9 +55,22 @@ def own_monitor(target: str) -> str:
         return "val/loss"
 
 
+def own_direction(monitor: str, target: str = "") -> Literal["min", "max"]:
+    """Tell whether a monitor is to be `min` or `max`, by the task of a dotted path or any of ours.
+
+    Raises:
+        MedvisionError: nothing says it.
+    """
+    try:
+        task = short_name(find_task(current(target))) if target else None
+    except MedvisionError:  # told where the task is needed
+        task = None
+    return direction(monitor, task)
+
+
 def register_resolvers() -> None:
     """Teach OmegaConf the three functions that conf/ calls."""
-    OmegaConf.register_new_resolver("direction", direction, replace=True)
+    OmegaConf.register_new_resolver("direction", own_direction, replace=True)
     OmegaConf.register_new_resolver("own_monitor", own_monitor, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,6 +13,7 @@ from medvision.identity import patient_keys
 from medvision.model import Model, load_model
 from medvision.nets.entries import on_device
 from medvision.runs import Run
+from medvision.target import Encoded, take
 from medvision.tasks.trainable import Batch, Context, Ints
 from medvision.training.job import Job
 
@@ -32,8 +32,8 @@ class SampleRows:
     def images(self, index: Ints) -> Tensor:
         return as_image(torch.from_numpy(self.samples.gather(index)))
 
-    def truth(self, index: Ints) -> NDArray[Any]:
-        return np.asarray(self.samples.targets["label"])[index]
+    def truth(self, index: Ints) -> Encoded:
+        return take(self.samples.targets, index)
 
     def patients(self, index: Ints) -> list[str]:
         keys: list[str] = patient_keys(self.samples.table.iloc[index]).tolist()

@@ -8,6 +8,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from medvision.augment import host as augment_on_host
 from medvision.augment.draw import Augment
 from medvision.data.batches.datamodule import ImageDataModule
+from medvision.data.batches.samples import Samples
+from medvision.target import take
 
 
 class Preview(Callback):
@@ -33,9 +35,9 @@ def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int 
     rows = samples.rows("train")
     if samples.slices is None:
         chosen = keys = rows[np.linspace(0, len(rows) - 1, min(images, len(rows)), dtype=int)]
-        captions = samples.facts_for(chosen)["label"].tolist()
+        captions = _caption(samples, chosen)
     else:
-        (label,), own = samples.facts_for(rows[:1])["label"], samples.slices_for(rows[:1])
+        (label,), own = _caption(samples, rows[:1]), samples.slices_for(rows[:1])
         some = np.linspace(0, len(own) - 1, min(images, len(own)), dtype=int)
         chosen, keys = own["row"].to_numpy()[some], np.repeat(rows[:1], len(some))
         captions = [label, *(str(at) for at in own["position"].to_numpy()[some[1:]])]
@@ -53,3 +55,13 @@ def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int 
     return save_figure(
         draw_grid(grid, captions + ["augmented"] * len(chosen) * views, columns=len(chosen)), path
     )
+
+
+def _caption(samples: Samples, index: np.ndarray) -> list[str]:
+    """Return the truth of each sample in words, of several columns with their names."""
+    words = samples.target.decode(take(samples.targets, index))
+    if len(words) == 1:
+        return [str(cell) for column in words.values() for cell in column]
+    rows = [", ".join(f"{n} {cell}" for n, cell in zip(words, row, strict=True))
+            for row in zip(*words.values(), strict=True)]  # fmt: skip
+    return rows or [""] * len(index)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +14,7 @@ from medvision.data.batches.samples import Samples
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.moved import current
 from medvision.ranges import OneOf, Real, Rule, Switch, Whole, rules_of
+from medvision.target import take
 from medvision.tasks import find_task
 from medvision.tasks.trainable import Trainable
 from medvision.training.machine import check_compile
@@ -57,13 +57,13 @@ def check_watched(task: type[Trainable], monitor: str) -> None:
 def check_monitor(task: type[Trainable], monitor: str, data: ImageDataModule) -> None:
     """Refuse a monitor that the val part cannot define, before the first batch."""
     samples = data.ready
-    label = np.asarray(samples.targets["label"])[samples.rows("val")]
-    if len(label) == 0:
+    rows = samples.rows("val")
+    if len(rows) == 0:
         raise MedvisionError(
             "the val part is empty, so no epoch can be chosen; give some rows split=val, "
             "or let medvision cut it with data.mode=patient"
         )
-    reasons = task.undefined(samples.target, label)
+    reasons = task.undefined(samples.target, take(samples.targets, rows))
     name = monitor.removeprefix("val/")
     if name in reasons:
         raise MedvisionError(
@@ -75,7 +75,10 @@ def check_monitor(task: type[Trainable], monitor: str, data: ImageDataModule) ->
 def check_parts(config: DictConfig, data: ImageDataModule) -> None:
     """Refuse an empty train part, or a test that was asked for and is not there."""
     if len(data.train_rows()) == 0:
-        raise MedvisionError("the train part has no labelled row; check split and label columns")
+        columns = ", ".join(("split", *data.ready.target.columns))
+        raise MedvisionError(
+            f"the train part has no labelled row; check the columns {columns} of the manifest"
+        )
     if config.test and len(data.ready.rows("test")) == 0:
         raise MedvisionError(
             "test=true but the manifest has no test rows; say test=false, or give some split=test"
@@ -86,7 +89,9 @@ def check_parts(config: DictConfig, data: ImageDataModule) -> None:
 
 def check_learned(samples: Samples, part: str) -> None:
     """Refuse a part that holds a label no training row has: it cannot have been learned."""
-    learned, held = (samples.count(samples.rows(name))["per_class"] for name in ("train", part))
+    learned, held = (
+        samples.count(samples.rows(name)).get("per_class") or {} for name in ("train", part)
+    )
     problems = [
         f"{name!r} ({found} rows)" for name, found in held.items() if found and not learned[name]
     ]

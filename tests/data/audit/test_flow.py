@@ -68,7 +68,7 @@ def test_from_the_folder_to_the_parts_nothing_gets_lost(leaky):
     from medvision.data.batches.datamodule import ImageDataModule
     from medvision.data.manifest.card import read_card
     from medvision.data.store.reader import Reader
-    from medvision.tasks.classification.target import Classes
+    from medvision.tasks.classes import Classes
 
     data = ImageDataModule(manifest=str(leaky), reader=Reader(size=(16, 16)), on_leak="drop")
     samples, audit, _ = assemble(data.options, Classes)

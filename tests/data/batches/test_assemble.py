@@ -10,7 +10,7 @@ from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.manifest.manifest import read_manifest
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError
-from medvision.tasks.classification.target import Classes
+from medvision.tasks.classes import Classes
 
 READER = Reader(size=(12, 12))
 

@@ -7,7 +7,7 @@ import torch
 
 from medvision.data.batches.samples import Samples, as_image
 from medvision.data.store.store import Store
-from medvision.tasks.classification.target import Classes
+from medvision.tasks.classes import Classes
 
 
 def store(rows, seed=0, dtype=np.uint8):

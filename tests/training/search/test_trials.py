@@ -26,7 +26,9 @@ def search(tmp_path):
     settings = OmegaConf.load(conf_folder() / "tune.yaml")
     settings.trials = 3
     words = ["experiment=x", "test=false"]
-    return Search([], words, SPACE, read_space(SPACE), "val/auroc", "0a", tmp_path / "s", settings)
+    return Search(
+        [], words, SPACE, read_space(SPACE), "val/auroc", "max", "0a", tmp_path / "s", settings
+    )
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ def test_what_falls_behind_is_pruned_by_what_its_epochs_reported(search, trained
 
 def test_a_loss_is_searched_downwards(search, trained):
     trained.answers |= {0: 0.5, 1: 0.25, 2: 0.75}
-    assert go(replace(search, monitor="val/loss")).best_trial.number == 1
+    assert go(replace(search, monitor="val/loss", better="min")).best_trial.number == 1
 
 
 def test_a_full_disk_ends_the_search_and_leaves_the_trial_to_be_resumed(search, trained):

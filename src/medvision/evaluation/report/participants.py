@@ -113,7 +113,7 @@ def _total(flow: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _part(run: RunFiles, part: str, counts: Mapping[str, Any]) -> Box:
-    lines = [f"{name}: {_name(n, run.unit)}" for name, n in counts["per_class"].items()]
+    lines = [f"{name}: {_name(n, run.unit)}" for name, n in (counts.get("per_class") or {}).items()]
     if counts.get("nothing"):
         lines.append(f"none of them: {_name(counts['nothing'], run.unit)}")
     if counts["unlabelled"]:

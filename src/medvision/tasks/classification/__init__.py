@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from medvision.tasks.classes import Classes
     from medvision.tasks.classification.evaluator import ClassificationEvaluator
-    from medvision.tasks.classification.target import Classes
 
 
 def open_target() -> "type[Classes]":
     """Return what the annotations of this task are."""
-    from medvision.tasks.classification.target import Classes
+    from medvision.tasks.classes import Classes
 
     return Classes
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from medvision.evaluation.evaluator import HIT, Case, Scored
 from medvision.evaluation.report.table import show_score
 from medvision.stats.ranking import Floats
+from medvision.tasks.classes import NOTHING
 from medvision.tasks.classification.metrics import Kind
-from medvision.tasks.classification.target import NOTHING
 
 MISSES, HITS = 12, 4  # shown at most
 

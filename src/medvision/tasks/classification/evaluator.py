@@ -26,6 +26,7 @@ from medvision.evaluation.evaluator import (
 from medvision.evaluation.predictions import Schema
 from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
+from medvision.tasks.classes import NOTHING, encoded_label
 from medvision.tasks.classification.calibration import (
     apply_temperature,
     apply_thresholds,
@@ -40,13 +41,14 @@ from medvision.tasks.classification.metrics import (
     truth_of,
     undefined_metrics,
 )
-from medvision.tasks.classification.target import NOTHING
 from medvision.tasks.classification.weighted import PER_CLASS, Threshold, WeightedScores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from medvision.evaluation.report.table import Table
     from medvision.stats.hypothesis_tests import Finding
+    from medvision.target import Encoded
 
 AT_ARGMAX = ("accuracy", "precision", "recall", "specificity", "f1")
 HEADLINE = {
@@ -128,6 +130,26 @@ class ClassificationEvaluator(Evaluator):
         cut = "" if self.threshold is None else ", cut at the mean of their thresholds"
         return f"mean of calibrated probabilities{cut}"
 
+    def steps(self) -> list[str]:
+        return [
+            f"logits divided by the temperature {self.decision.get('temperature', 1.0)}",
+            "sigmoid" if self.kind == "multilabel" else "softmax",
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        temperature = self.decision.get("temperature", 1.0)
+        return {"classes": self.classes, "kind": self.kind, "temperature": temperature,
+                "rule": self.decision.get("rule"), "threshold": self.threshold}  # fmt: skip
+
+    def describe_decision(self) -> dict[str, Any]:
+        by = "the likeliest class" if self.threshold is None else "the threshold"
+        return {"by": by, "rule": self.decision.get("rule"), "threshold": self.threshold}
+
+    def sum_up_predictions(self, table: pd.DataFrame, unit: str) -> Table:
+        from medvision.tasks.classification.tables import decision_table
+
+        return decision_table(table, self.classes, unit)
+
     @property
     def threshold(self) -> Threshold:
         threshold: Threshold = self.decision.get("threshold")
@@ -208,11 +230,12 @@ class ClassificationEvaluator(Evaluator):
             joined["temperature"] = None  # each member has its own
         return ClassificationEvaluator(self.target, self.decision | joined)
 
-    def fit(self, outputs: Arrays, truth: NDArray[Any], rule: str) -> dict[str, Any]:
+    def fit(self, outputs: Arrays, truth: Encoded, rule: str) -> dict[str, Any]:
         """Fit the temperature, then choose the operating point on calibrated probabilities."""
-        temperature = fit_temperature(outputs["logits"], truth, self.kind)
+        label = encoded_label(truth)
+        temperature = fit_temperature(outputs["logits"], label, self.kind)
         probs = apply_temperature(outputs["logits"], temperature, self.kind)
-        threshold = choose_thresholds(probs, truth, self.kind, rule)
+        threshold = choose_thresholds(probs, label, self.kind, rule)
         return {"temperature": temperature, "rule": rule, "threshold": threshold}
 
     # Predictions → scores

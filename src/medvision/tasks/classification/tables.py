@@ -1,7 +1,9 @@
 """What only a classifier has in its tables: each class, its decisions, how they were fitted."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import pandas as pd
 
 from medvision.evaluation.report.run_files import RunFiles
 from medvision.evaluation.report.table import PARTS, Table, show_interval
@@ -55,6 +57,18 @@ def _note_patients(n: Metrics) -> Iterator[str]:
     left_out = whole.get("unlabelled")
     but = f" ({left_out} left out: their series differ in label)" if left_out else ""
     yield f"Patients are judged by the mean probability of their series{but}."
+
+
+def decision_table(table: pd.DataFrame, classes: Sequence[str], unit: str) -> Table:
+    """Lay out how many new inputs were decided for each class, and its mean probability."""
+    decided = table["pred"].str.split("|").explode().value_counts()
+    rows: list[list[Any]] = []
+    for name in classes:
+        count, mean = int(decided.get(name, 0)), table[f"prob_{name}"].mean()
+        rows.append([name, count, f"{count / len(table):.1%}", f"{mean:.3f}"])
+    if "" in decided:  # of a multi-label model
+        rows.append(["none of them", decided[""], f"{decided[''] / len(table):.1%}", ""])
+    return Table(["class", unit, "share", "mean probability"], rows)
 
 
 def class_table(found: RunFiles) -> Table | None:

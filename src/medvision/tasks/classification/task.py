@@ -7,7 +7,6 @@ from typing import Annotated, Any, Self
 import pandas as pd
 import torch
 from hydra.utils import get_object, instantiate
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -17,9 +16,10 @@ from medvision.losses import cross_entropy, slice_loss
 from medvision.moved import current
 from medvision.nets.entries import reads_series
 from medvision.ranges import OneOf, Real, Switch
+from medvision.target import Encoded
+from medvision.tasks.classes import Classes, encoded_label
 from medvision.tasks.classification.evaluator import ClassificationEvaluator
 from medvision.tasks.classification.metrics import METRICS, Kind, score, undefined_metrics
-from medvision.tasks.classification.target import Classes
 from medvision.tasks.task import Task, as_batch
 from medvision.tasks.trainable import Batch, Curve, Facts
 
@@ -102,8 +102,8 @@ class Classifier(Task):
             )
 
     @classmethod
-    def undefined(cls, target: Any, truth: NDArray[Any]) -> dict[str, str]:
-        return undefined_metrics(truth, target.kind)
+    def undefined(cls, target: Any, truth: Encoded) -> dict[str, str]:
+        return undefined_metrics(encoded_label(truth), target.kind)
 
     @classmethod
     def describe_target(cls, target: Any) -> dict[str, Any]:

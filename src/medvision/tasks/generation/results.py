@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import Arrays, Evaluator, Metric, Scored, Section, Tables
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medvision.evaluation.report.run_files import RunFiles
+    from medvision.target import Encoded
 
 BETTER: dict[str, Literal["high", "low"]] = {
     "gate_score": "high", "coverage": "high", "diversity": "high", "label_agreement": "high",
@@ -68,7 +68,7 @@ class GenerationEvaluator(Evaluator):
     def join(self, members: Sequence[Evaluator]) -> Evaluator:
         _refuse()
 
-    def fit(self, outputs: Arrays, truth: NDArray[Any], rule: str) -> dict[str, Any]:
+    def fit(self, outputs: Arrays, truth: Encoded, rule: str) -> dict[str, Any]:
         _refuse()
 
     def read(self, tables: Tables) -> Scored:

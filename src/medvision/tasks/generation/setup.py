@@ -16,6 +16,7 @@ from medvision.evaluation.figures.style import save_figure
 from medvision.nets.dcgan import draw_noise
 from medvision.nets.encoder import encoder, untrained_encoder
 from medvision.nets.entries import on_device
+from medvision.tasks.classes import encoded_label
 from medvision.tasks.generation.callback import FidelityCallback, ask_critic
 from medvision.tasks.generation.copies import save_reference
 from medvision.tasks.generation.evaluator import FidelityEvaluator, keep_reference
@@ -53,12 +54,12 @@ def open_judge(context: Context) -> FidelityEvaluator:
 def take_images(context: Context, part: str) -> Images:
     """Take the labelled images of a part, or as many as memory may hold, chosen at random."""
     rows = context.rows.of(part)
-    rows = rows[context.rows.truth(rows) >= 0]
+    rows = rows[encoded_label(context.rows.truth(rows)) >= 0]
     most = MOST_BYTES // (4 * context.rows.images(rows[:1]).numel()) if len(rows) else 0
     index = np.sort(np.random.default_rng(context.config.seed).permutation(rows)[:most])
     if len(rows) > most:
         print(f"note: {most} of {len(rows)} {part} images judge, and are searched for copies")
-    label = torch.from_numpy(context.rows.truth(index))
+    label = torch.from_numpy(encoded_label(context.rows.truth(index)))
     return Images(context.rows.images(index).contiguous(), label, context.rows.patients(index))
 
 

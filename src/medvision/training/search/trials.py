@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
@@ -33,7 +33,6 @@ from optuna.trial import TrialState
 import medvision.files as files
 from medvision.callbacks.pruning import Prune
 from medvision.errors import MedvisionError, Stopped
-from medvision.evaluation.evaluator import direction
 from medvision.training.config import compose_train
 from medvision.training.explain import explain
 from medvision.training.search.space import Space, write_words
@@ -47,6 +46,7 @@ class Search:
         flags: Hydra's own (`--config-dir DIR`).
         words: those of every trial, `test=false` among them.
         swept: key → the text of its space.
+        better: which way the monitor is.
         base: digest of everything else that decides a result: configuration, data, weights.
         folder: of the study and its runs.
         settings: of `conf/tune.yaml`.
@@ -57,6 +57,7 @@ class Search:
     swept: dict[str, str]
     space: Space
     monitor: str
+    better: Literal["min", "max"]
     base: str
     folder: Path
     settings: DictConfig
@@ -110,7 +111,7 @@ def open_study(search: Search) -> optuna.Study:
         study = optuna.create_study(
             storage=optuna.storages.JournalStorage(JournalFileBackend(str(place), lock)),
             study_name=search.folder.name,
-            direction="minimize" if direction(search.monitor) == "min" else "maximize",
+            direction="minimize" if search.better == "min" else "maximize",
             pruner=build(search.settings, "pruner", 0),
             load_if_exists=True,
         )

@@ -1,4 +1,4 @@
-"""The target of classification: classes in order, and labels as numbers."""
+"""The target of tasks that ask for classes: their order, and labels as numbers."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -85,7 +85,7 @@ class Classes(Target):
         return several.reshape(-1, len(self.names))
 
     def decode(self, encoded: Encoded) -> dict[str, list[Any]]:
-        return {"label": self.decode_labels(_label_of(encoded))}
+        return {"label": self.decode_labels(encoded_label(encoded))}
 
     def decode_labels(self, label: Array) -> list[str]:
         """Name encoded labels again: "" = unlabelled, `|` joins several, "-" is none of them."""
@@ -97,7 +97,7 @@ class Classes(Target):
         return [(text or NOTHING) if k else "" for k, text in zip(known, joined, strict=True)]
 
     def known(self, encoded: Encoded) -> NDArray[np.bool_]:
-        label = _label_of(encoded)
+        label = encoded_label(encoded)
         return np.asarray(~np.isnan(label).all(axis=1) if label.ndim == 2 else label >= 0)
 
     @classmethod
@@ -130,7 +130,7 @@ class Classes(Target):
 
     def count(self, encoded: Encoded, patients: Sequence[str]) -> dict[str, Any]:
         """Count samples a class and patients with at least one; `nothing`: samples of none."""
-        label, whose = _label_of(encoded), np.asarray(patients, dtype=object)
+        label, whose = encoded_label(encoded), np.asarray(patients, dtype=object)
         hot = label == 1 if label.ndim == 2 else label[:, None] == np.arange(len(self.names))
         known = self.known(encoded)
         counts: dict[str, Any] = {"unlabelled": int((~known).sum())}
@@ -148,7 +148,7 @@ class Classes(Target):
         Inverse frequency, mean 1, a class without rows weighing 1; for multi-label, negatives over
         positives, which is what weights the positive side of each class.
         """
-        label = _label_of(encoded)
+        label = encoded_label(encoded)
         if label.ndim == 2:
             counts = np.asarray(np.nansum(label, axis=0))
             absent = int(self.known(encoded).sum()) - counts
@@ -161,13 +161,13 @@ class Classes(Target):
 
     def row_weights(self, encoded: Encoded) -> NDArray[np.float64]:
         """Return the weight of each row's class; an image counts as its rarest finding."""
-        label, weight = _label_of(encoded), self.weights(encoded).astype(np.float64)
+        label, weight = encoded_label(encoded), self.weights(encoded).astype(np.float64)
         if label.ndim == 2:
             return np.asarray(np.where(label > 0, weight, weight.min()).max(axis=1))
         return np.asarray(weight[label])
 
     def groups(self, encoded: Encoded) -> tuple[Ints, Sequence[str]] | None:
-        return None if self.kind == "multilabel" else (_label_of(encoded), self.names)
+        return None if self.kind == "multilabel" else (encoded_label(encoded), self.names)
 
     def notes(self) -> list[str]:
         if self.kind != "binary":
@@ -225,7 +225,8 @@ class Classes(Target):
             )
 
 
-def _label_of(encoded: Encoded) -> Array:
+def encoded_label(encoded: Encoded) -> Array:
+    """Return the one entry that classes encode: `[N]` or `[N,K]`."""
     label = encoded["label"]
     assert isinstance(label, np.ndarray)
     return label

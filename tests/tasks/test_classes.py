@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medvision.errors import MedvisionError
-from medvision.tasks.classification.target import Classes, choose_classes
+from medvision.tasks.classes import Classes, choose_classes
 
 
 def test_given_before_card_before_sorted_labels():
