@@ -53,7 +53,7 @@ def _notes(
     notes += evaluator.notes(metrics, scores)
     cells = (show_interval(score) for held in scores.values() for score in held.values())
     if any(cell == UNDEFINED or UNDEFINED + ")" in cell for cell in cells):
-        notes.append(f"{UNDEFINED} is a score or interval that these labels leave undefined.")
+        notes.append(f"{UNDEFINED} is a score or interval that these rows leave undefined.")
     return notes
 
 
