@@ -58,7 +58,8 @@ def choose_cases(
         targets: their names.
         outputs: numbers that a net answers of each target.
         point: which of them is the prediction.
-        errors, good: shown at most.
+        errors: shown at most.
+        good: shown at most.
     """
     kind = np.array(name_kinds(scored), dtype=object)
     worst, miss = find_worst(scored)
@@ -68,7 +69,7 @@ def choose_cases(
     sides = [[row for row in far if kind[row] == side][:errors] for side in (HIGH, LOW)]
     missed = [row for pair in zip_longest(*sides) for row in pair if row is not None][:errors]
     for row in [*missed, *[row for row in near if kind[row] == HIT][:good]]:
-        facts = _describe(scored, row, str(kind[row]), targets[worst[row]], int(worst[row]))
+        facts = _describe(scored, row, str(kind[row]), targets[int(worst[row])], int(worst[row]))
         output = int(worst[row]) * outputs + point
         said = f"{facts['pred']:.4g}"
         truth = f"true {facts['value']:.4g}"

@@ -26,8 +26,6 @@ from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
 from medvision.tasks.regression.interval import LEVEL, bound, find_point, fit_width, read_answer
 from medvision.tasks.regression.metrics import (
-    AGREEMENT,
-    FOLLOWED,
     LABELS,
     METRICS,
     SHARED,
@@ -35,9 +33,12 @@ from medvision.tasks.regression.metrics import (
     find_reasons,
     score_all,
 )
+from medvision.tasks.regression.target import encoded_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from medvision.target import Encoded
 
 BETTER = {"mae": "low", "rmse": "low", "r2": "high", "width": "low"}  # others are best near a value
 COLUMNS = ("value", "pred", "low", "high")
@@ -182,11 +183,11 @@ class RegressionEvaluator(Evaluator):
         return RegressionEvaluator(self.target, members[0].decision)
 
     def fit(
-        self, outputs: Arrays, truth: Mapping[str, Any], rule: str,
+        self, outputs: Arrays, truth: Encoded, rule: str,
         patients: Sequence[str] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Choose how wide intervals are: as errors on val were; see `interval.fit_width`."""
-        value = np.asarray(truth["value"], dtype=np.float64)
+        value = encoded_value(truth).astype(np.float64)
         answer = read_answer(outputs["logits"], **self._scales())
         width = fit_width(answer, value, patients, self.level)
         return {**self.decision, "level": self.level, "width": width}
@@ -284,8 +285,9 @@ class RegressionEvaluator(Evaluator):
 
         if len(scored):
             yield "scatter", figures.draw_scatter(scored, self.targets, self.weigh(scored))
-            yield "bland_altman", figures.draw_bland_altman(
-                scored, self.targets, self.weigh(scored)
+            yield (
+                "bland_altman",
+                figures.draw_bland_altman(scored, self.targets, self.weigh(scored)),
             )
 
     def kinds(self, scored: Scored) -> list[str]:

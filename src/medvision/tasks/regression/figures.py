@@ -112,5 +112,5 @@ def _draw_limits(scored: Scored, errors: Errors) -> dict[str, Floats]:
 
 
 def _note(axes: Any, text: str) -> None:
-    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", color=INK,
-              bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5})  # fmt: skip
+    halo = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", color=INK, bbox=halo)

@@ -34,7 +34,8 @@ def read_answer(
     Args:
         answer: of a net that was trained on targets of mean 0 and deviation 1.
         outputs: what the k numbers are, as the parameters of its loss name them.
-        center, spread: of each target, in its units.
+        center: mean of each target, in its units.
+        spread: deviation of each target, in its units.
     """
     units = np.asarray(spread, dtype=np.float64)
     held = np.asarray(answer, dtype=np.float64).reshape(len(answer), -1, len(outputs))

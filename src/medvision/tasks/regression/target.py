@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,7 +64,9 @@ class Number(Target):
                 f"data.annotation.targets names {', '.join(twice)} twice; name each column once"
             )
         values = cls(names).read(table)
-        alike = [name for name, own in zip(names, values.T, strict=True) if _count_different(own) < 2]
+        alike = [
+            name for name, own in zip(names, values.T, strict=True) if _count_different(own) < 2
+        ]
         if alike:
             raise collect(
                 "columns of fewer than two different numbers",
@@ -102,14 +105,14 @@ class Number(Target):
 
         What is not known is None.
         """
-        columns = zip(self.names, _values_of(encoded).T, strict=True)
+        columns = zip(self.names, encoded_value(encoded).T, strict=True)
         return {
             f"value_{name}": [None if np.isnan(one) else float(str(one)) for one in own]
             for name, own in columns
         }
 
     def known(self, encoded: Encoded) -> NDArray[np.bool_]:
-        return np.asarray(~np.isnan(_values_of(encoded)).all(axis=1))
+        return np.asarray(~np.isnan(encoded_value(encoded)).all(axis=1))
 
     @classmethod
     def of_unit(cls, table: pd.DataFrame, keys: pd.Series) -> pd.DataFrame:
@@ -138,7 +141,7 @@ class Number(Target):
 
     def count(self, encoded: Encoded, patients: Sequence[str]) -> dict[str, Any]:
         """Count samples of which nothing is known, and describe the numbers of the others."""
-        values = _values_of(encoded).astype(np.float64)
+        values = encoded_value(encoded).astype(np.float64)
         numbers = {name: describe(own) for name, own in zip(self.names, values.T, strict=True)}
         return {"unlabelled": int((~self.known(encoded)).sum()), "numbers": numbers}
 
@@ -160,7 +163,8 @@ def describe(values: NDArray[np.float64]) -> dict[str, float | int | None]:
     return {"known": len(known), **spread, "median": median, "low": low, "high": high}
 
 
-def _values_of(encoded: Encoded) -> Array:
+def encoded_value(encoded: Encoded) -> Array:
+    """Return the numbers `[N,T]` among what a target encodes."""
     values = encoded["value"]
     assert isinstance(values, np.ndarray)
     return values
@@ -181,7 +185,7 @@ def _tell_wrong(name: str, cells: pd.Series) -> list[str]:
 def _name_quarters(name: str, values: NDArray[np.float64], cuts: Sequence[float]) -> list[str]:
     """Name the quarter of each number by the cuts around it; "" is not known."""
     shown = [f"{cut:.4g}" for cut in cuts]
-    inner = [f"{name} {low} to {high}" for low, high in zip(shown, shown[1:], strict=False)]
+    inner = [f"{name} {low} to {high}" for low, high in pairwise(shown)]
     names = [f"{name} ≤ {shown[0]}", *inner, f"{name} > {shown[-1]}"]
     places = np.searchsorted(cuts, values, side="left")
     return ["" if np.isnan(v) else names[k] for k, v in zip(places, values, strict=True)]

@@ -7,17 +7,17 @@ from typing import Annotated, Any, Self
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 from medvision.losses import gaussian
 from medvision.ranges import Real
+from medvision.target import Encoded
 from medvision.tasks.regression.evaluator import RegressionEvaluator
 from medvision.tasks.regression.interval import LEVEL, find_point
 from medvision.tasks.regression.metrics import FOLLOWED, find_reasons, score
-from medvision.tasks.regression.target import Number
+from medvision.tasks.regression.target import Number, encoded_value
 from medvision.tasks.task import Task
 from medvision.tasks.trainable import Batch, Context, Facts
 
@@ -42,6 +42,8 @@ class Regressor(Task):
 
     target, evaluator = Number, RegressionEvaluator
     monitor = "val/mae"
+    center: Tensor  # of the targets in the training part, [T]
+    spread: Tensor  # their deviation
 
     def __init__(
         self,
@@ -73,12 +75,12 @@ class Regressor(Task):
         return super().build(node, facts, seed=seed, targets=len(facts.target.names), **given)
 
     @classmethod
-    def undefined(cls, target: Any, truth: Mapping[str, NDArray[Any]]) -> dict[str, str]:
-        return find_reasons(truth["value"])
+    def undefined(cls, target: Any, truth: Encoded) -> dict[str, str]:
+        return find_reasons(encoded_value(truth))
 
     def prepare(self, context: Context) -> Sequence[Callback]:
         """Standardise by the training part."""
-        value = context.rows.truth(context.rows.of("train"))["value"].astype(np.float64)
+        value = encoded_value(context.rows.truth(context.rows.of("train"))).astype(np.float64)
         spread = np.nanstd(value, axis=0)
         self.center.copy_(torch.from_numpy(np.nanmean(value, axis=0)))
         self.spread.copy_(torch.from_numpy(np.where(spread > 0, spread, 1.0)))
