@@ -46,6 +46,11 @@ class Ragged:
         places = np.arange(start[-1]) + np.repeat(first - start[:-1], lengths)
         return Ragged(self.values[places], start)
 
+    def keep(self, chosen: NDArray[np.bool_]) -> "Ragged":
+        """Return the values `[M]` that are chosen; a row may be left with none."""
+        counts = np.bincount(self.row[chosen], minlength=len(self))
+        return Ragged(self.values[chosen], np.concatenate([[0], np.cumsum(counts)]))
+
 
 Encoded = Mapping[str, Array | Ragged]
 """Name in a batch → one entry a row."""

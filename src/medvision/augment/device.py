@@ -41,6 +41,16 @@ def augment(images: Tensor, draws: Draws) -> Tensor:
     return torch.where(changed, pixels.to(images.dtype), images)
 
 
+def move_labels(labels: Tensor, draws: Draws) -> Tensor:
+    """Return label maps `[B,H,W]` moved as their images are, each pixel the nearest one."""
+    draws.check(len(labels), tuple(labels.shape[1:]))
+    if draws.matrix is None or not draws.changed.any():
+        return labels
+    parts = _upload(draws, labels.device)
+    moved = _warp(labels[:, None].float(), parts["matrix"], draws.fill, "nearest")[:, 0]
+    return torch.where(parts["changed"] > 0, moved.to(labels.dtype), labels)
+
+
 def _upload(draws: Draws, device: torch.device) -> dict[str, Tensor]:
     """Send all numbers in one copy; each part comes out as `[B, n, 1]`, the tone as `[B, 3]`."""
     matrix = None if draws.matrix is None else spatial.unit_matrix(draws.matrix, draws.size)
@@ -76,14 +86,14 @@ def _blur(pixels: Tensor, kernel: Tensor) -> Tensor:
     return pixels
 
 
-def _warp(pixels: Tensor, matrix: Tensor, fill: str) -> Tensor:
+def _warp(pixels: Tensor, matrix: Tensor, fill: str, mode: str = "bilinear") -> Tensor:
     """Resample by `[B,6,1]` matrices; not `affine_grid`, whose matrix product may use TF32."""
     height, width = pixels.shape[2:]
     x = _centres(width, pixels.device)[None, None, :]
     y = _centres(height, pixels.device)[None, :, None]
     a, b, c, d, e, f = matrix[..., None].unbind(dim=1)
     grid = torch.stack([a * x + b * y + c, d * x + e * y + f], dim=-1)
-    return grid_sample(pixels, grid, "bilinear", PADDINGS[fill], align_corners=False)
+    return grid_sample(pixels, grid, mode, PADDINGS[fill], align_corners=False)
 
 
 def _centres(length: int, device: torch.device) -> Tensor:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medvision.augment import intensity
+from medvision.augment import intensity, spatial
 from medvision.augment.draw import Draws
 
 Image = NDArray[Any]
@@ -45,6 +45,40 @@ def augment(images: Image, draws: Draws, out: Image | None = None) -> Image:
         _augment_rows(plane, draws, rows, plane, channel)
         out[rows, ..., channel] = plane[rows, ..., 0]
     return out
+
+
+def move_labels(labels: Image, draws: Draws) -> Image:
+    """Return label maps `[B,H,W]`, int16, moved as their images are, each pixel the nearest one."""
+    draws.check(len(labels), labels.shape[1:])
+    moved = labels.copy()
+    if draws.matrix is not None:
+        for row in np.flatnonzero(draws.changed):
+            cv2.warpAffine(
+                labels[row],
+                draws.matrix[row],
+                draws.size[::-1],
+                dst=moved[row],
+                flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+                borderMode=BORDERS[draws.fill],
+            )
+    return moved
+
+
+def move_boxes(
+    boxes: NDArray[np.float32], image: NDArray[np.int64], draws: Draws
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return boxes moved as their images are, and which of them stay inside.
+
+    Args:
+        boxes: `[M,D]`; the first four numbers are x0, y0, x1, y1 from the image's outer edges.
+        image: `[M]`, their places in the batch.
+        draws: of the batch.
+    """
+    if draws.matrix is None:
+        return boxes, np.ones(len(boxes), bool)
+    moved, kept = spatial.move_boxes(boxes, draws.matrix[image], draws.size)
+    changed = draws.changed[image]
+    return np.where(changed[:, None], moved, boxes), kept | ~changed
 
 
 def _augment_rows(

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+SHOWN = 0.25  # share of its area that a box must keep inside the image
 
 
 def linear(
@@ -69,6 +70,41 @@ def boxes(unit: dict[str, Array], erase: float, size: tuple[int, int]) -> NDArra
     top = np.floor(unit["erase_y"] * (size[0] - height + 1))
     left = np.floor(unit["erase_x"] * (size[1] - width + 1))
     return np.stack([top, top + height, left, left + width], axis=1).astype(np.int64)
+
+
+def move_boxes(
+    boxes: NDArray[np.float32], matrix: Array, size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Move boxes as their images are: the box of the four moved corners, clipped.
+
+    Args:
+        boxes: `[M,D]`; the first four numbers are x0, y0, x1, y1 from the image's outer edges.
+        matrix: `[M,2,3]`, from output pixel to source pixel.
+        size: height and width of the images.
+
+    Returns:
+        the boxes, and which of them stay (`clip_boxes`).
+    """
+    inverse = np.linalg.inv(matrix[:, :, :2])
+    corners = boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]].astype(float) - 0.5  # [M,4,2]
+    moved = np.einsum("mij,mkj->mki", inverse, corners - matrix[:, None, :, 2]) + 0.5
+    placed = boxes.copy()
+    placed[:, :2], placed[:, 2:4] = moved.min(axis=1), moved.max(axis=1)
+    return clip_boxes(placed, size)
+
+
+def clip_boxes(
+    boxes: NDArray[np.float32], size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Cut boxes `[M,D]` at the image's edges; who loses most of its area does not stay."""
+    clipped = boxes.copy()
+    clipped[:, 0:4:2] = clipped[:, 0:4:2].clip(0, size[1])
+    clipped[:, 1:4:2] = clipped[:, 1:4:2].clip(0, size[0])
+    return clipped, _areas(clipped) > SHOWN * _areas(boxes)
+
+
+def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray((boxes[:, 2:4] - boxes[:, :2]).prod(axis=1))
 
 
 def _matrices(a: Array, b: Array, c: Array, d: Array) -> Array:

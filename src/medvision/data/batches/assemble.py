@@ -12,6 +12,7 @@ from pandas.api.types import is_numeric_dtype
 import medvision.files as files
 from medvision.data.audit.audit import Audit, count_parts
 from medvision.data.audit.flow import count_joined, count_samples, trace_losses
+from medvision.data.batches.boxes import place_boxes
 from medvision.data.batches.extra import Main, read_extras
 from medvision.data.batches.generated import holds_generated
 from medvision.data.batches.options import DataOptions
@@ -27,8 +28,8 @@ from medvision.data.manifest.columns import FILES, find_file_columns
 from medvision.data.manifest.manifest import Manifest, read_manifest
 from medvision.data.manifest.path_map import mask_paths
 from medvision.data.splits.splits import SHARES, assign_splits
+from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.reader import Reader
-from medvision.data.store.store import Store
 from medvision.data.units.series import index_slices
 from medvision.data.units.series_form import (
     SeriesForm,
@@ -39,7 +40,7 @@ from medvision.data.units.series_form import (
 )
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.identity import PARTS, series_keys
-from medvision.target import Target, is_among
+from medvision.target import Array, Ragged, Target, is_among
 
 
 def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit, Card]:
@@ -61,7 +62,7 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
     if options.form is not None:
         check_series(own.table, options.form)  # what is wrong is told before hours of decoding
     asked = _resolve(target, own, options)
-    decoded = decode_rows(own, options.reader, options.on_unreadable, options.workers)
+    decoded = decode_rows(own, options.reader, options.on_unreadable, options.workers, target.files)
     read, form, told = keep_whole_series(decoded, options.form, own.table)
     kept, audit = _split(read, asked, options)
     if form is not None:
@@ -81,17 +82,14 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
     if options.extra:
         real = whole[whole["origin"] != "generated"]
         audit.counts = count_parts(real, asked.strata(real))
-    _note_oddities(audit, read.store, own)
+    _note_oddities(audit, read, own)
     if own.card.key is not None:
         whole = mask_files(whole, target, audit)
     audit.notes += asked.notes()
-    stores = [part.store for part in parts]
     if options.residency == "host":
-        stores = [replace(store, array=np.array(store.array)) for store in stores]
-    digest = np.concatenate([part.digest for part in parts]).tolist()
-    where = np.concatenate([part.where(number) for number, part in enumerate(parts)])
-    manifests = [part.manifest for part in parts]
-    samples = _serve(whole, asked, form, digest, stores, where, manifests)
+        parts = [_hold(part) for part in parts]
+    samples, lost = _serve(whole, asked, form, parts, options.reader)
+    audit.notes += lost
     samples.generated = [extra.generated for extra in extras if extra.generated]
     audit.flow["parts"] = count_samples(
         whole, {part: samples.rows(part) for part in PARTS}, samples.count
@@ -128,7 +126,7 @@ def assemble_foreign(
     """
     if form is not None:
         check_series_alike(manifest.table, form)  # what is wrong is told before anything is decoded
-    read = decode_rows(manifest, reader, on_unreadable)
+    read = decode_rows(manifest, reader, on_unreadable, files=target.files)
     read, form, _ = keep_whole_series(read, form, manifest.table)
     table = read.table
     if not (table["split"] != "").any():
@@ -136,7 +134,7 @@ def assemble_foreign(
     rows = table.reset_index(drop=True)
     if manifest.card.key is not None:
         rows = mask_files(rows, type(target))
-    return _serve(rows, target, form, read.digest.tolist(), [read.store], read.where(0))
+    return _serve(rows, target, form, [read], reader)[0]
 
 
 def _resolve(target: type[Target], own: Manifest, options: DataOptions) -> Target:
@@ -191,17 +189,56 @@ def _join_tables(tables: Sequence[pd.DataFrame], target: type[Target]) -> pd.Dat
     return whole
 
 
+def _hold(part: DecodedRows) -> DecodedRows:
+    """Read all pixels into memory."""
+    return part._replace(store=replace(part.store, array=np.array(part.store.array)))
+
+
 def _serve(
-    table: pd.DataFrame, target: Target, form: SeriesForm | None, digest: list[str],
-    stores: list[Store], where: np.ndarray, manifests: Sequence[str] = (),
-) -> Samples:  # fmt: skip
-    """Encode the target and, of series, index the slices."""
+    table: pd.DataFrame,
+    target: Target,
+    form: SeriesForm | None,
+    parts: Sequence[DecodedRows],
+    reader: Reader,
+) -> tuple[Samples, list[str]]:
+    """Encode the target and, of series, index the slices; return what is to be noted as well."""
+    own: dict[str, Array | Ragged] = {}
     if form is None:
-        return Samples(table, target, target.encode(table), digest, stores, where, [*manifests])
-    keys = series_keys(table)
-    targets = target.encode(table.assign(**target.of_unit(table, keys)))
-    slices, own = index_slices(table, form), target.encode_rows(table, keys)
-    return Samples(table, target, targets, digest, stores, where, [*manifests], slices, own)
+        targets = target.encode(table)
+    else:
+        keys = series_keys(table)
+        targets = target.encode(table.assign(**target.of_unit(table, keys)))
+        own = target.encode_rows(table, keys)
+    samples = Samples(
+        table, target, targets,
+        np.concatenate([part.digest for part in parts]).tolist(),
+        [part.store for part in parts],
+        np.concatenate([part.where(number) for number, part in enumerate(parts)]),
+        [part.manifest for part in parts],
+        None if form is None else index_slices(table, form),
+        own,
+        maps={name: [part.maps.get(name) for part in parts]
+              for name in dict.fromkeys(name for part in parts for name in part.maps)},
+    )  # fmt: skip
+    return samples, _place_boxes(samples, LabelReader.beside(reader))
+
+
+def _place_boxes(samples: Samples, reader: LabelReader) -> list[str]:
+    """Turn boxes in pixels of files into boxes in pixels of images, in place; say what is lost."""
+    notes, facts = [], samples.natives(np.arange(len(samples))) if samples.target.boxes else []
+    for name in samples.target.boxes:
+        for encoded in (samples.targets, samples.row_targets):
+            boxes = encoded.get(name)
+            if not isinstance(boxes, Ragged):
+                continue
+            files = np.array([(fact.height, fact.width) for fact in facts if fact])
+            size = samples.stores[0].array.shape[1:3]
+            encoded[name], lost = place_boxes(
+                boxes, files, (size[0], size[1]), reader, samples.table["path"].tolist()
+            )
+            if lost:
+                notes.append(f"{lost} of {len(boxes.values)} {name} lie outside of what is kept")
+    return notes
 
 
 def mask_files(
@@ -220,12 +257,10 @@ def mask_files(
     return table.assign(**hidden)
 
 
-def _note_oddities(audit: Audit, store: Store, manifest: Manifest) -> None:
-    if store.unreadable:
-        shown = "; ".join(list(store.unreadable.values())[:5])
-        audit.notes.append(
-            f"{len(store.unreadable)} unreadable images were left out by choice: {shown}"
-        )
+def _note_oddities(audit: Audit, read: DecodedRows, manifest: Manifest) -> None:
+    if reasons := read.unreadable:
+        shown = "; ".join(list(reasons.values())[:5])
+        audit.notes.append(f"{len(reasons)} unreadable images were left out by choice: {shown}")
     if manifest.card.key is None:
         audit.notes.append("patients are given as they stand in the manifest, not hashed")
     audit.notes += manifest.notes + list(manifest.card.facts.get("audit", {}).get("notes", ()))

@@ -128,7 +128,12 @@ class ImageDataModule(LightningDataModule):
 
     def identity(self) -> list[str]:
         """Return digests of all manifests and of all pixels: what a run's name depends on."""
-        return [*self.ready.manifests, files.digest(*self.ready.digest)]
+        samples = self.ready
+        drawn = [each.store.digests for held in samples.maps.values() for each in held
+                 if each is not None and each.store is not None]  # fmt: skip
+        return [
+            *samples.manifests, files.digest(*samples.digest), *(files.digest(*d) for d in drawn),
+        ]  # fmt: skip
 
     def setup(self, stage: str | None = None) -> None:
         """Read, check, split, decode; a second call changes nothing."""
@@ -222,14 +227,20 @@ class ImageDataModule(LightningDataModule):
         if draw is not None and strips is not None:
             draw = np.repeat(draw, strips.length)
         on_host = draw is not None and self._backend() == "host"
+        draws = None
+        if draw is not None and (on_host or self.ready.target.boxes):
+            draws = self._draws(draw, self.ready.stores[0].array.shape[1:3])
+            gathered |= self._move_boxes(gathered, draws, strips)
         if draw is not None and not on_host:
             gathered["draw"] = torch.from_numpy(draw)
         resident = self._resident()
         if on_host or resident is None:
             pixels = self.ready.pixels(index, strips)
-            if on_host and draw is not None:
-                draws = self._draws(draw, pixels.shape[1:3])
+            if on_host and draws is not None:
                 pixels = torch.from_numpy(augment_on_host.augment(pixels.numpy(), draws))
+                for name in self.ready.maps:
+                    moved = augment_on_host.move_labels(gathered[name].numpy(), draws)
+                    gathered[name] = torch.from_numpy(moved)
             gathered["pixels"] = pixels
         else:
             rows = index[:, None] if strips is None else strips.rows
@@ -246,8 +257,9 @@ class ImageDataModule(LightningDataModule):
         self, batch: dict[str, Tensor], dataloader_idx: int
     ) -> dict[str, Tensor]:
         """Gather on the device if pixels live there, make floats, augment there in training."""
-        pixels, draw, slot = (batch.pop(key, None) for key in ("pixels", "draw", "slot"))
+        pixels, draw = (batch.pop(key, None) for key in ("pixels", "draw"))
         if self._features is not None and "slices" in batch:
+            batch.pop("slot")
             return batch | {"features": self._features[batch.pop("slices")]}
         if pixels is None:
             resident, places = self._resident(), batch.pop("places")
@@ -257,7 +269,25 @@ class ImageDataModule(LightningDataModule):
         if draw is not None:
             draws = self._draws(draw.numpy(), image.shape[-2:])
             image = augment_on_device.augment(image, draws)
-        return batch | {"image": self.ready.finish(image, slot, batch)}
+            for name in self.ready.maps:
+                batch[name] = augment_on_device.move_labels(batch[name], draws)
+        return self.ready.finish(image, batch)
+
+    def _move_boxes(
+        self, batch: dict[str, Tensor], draws: Draws, strips: SliceBatch | None
+    ) -> dict[str, Tensor]:
+        """Return the boxes of a batch moved as its images will be, those that stay inside."""
+        moved: dict[str, Tensor] = {}
+        for name in self.ready.target.boxes:
+            key = name if strips is None else f"slice_{name}"
+            if key not in batch:
+                continue
+            row = batch[f"{key}_row"].numpy()
+            image = row if strips is None else np.searchsorted(strips.slot, row)
+            boxes, kept = augment_on_host.move_boxes(batch[key].numpy(), image, draws)
+            moved |= {key: torch.from_numpy(boxes[kept]),
+                      f"{key}_row": torch.from_numpy(row[kept])}  # fmt: skip
+        return moved
 
     def _lay_out(self, index: np.ndarray, draw: np.ndarray | None) -> SliceBatch | None:
         """Line up the slices of series, drawn anew in training; None for images."""

@@ -80,7 +80,9 @@ def read_extra(place: str, own: Main, options: DataOptions, audit: Audit) -> Ext
 
 
 def _read_real(manifest: Manifest, own: Main, options: DataOptions, audit: Audit) -> DecodedRows:
-    read = decode_rows(manifest, options.reader, options.on_unreadable, options.workers)
+    read = decode_rows(
+        manifest, options.reader, options.on_unreadable, options.workers, own.target.files
+    )
     read, _, told = keep_whole_series(read, own.form, manifest.table)
     audit.notes += told
     table = read.table[read.table["split"].isin(("", "train"))]  # its val and test stay unseen

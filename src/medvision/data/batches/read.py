@@ -1,5 +1,6 @@
 """The rows of a manifest with their decoded pixels."""
 
+from collections.abc import Collection
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -7,20 +8,34 @@ import numpy as np
 import pandas as pd
 
 from medvision.data.audit.scanned import recall_facts
+from medvision.data.batches.label_maps import LabelMaps, open_label_maps
 from medvision.data.manifest.manifest import Manifest
+from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.reader import Reader
 from medvision.data.store.store import Store, open_store
 from medvision.data.units.series_form import SeriesForm, check_series, note_sizes
+from medvision.target import is_among
 
 OnUnreadable = Literal["stop", "exclude"]
 
 
 class DecodedRows(NamedTuple):
-    """Rows that could be read, under their row of `store`, and their manifest's digest."""
+    """Rows that could be read, under their row of `store`, and their manifest's digest.
+
+    Attributes:
+        maps: column → label maps, of a target that has files.
+    """
 
     table: pd.DataFrame
     store: Store
     manifest: str
+    maps: dict[str, LabelMaps]
+
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Why some rows of the store cannot be used."""
+        reasons = [each.unreadable for each in self.maps.values()]
+        return dict(item for some in (*reasons, self.store.unreadable) for item in some.items())
 
     @property
     def digest(self) -> np.ndarray:
@@ -36,9 +51,13 @@ class DecodedRows(NamedTuple):
 
 
 def decode_rows(
-    manifest: Manifest, reader: Reader, on_unreadable: OnUnreadable, workers: int | None = None
+    manifest: Manifest,
+    reader: Reader,
+    on_unreadable: OnUnreadable,
+    workers: int | None = None,
+    files: Collection[str] = (),
 ) -> DecodedRows:
-    """Open the store of a manifest; paths become absolute."""
+    """Open the store of a manifest, and of its columns `files`; paths become absolute."""
     paths, frames = manifest.files(), manifest.table["frame"].tolist()
     table, folder = manifest.table.copy(), manifest.path.parent
     store = open_store(
@@ -47,7 +66,15 @@ def decode_rows(
     )  # fmt: skip
     for name in manifest.file_columns:
         table[name] = [str(folder / place) if place else "" for place in table[name]]
-    return DecodedRows(table.drop(index=list(store.unreadable)), store, manifest.digest)
+    maps = {
+        name: open_label_maps(
+            table[name].tolist(), frames, store.natives, LabelReader.beside(reader),
+            on_unreadable=on_unreadable, workers=workers,
+        )
+        for name in manifest.file_columns if is_among(name, files)
+    }  # fmt: skip
+    read = DecodedRows(table, store, manifest.digest, maps)
+    return read._replace(table=table.drop(index=list(read.unreadable)))
 
 
 def keep_whole_series(

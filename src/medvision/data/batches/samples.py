@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medvision.data.batches.generated import Generated
+from medvision.data.batches.label_maps import NONE, LabelMaps
 from medvision.data.store.facts import TOLD, FileFacts, tell_by_table
 from medvision.data.store.store import Store
 from medvision.data.units.series import (
@@ -17,6 +18,7 @@ from medvision.data.units.series import (
     Slices,
     add_difference,
     join_channels,
+    pad_labels,
     pad_series,
 )
 from medvision.identity import patient_keys
@@ -44,18 +46,20 @@ class Samples:
         slices: which rows show the slices of each series; None = every row is a sample.
         row_targets: what rows of series say for themselves; {}: nothing.
         generated: where generated rows come from.
+        maps: column → label maps beside each store; None: its manifest has no such column.
     """
 
     table: pd.DataFrame
     target: Target
-    targets: Encoded
+    targets: dict[str, Array | Ragged]
     digest: list[str]
     stores: list[Store]
     where: np.ndarray
     manifests: list[str] = field(default_factory=list)
     slices: Slices | None = None
-    row_targets: Encoded = field(default_factory=dict)
+    row_targets: dict[str, Array | Ragged] = field(default_factory=dict)
     generated: list[Generated] = field(default_factory=list)
+    maps: dict[str, list[LabelMaps | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -116,8 +120,7 @@ class Samples:
             strips = None if self.slices is None else self.slices.lay_out(chosen)
             batch = self.facts(chosen, strips)
             image = as_image(self.pixels(chosen, strips))
-            slot = batch.pop("slot", None)
-            yield batch | {"image": self.finish(image, slot, batch)}
+            yield self.finish(image, batch)
 
     def each_slice(self, size: int = 128) -> Iterator[Tensor]:
         """Yield `[V,C,H,W]` of all slices as they are numbered, at most `size` at once."""
@@ -134,11 +137,15 @@ class Samples:
             return index
         return np.unique(self.slices.lay_out(index).rows) if len(index) else index
 
-    def finish(self, image: Tensor, slot: Tensor | None, batch: dict[str, Tensor]) -> Tensor:
-        """Make series `[B,S,C,H,W]` of slices `[V,C,H,W]`; images stay as they are."""
+    def finish(self, image: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Put images into their batch; of slices `[V,C,H,W]` series `[B,S,C,H,W]` are made."""
+        slot = batch.pop("slot", None)
+        labels = {name: batch[name].long() for name in self.maps}
         if slot is None or self.slices is None:
-            return image
-        return pad_series(add_difference(image, self.slices.form), slot, batch["step"].shape)
+            return batch | labels | {"image": image}
+        shape, joined = batch["step"].shape, add_difference(image, self.slices.form)
+        padded = {name: pad_labels(each, slot, shape, NONE) for name, each in labels.items()}
+        return batch | padded | {"image": pad_series(joined, slot, shape)}
 
     def facts(self, index: np.ndarray, strips: SliceBatch | None = None) -> dict[str, Tensor]:
         """Return everything of a batch but its pixels; of series also where their slices go."""
@@ -146,6 +153,8 @@ class Samples:
         if strips is not None:
             told |= {"length": strips.length, "step": strips.step, "slot": strips.slot}
             told |= self._slice_targets(strips)
+        own = index if strips is None or self.slices is None else self.slices.own[strips.slices]
+        told |= {name: self._gather_maps(name, own) for name in self.maps}
         return {key: torch.from_numpy(value) for key, value in told.items()}
 
     def known(self, index: np.ndarray) -> np.ndarray:
@@ -167,9 +176,13 @@ class Samples:
         """Return what rows are as their files hold them; the manifest's own words win."""
         if not all(store.natives for store in self.stores):
             return []
-        facts = [self.stores[n].natives[row] for n, row in self.where[rows].tolist()]
+        facts = self.natives(rows)
         there = [name for name in TOLD if name in self.table]
         return tell_by_table(facts, {name: self.table[name].to_numpy()[rows] for name in there})
+
+    def natives(self, rows: np.ndarray) -> list[FileFacts | None]:
+        """Return what rows are as their files say."""
+        return [self.stores[n].natives[row] for n, row in self.where[rows].tolist()]
 
     def facts_for(self, index: Sequence[int] | np.ndarray) -> pd.DataFrame:
         """Return the identifying columns of rows and their truth, as predictions carry them."""
@@ -206,6 +219,16 @@ class Samples:
         if part != "train" or not self.generated:
             return held
         return np.asarray(held & ((self.table["origin"].to_numpy() != "generated") == real))
+
+    def _gather_maps(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Copy the label maps of rows, int16 `[B,H,W]`."""
+        where, size = self.where[rows], self.stores[0].array.shape[1:3]
+        maps = np.full((len(rows), *size), NONE, np.int16)
+        for number, own in enumerate(self.maps[name]):
+            chosen = where[:, 0] == number
+            if own is not None and chosen.any():
+                maps[chosen] = own.gather(where[chosen, 1], size)
+        return maps
 
     def _slice_targets(self, strips: SliceBatch) -> dict[str, Array]:
         """Return `slice_<entry>` `[B,S,…]` of each entry of the target, unknown in the padding."""

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from medvision.data.formats.decode import Decoded
 from medvision.data.store.facts import Facts, FileFacts
+from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.parallel import decode_all
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError
@@ -62,7 +63,7 @@ class FillRequest:
     """What is decoded into a store, and whether that is shown."""
 
     images: Images
-    reader: Reader
+    reader: Reader | LabelReader
     progress: bool
 
     def say(self, line: str) -> None:

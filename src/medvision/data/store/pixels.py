@@ -65,28 +65,49 @@ def quantise(pixels: np.ndarray, low: float, high: float, depth: int) -> np.ndar
     return np.asarray(np.rint(levels, out=levels), dtype=kind)
 
 
-def resize(levels: np.ndarray, size: tuple[int, int], fit: str) -> np.ndarray:
-    """Bring `[h,w,C]` to `[H,W,C]`: area averages when it shrinks, linear when it grows."""
-    (h, w), (H, W) = levels.shape[:2], size
-    scales = (H / h, W / w)
+def resize(
+    levels: np.ndarray, size: tuple[int, int], fit: str, *, nearest: bool = False
+) -> np.ndarray:
+    """Bring `[h,w,C]` to `[H,W,C]`: area averages when it shrinks, linear when it grows.
+
+    Args:
+        levels: pixels.
+        size: `[H,W]`.
+        fit: as in `Reader`.
+        nearest: each pixel is the nearest one instead.
+    """
+    (H, W), (scaled_size, top, left) = size, place((levels.shape[0], levels.shape[1]), size, fit)
+    scaled = _scale(levels, *scaled_size, nearest)
     if fit == "stretch":
-        return _scale(levels, H, W)
-    scale = min(scales) if fit == "pad" else max(scales)
-    scaled = _scale(levels, max(1, round(h * scale)), max(1, round(w * scale)))
+        return scaled
     if fit == "crop":
-        top, left = (scaled.shape[0] - H) // 2, (scaled.shape[1] - W) // 2
-        return np.ascontiguousarray(scaled[top : top + H, left : left + W])
+        return np.ascontiguousarray(scaled[-top : H - top, -left : W - left])
     canvas = np.zeros((H, W, levels.shape[-1]), levels.dtype)
-    top, left = (H - scaled.shape[0]) // 2, (W - scaled.shape[1]) // 2
     canvas[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
     return canvas
 
 
-def _scale(levels: np.ndarray, H: int, W: int) -> np.ndarray:
+def place(
+    size: tuple[int, int], within: tuple[int, int], fit: str
+) -> tuple[tuple[int, int], int, int]:
+    """Return the size an image is scaled to, and the row and column where it begins then."""
+    (h, w), (H, W) = size, within
+    if fit == "stretch":
+        return within, 0, 0
+    scale = (min if fit == "pad" else max)(H / h, W / w)
+    scaled = max(1, round(h * scale)), max(1, round(w * scale))
+    if fit == "crop":
+        return scaled, -((scaled[0] - H) // 2), -((scaled[1] - W) // 2)
+    return scaled, (H - scaled[0]) // 2, (W - scaled[1]) // 2
+
+
+def _scale(levels: np.ndarray, H: int, W: int, nearest: bool) -> np.ndarray:
     h, w = levels.shape[:2]
     if (h, w) == (H, W):
         return levels
     method = cv2.INTER_AREA if h >= H and w >= W else cv2.INTER_LINEAR
+    if nearest:
+        method = cv2.INTER_NEAREST_EXACT
     return np.asarray(cv2.resize(levels, (W, H), interpolation=method)).reshape(H, W, -1)
 
 
@@ -95,11 +116,11 @@ def cut_center(levels: np.ndarray, share: float) -> np.ndarray:
     if share == 1:
         return levels
     H, W = levels.shape[:2]
-    h, w = _cut_sides((H, W), share)
+    h, w = cut_sides((H, W), share)
     top, left = (H - h) // 2, (W - w) // 2
     return np.ascontiguousarray(levels[top : top + h, left : left + w])
 
 
-def _cut_sides(size: tuple[int, int], share: float) -> tuple[int, int]:
+def cut_sides(size: tuple[int, int], share: float) -> tuple[int, int]:
     """Return the height and width that `cut_center` leaves, at least one pixel each."""
     return max(1, round(size[0] * share)), max(1, round(size[1] * share))

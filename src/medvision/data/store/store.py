@@ -12,6 +12,7 @@ import numpy as np
 
 from medvision.data.store.facts import FileFacts, describe_image, pack, unpack
 from medvision.data.store.fill import Describe, Filled, FillRequest, Images, Shape, copy_rows, fill
+from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError, collect
 from medvision.files import cache_folder, digest, locked, read_json, write_json, written_aside
@@ -52,7 +53,7 @@ class Store:
 def open_store(
     files: Sequence[Path],
     frames: Sequence[int],
-    reader: Reader,
+    reader: Reader | LabelReader,
     *,
     on_unreadable: str = "stop",
     workers: int | None = None,

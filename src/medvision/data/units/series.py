@@ -180,6 +180,14 @@ def pad_series(image: Tensor, slot: Tensor, shape: Sequence[int]) -> Tensor:
     return image.view(series, longest, *image.shape[1:])
 
 
+def pad_labels(labels: Tensor, slot: Tensor, shape: Sequence[int], none: int) -> Tensor:
+    """Put label maps of slices `[V,H,W]` in their places in `[B,S,H,W]`, `none` in the padding."""
+    series, longest = shape
+    padded = labels.new_full((series * longest, *labels.shape[1:]), none)
+    padded[slot] = labels
+    return padded.view(series, longest, *labels.shape[1:])
+
+
 def _sort(channel: Ints, at: Ints, code: Any, channels: int) -> Ints:
     """Return `[T,C]`: rows by series, then position, then channel."""
     return np.asarray(np.lexsort((channel, at, code)).reshape(-1, channels))
