@@ -167,7 +167,8 @@ class Evaluator(ABC):
         predicted: what two runs must have in common to be compared.
         opens_test: whether a run of this task is scored on its test part at all.
         template: the page of its sections, as `package/file`; "" = none.
-        captions: kind of a figure → title and text, in the order of the report.
+        captions: kind of a figure → title and text, in the order of the report; one of those
+            that any task may have (`gallery.CAPTIONS`) takes its place.
     """
 
     task: str
@@ -364,6 +365,10 @@ class Evaluator(ABC):
     def phrase_kind(self, kind: str) -> str:
         """Head the cases of one kind of miss."""
         return kind
+
+    def phrase_choice(self, kind: str) -> str:
+        """Say which cases of a kind are shown where there are more."""
+        return "the surest, of different patients"
 
     def columns(self, metrics: Mapping[str, Any]) -> dict[str, str]:
         """Return the columns of the table of scores: key of `metrics.json` → heading."""

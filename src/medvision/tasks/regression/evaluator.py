@@ -12,6 +12,7 @@ import pandas as pd
 
 from medvision.errors import MedvisionError, collect
 from medvision.evaluation.evaluator import (
+    HIT,
     Arrays,
     Case,
     Evaluator,
@@ -57,7 +58,6 @@ class RegressionEvaluator(Evaluator):
     predicted = "targets"
     template = "medvision.tasks.regression/report.html"
     primary = "mae"
-    headline = ("mae", "r2")
     captions = {  # noqa: RUF012 -- read only
         "scatter": ("Predicted over true", "On the line a prediction is what is true."),
         "bland_altman": (
@@ -88,6 +88,7 @@ class RegressionEvaluator(Evaluator):
         names = SHARED if len(self.targets) > 1 else METRICS
         self.metrics = {name: self._metric(name) for name in names}
         self.compared = [name for name in ("rmse", "r2", "bias") if name in self.metrics]
+        self.headline = [name for name in ("mae", "bias", "coverage") if name in self.metrics]
         self.pooled = [*self.metrics]
         truth = tuple(f"value_{name}" for name in self.targets)
         needed = tuple(f"pred_{name}" for name in self.targets)
@@ -320,6 +321,9 @@ class RegressionEvaluator(Evaluator):
 
     def phrase_kind(self, kind: str) -> str:
         return f"{kind[0].upper()}{kind[1:]}"
+
+    def phrase_choice(self, kind: str) -> str:
+        return f"the {'nearest' if kind == HIT else 'furthest off'}, of different patients"
 
     def notes(self, metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[str]:
         from medvision.tasks.regression.tables import note_scores

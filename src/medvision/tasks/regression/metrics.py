@@ -28,8 +28,8 @@ LABELS = {
     "rmse": "RMSE",
     "r2": "R²",
     "bias": "bias",
-    "limit_low": "limit of agreement, lower",
-    "limit_high": "limit of agreement, upper",
+    "limit_low": "lower limit of agreement",
+    "limit_high": "upper limit of agreement",
     "coverage": "coverage of the interval",
     "width": "width of the interval",
 }
