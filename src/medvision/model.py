@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import medvision.files as files
 from medvision.errors import MedvisionError
 from medvision.moved import rename_targets
+from medvision.target import TASKS, find_folder
 
 Question = Literal["binary", "multiclass", "multilabel"]
 FORMAT = 5
@@ -292,9 +293,9 @@ def refuse_unknown(task: str, path: Path) -> None:
     Raises:
         MedvisionError: naming the task.
     """
-    module = task.rpartition(".")[0] or f"medvision.tasks.{task}"
+    module = task.rpartition(".")[0] or f"{TASKS}.{task}"
     try:
-        there = find_spec(module) is not None
+        there = bool(find_folder(task)) or find_spec(module) is not None
     except ImportError:  # a package above it is missing
         there = False
     if not there:

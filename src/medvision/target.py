@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from medvision.errors import MedvisionError
 
+TASKS = "medvision.tasks"
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
@@ -183,6 +186,27 @@ def is_among(name: str, columns: Iterable[str]) -> bool:
     return any(name == each or (each.endswith("_") and name.startswith(each)) for each in columns)
 
 
+@cache
+def list_tasks() -> list[str]:
+    """Return the tasks of ours by their folders, one in another as `regression.ordinal`."""
+    top = Path(__file__).parent / "tasks"
+    folders = [path.parent.relative_to(top) for path in sorted(top.rglob("__init__.py"))]
+    return [".".join(folder.parts) for folder in folders if folder.parts]
+
+
+def find_folder(task: str) -> str:
+    """Return the name of a task of ours as `list_tasks` does; "" of another.
+
+    Args:
+        task: that name, or the dotted path of a class in its folder.
+    """
+    ours, inside = list_tasks(), task.removeprefix(f"{TASKS}.")
+    if inside == task:
+        return task if task in ours else ""
+    above = [name for name in ours if f"{inside}.".startswith(f"{name}.")]
+    return max(above, key=len, default="")
+
+
 def open_target(task: str) -> type[Target]:
     """Open what the annotations of a task mean.
 
@@ -194,10 +218,10 @@ def open_target(task: str) -> type[Target]:
     """
     module, _, name = task.rpartition(".")
     try:
-        if module:
-            found: type[Target] = getattr(import_module(module), name).target
+        if folder := find_folder(task):
+            found: type[Target] = import_module(f"{TASKS}.{folder}").open_target()
         else:
-            found = import_module(f"medvision.tasks.{name}").open_target()
+            found = getattr(import_module(module or TASKS), name).target
     except (ImportError, AttributeError) as error:
         raise MedvisionError(
             f"the task {task!r} is not here ({error}); put its module on PYTHONPATH"

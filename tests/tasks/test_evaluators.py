@@ -3,7 +3,6 @@
 A task that predicts gives predictions to test with in `tests/tasks/<name>/examples.py`.
 """
 
-import pkgutil
 import runpy
 import sys
 from pathlib import Path
@@ -13,23 +12,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import medvision.tasks
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import Evaluator, Scored, direction, name_task, open_evaluator
 from medvision.evaluation.predictions import read_tables, write_predictions
 from medvision.evaluation.scoring import prepare_parts, score_parts
+from medvision.target import list_tasks
 
 HERE = Path(__file__).parent
-TASKS = [found.name for found in pkgutil.iter_modules(medvision.tasks.__path__) if found.ispkg]
+TASKS = list_tasks()
 NOWHERE = pd.DataFrame(columns=["origin", "dataset", "patient", "split"])  # no subgroups
 
 
 def find_examples():
     for task in TASKS:
         if open_evaluator(task).tables:
-            for name, evaluator, tables in runpy.run_path(str(HERE / task / "examples.py"))[
-                "examples"
-            ]():
+            file = HERE.joinpath(*task.split("."), "examples.py")
+            for name, evaluator, tables in runpy.run_path(str(file))["examples"]():
                 yield pytest.param(evaluator, tables, id=f"{task}: {name}")
 
 
@@ -50,6 +48,10 @@ def test_every_metric_knows_its_name_and_which_way_is_better(task):
         assert set(group) <= set(evaluator.metrics)
     for name, metric in evaluator.metrics.items():
         assert metric.name == name
+        if metric.better is None:
+            with pytest.raises(MedvisionError, match=f"whether val/{name} is better high or low"):
+                direction(f"val/{name}", task)
+            continue
         expected = {"low": "min", "high": "max"}[metric.better]
         assert direction(f"val/{name}", task) == direction(name, evaluator) == expected
         assert direction(f"val/{name}") == expected  # names of two tasks do not contradict

@@ -84,7 +84,7 @@ def run(
 
 def check_metric(metric: str | None, evaluator: Evaluator) -> str:
     """Return the score that is tested; refuse one that the task does not have."""
-    name, known = metric or evaluator.primary, list(evaluator.metrics)
+    name, known = metric or evaluator.primary, [n for n, m in evaluator.metrics.items() if m.better]
     if name not in known:
         near = did_you_mean(str(name), known)
         raise MedvisionError(f"metric={name} is no score{near}; choose {', '.join(known)}")

@@ -6,7 +6,6 @@ folds put together, rankings, reports) knows this page alone.
 
 from __future__ import annotations
 
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
+from medvision.target import TASKS, find_folder, list_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Tables = Mapping[str, "pd.DataFrame"]  # "" has a row a sample; nested ones, by name, several
 Pixels = NDArray[np.uint8]  # [V,H,W,C], C is 1 or 3
-TASKS = "medvision.tasks"
 HIT = "hit"  # the kind of a case that was decided rightly
 
 
@@ -95,14 +94,15 @@ class Metric:
 
     Attributes:
         label: what a reader knows it by.
-        better: which way; there is no default, so that nothing is maximised by accident.
+        better: which way; there is no default, so that nothing is maximised by accident. None:
+            best near a value of its own, as a bias is at 0: it is told, and ranks nothing.
         compute: weights of rows `[R,N]` → `[R]`, nan where undefined.
         needs: the reason why these rows leave it undefined, whatever was predicted; None if none.
     """
 
     name: str
     label: str
-    better: Literal["high", "low"]
+    better: Literal["high", "low"] | None
     compute: Callable[[Scored, Floats], Floats]
     needs: Callable[[Scored], str | None]
 
@@ -166,7 +166,8 @@ class Evaluator(ABC):
         predicted: what two runs must have in common to be compared.
         opens_test: whether a run of this task is scored on its test part at all.
         template: the page of its sections, as `package/file`; "" = none.
-        captions: kind of a figure → title and text, in the order of the report.
+        captions: kind of a figure → title and text, in the order of the report; one of those
+            that any task may have (`gallery.CAPTIONS`) takes its place.
     """
 
     task: str
@@ -365,6 +366,10 @@ class Evaluator(ABC):
         """Head the cases of one kind of miss."""
         return kind
 
+    def phrase_choice(self, kind: str) -> str:
+        """Say which cases of a kind are shown where there are more."""
+        return "the surest, of different patients"
+
     def columns(self, metrics: Mapping[str, Any]) -> dict[str, str]:
         """Return the columns of the table of scores: key of `metrics.json` → heading."""
         return dict(COLUMNS)
@@ -426,8 +431,7 @@ def open_evaluator(
     Raises:
         MedvisionError: there is no such task.
     """
-    folder = task.removeprefix(f"{TASKS}.").partition(".")[0]
-    name = folder if folder in _our_tasks() else task
+    name = find_folder(task) or task
     made: Evaluator = _find_evaluator(name)(target or {}, decision or {})
     made.task = name
     return made
@@ -436,13 +440,13 @@ def open_evaluator(
 def _find_evaluator(task: str) -> type[Evaluator]:
     module, _, name = task.rpartition(".")
     try:
-        if module:
-            found: type[Evaluator] | None = getattr(import_module(module), name).evaluator
+        if find_folder(task):
+            found: type[Evaluator] | None = import_module(f"{TASKS}.{task}").open_evaluator()
         else:
-            found = import_module(f"{TASKS}.{name}").open_evaluator()
+            found = getattr(import_module(module or TASKS), name).evaluator
     except (ImportError, AttributeError) as error:
         raise MedvisionError(
-            f"the task {task!r} is not here ({error}); take one of {', '.join(_our_tasks())}, "
+            f"the task {task!r} is not here ({error}); take one of {', '.join(list_tasks())}, "
             "or put its module on PYTHONPATH"
         ) from error
     if found is None or found.__abstractmethods__:
@@ -455,11 +459,6 @@ def _find_evaluator(task: str) -> type[Evaluator]:
     return found
 
 
-def _our_tasks() -> list[str]:
-    found = pkgutil.iter_modules(import_module(TASKS).__path__)
-    return sorted(module.name for module in found if module.ispkg)
-
-
 def direction(monitor: str, task: str | Evaluator | None = None) -> Literal["min", "max"]:
     """Tell whether a logged metric, such as `val/loss`, is better when lower or when higher.
 
@@ -468,16 +467,17 @@ def direction(monitor: str, task: str | Evaluator | None = None) -> Literal["min
         task: whose metrics: its name, the path of its class, or its evaluator; None: any of ours.
 
     Raises:
-        MedvisionError: there is no such metric, and no direction is guessed.
+        MedvisionError: there is no such metric, or it has no direction, and none is guessed.
     """
     name = monitor.rpartition("/")[2]
     if name == "loss":
         return "min"
-    asked = [task] if task is not None else _our_tasks()
+    asked = [task] if task is not None else list_tasks()
     evaluators = [open_evaluator(one) if isinstance(one, str) else one for one in asked]
     found = [one.metrics[name].better for one in evaluators if name in one.metrics]
-    if not found:
-        known = ["loss", *(known for one in evaluators for known in one.metrics)]
+    if not found or found[0] is None:
+        ranked = (n for one in evaluators for n, metric in one.metrics.items() if metric.better)
+        known = ["loss", *dict.fromkeys(ranked)]
         raise MedvisionError(
             f"nothing says whether {monitor} is better high or low{did_you_mean(name, known)}; "
             f"known are {', '.join(known)}"

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvision.errors import MedvisionError
+from medvision.target import find_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +47,7 @@ def find_infer(task: str) -> "Callable[[nn.Module, Batch, Mapping[str, Any]], Ba
     Args:
         task: as `short_name` names it.
     """
-    if "." in task:
+    if not find_folder(task):
         return find_task(task).infer
     from medvision.nets.entries import answer_by_name  # without Lightning, which takes a second
 
@@ -56,10 +56,8 @@ def find_infer(task: str) -> "Callable[[nn.Module, Batch, Mapping[str, Any]], Ba
 
 def short_name(task: type) -> str:
     """Name a task as runs and models hold it: its folder, of a foreign one its dotted path."""
-    ours = task.__module__.removeprefix(f"{__name__}.").split(".")
-    if task.__module__.startswith(f"{__name__}.") and Path(__path__[0], ours[0]).is_dir():
-        return ours[0]
-    return f"{task.__module__}.{task.__qualname__}"
+    path = f"{task.__module__}.{task.__qualname__}"
+    return find_folder(path) or path
 
 
 def __getattr__(name: str) -> Any:

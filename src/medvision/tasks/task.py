@@ -73,8 +73,13 @@ class Task(Trainable):
 
     @classmethod
     @abstractmethod
-    def net_facts(cls, target: Any) -> dict[str, Any]:
-        """Return what a net is told of the target: `num_classes`, the number of its outputs."""
+    def net_facts(cls, target: Any, model: DictConfig) -> dict[str, Any]:
+        """Return what a net is told of the target: `num_classes`, the number of its outputs.
+
+        Args:
+            target: what is asked, resolved.
+            model: the section of the configuration, whose loss may want more than one output.
+        """
 
     @abstractmethod
     def loss(self, answer: Any, batch: Batch) -> Tensor:
@@ -114,7 +119,7 @@ class Task(Trainable):
             "init": node.get("init"),
             "normalise": node.get("normalise"),
             "slice_labels": facts.slice_labels,
-            **cls.net_facts(facts.target),
+            **cls.net_facts(facts.target, node),
         }
 
     @property

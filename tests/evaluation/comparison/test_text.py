@@ -138,7 +138,7 @@ def test_undefined_is_said():
     assert "p is undefined" in next(texts.list_conclusions(make(pair), EVALUATOR))
     pair["scores"]["auroc"] = dict.fromkeys(("value", "low", "high"))
     first = next(texts.list_conclusions(make(pair), EVALUATOR))
-    assert first.endswith("AUROC is undefined on these labels.")
+    assert first.endswith("AUROC is undefined on these rows.")
 
 
 def test_stamps_stand_first_among_the_notes():

@@ -24,7 +24,7 @@ def test_boxes_add_up_from_what_was_found_to_the_parts(cohort):
         classes = [int(line.split()[1]) for line in part.lines[:2]]
         bare = [1] if part.title == "train" else []
         assert sum(classes + bare) == numbers(part.counts, "images")
-    assert "unlabelled: 1, which do not train" in flow.parts[0].lines
+    assert "not annotated: 1, which do not train" in flow.parts[0].lines
     assert "scored: 40" in flow.parts[2].lines
     assert flow.sentence.startswith("Of 61 patients, 121 images, 1 image was left out")
 

@@ -27,7 +27,7 @@ def test_every_part_is_described_at_the_level_of_patients(cohort):
     sick = rows[(rows["label"] == "sick") & (rows["split"] == "test")]
     label = "label of images, n (%)"
     assert cells[label, "sick"][2] == f"{len(sick)} ({100 * len(sick) / 40:.0f} %)"
-    assert cells[label, "unlabelled"] == [1, 0, 0, 1, ""]
+    assert cells[label, "not annotated"] == [1, 0, 0, 1, ""]
     whole = sum((rows["split"] == "train") & (rows["label"] == "sick"))
     assert cells[label, "sick"][0] == f"{whole} ({100 * whole / 39:.0f} %)"
     each = sick["patient"].nunique()

@@ -31,7 +31,7 @@ from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import patient_keys
 
-FORMAT = 3  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
+FORMAT = 4  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
 PACKAGE = "medvision.data.sources"
 
 UNREAD = "none"  # what `labels` says where it is no file

@@ -157,7 +157,7 @@ def _conclude_pair(
     first, second = pair["first"], pair["second"]
     score, test, label = pair["scores"][metric], pair["tests"]["score"], evaluator.label(metric)
     if score["value"] is None:
-        return f"{second} and {first} cannot be compared: {label} is undefined on these labels."
+        return f"{second} and {first} cannot be compared: {label} is undefined on these rows."
     over = f", Holm over {len(comparison['pairs'])} pairs" if len(comparison["pairs"]) > 1 else ""
     facts = f"{show_difference(score)}, p {_equals(test['p_holm'])} ({test['test']}{over})"
     if test["p_holm"] is not None and test["p_holm"] < ALPHA:

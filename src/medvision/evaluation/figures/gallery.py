@@ -19,7 +19,6 @@ from medvision.evaluation.report.table import PARTS
 INDEX = "cases.json"
 SIDE = 160  # pixels that small images are enlarged to, each pixel by a whole number
 GAP = 3  # pixels between the pictures of one case
-SURE = "the surest, of different patients"
 SHORT = 7  # of a pseudonym, enough to see that two cases are one patient's
 
 Bytes = NDArray[np.uint8]
@@ -101,7 +100,7 @@ def read_gallery(folder: Path, evaluator: Evaluator) -> Iterator[Group]:
         cases = [case for case in told["cases"] if case["kind"] == kind]
         number = told["counts"].get(kind, len(cases))
         title = "Hits, to compare" if kind == HIT else evaluator.phrase_kind(kind)
-        shown = f"all {number}" if number == len(cases) else f"{len(cases)} of {number}: {SURE}"
+        shown = f"all {number}" if number == len(cases) else f"{len(cases)} of {number}: {evaluator.phrase_choice(kind)}"
         yield Group(title, shown, [_figure(folder, case, evaluator) for case in cases])
 
 
@@ -131,16 +130,26 @@ CAPTIONS = {
         "Misses first. Below the slices Grad-CAM: what spoke for the decision; bars are the weight "
         "of each slice, its heaviest three framed.",
     ),
-    "preview": ("Training images as the net sees them", "After random, label-safe changes."),
+    "preview": ("Training images as the net sees them", "After the random changes of training."),
+    "gallery": (
+        "The surest misses, beside hits",
+        "What was decided, with its probability, and Grad-CAM beside or below the image: what "
+        "spoke for that decision, right or wrong. Heat shows where a net looked, not why.",
+    ),
 }
-"""Of the figures that any task may have; a task's own stand before them."""
+"""Of what any task may show; a task's own stand before them, and in their place."""
 STRIP = "case"  # of a series; shown with the gallery
 GALLERY = "cases"  # a folder of pictures that are shown with their facts
 
 
+def caption_figures(evaluator: Evaluator) -> dict[str, tuple[str, str]]:
+    """Return kind of a figure → title and text, in the order of the report."""
+    return {**evaluator.captions, **CAPTIONS, **evaluator.captions}
+
+
 def embed_figures(folder: Path, evaluator: Evaluator) -> Iterator[dict[str, Any]]:
     """Read the PNGs in reading order; one of an unknown name is shown under it."""
-    captions = {**evaluator.captions, **CAPTIONS}
+    captions = caption_figures(evaluator)
     order, gallery = list(captions), (folder / GALLERY).exists()
     paths = [path for path in folder.rglob("*.png") if path.parent != folder / GALLERY]
     found = [(*name_figure(path.relative_to(folder)), path) for path in paths]

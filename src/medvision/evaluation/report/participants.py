@@ -114,11 +114,12 @@ def _total(flow: Mapping[str, Any]) -> dict[str, int]:
 
 def _part(run: RunFiles, part: str, counts: Mapping[str, Any]) -> Box:
     lines = [f"{name}: {_name(n, run.unit)}" for name, n in (counts.get("per_class") or {}).items()]
+    lines += [f"{name}: {one['known']} known" for name, one in (counts.get("numbers") or {}).items()]
     if counts.get("nothing"):
         lines.append(f"none of them: {_name(counts['nothing'], run.unit)}")
     if counts["unlabelled"]:
         verb = "do not train" if part == "train" else "are not scored"
-        lines.append(f"unlabelled: {counts['unlabelled']}, which {verb}")
+        lines.append(f"not annotated: {counts['unlabelled']}, which {verb}")
     scored = run.get(f"metrics.n.{part}.{run.unit}")
     if scored is not None and not run.makes_images:
         lines.append(f"scored: {scored}")

@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import medvision.files as files
-from medvision.evaluation.figures.gallery import GALLERY, STRIP, embed_figures, read_gallery
+from medvision.evaluation.figures.gallery import (
+    GALLERY,
+    STRIP,
+    caption_figures,
+    embed_figures,
+    read_gallery,
+)
 from medvision.evaluation.report.checklist import fill_checklists, write_card
 from medvision.evaluation.report.page import render_page
 from medvision.evaluation.report.run_files import RunFiles, read_run_files
@@ -62,6 +68,7 @@ def compose(sentences: Sentences) -> dict[str, Any]:
     ]
     opening_table = Table(["date", "model", "command"], openings)
     figures = list(embed_figures(run.folder / "figures", run.evaluator))
+    title, note = caption_figures(run.evaluator)["gallery"]
     return {section.id: section.show(run) for section in run.evaluator.sections()} | {
         "flow": sentences.flow,
         "cohort": cohort,
@@ -71,6 +78,7 @@ def compose(sentences: Sentences) -> dict[str, Any]:
             "groups": list(read_gallery(run.folder / "figures" / GALLERY, run.evaluator)),
             "strips": [figure for figure in figures if figure["kind"] == STRIP],
         },
+        "gallery_words": {"title": title, "note": note},
         "subgroups": subgroup_table(run.metrics, run.evaluator),
         "data": {"counts": None if cohort else counts, "leaks": sentences.lines("data")},
         "choices": {

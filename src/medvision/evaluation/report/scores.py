@@ -53,7 +53,7 @@ def _notes(
     notes += evaluator.notes(metrics, scores)
     cells = (show_interval(score) for held in scores.values() for score in held.values())
     if any(cell == UNDEFINED or UNDEFINED + ")" in cell for cell in cells):
-        notes.append(f"{UNDEFINED} is a score or interval that these labels leave undefined.")
+        notes.append(f"{UNDEFINED} is a score or interval that these rows leave undefined.")
     return notes
 
 
@@ -75,6 +75,7 @@ def count_table(counts: Mapping[str, Mapping[str, Any]]) -> Table | None:
         return None
     classes = dict.fromkeys(c for part in parts for c in counts[part].get("per_class") or {})
     facts = [k for k in (*UNITS, "unlabelled") if any(counts[p].get(k) for p in parts)]
-    rows = [[fact, *(counts[p].get(fact, "") for p in parts)] for fact in facts]
+    words = {"unlabelled": "not annotated"}
+    rows = [[words.get(f, f), *(counts[p].get(f, "") for p in parts)] for f in facts]
     rows += [[c, *((counts[p].get("per_class") or {}).get(c, 0) for p in parts)] for c in classes]
     return Table(["", *parts], rows)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import pandas as pd
 
@@ -24,7 +25,7 @@ def describe_cohort(run: RunFiles) -> Table | None:
     columns = [*(rows[rows["split"] == part] for part in parts), rows]
     blocks: list[Block] = [
         ("", list(_count(columns))),
-        *_count_classes(run, parts),
+        *_count_target(run, parts),
         *(_describe(one, columns) for one in run.covariates),
         ("", list(_describe_spacing(columns))),
     ]
@@ -44,16 +45,41 @@ def _count(columns: Sequence[pd.DataFrame]) -> Iterator[Row]:
         )
 
 
-def _count_classes(run: RunFiles, parts: Sequence[str]) -> Iterator[Block]:
-    """Count labels of samples, and patients with at least one: as the run encoded them."""
+def _count_target(run: RunFiles, parts: Sequence[str]) -> Iterator[Block]:
+    """Tell what samples are annotated with, as the run counted it: classes, or numbers."""
     held = [(run.flow.get("parts") or {}).get(part) or {} for part in parts]
     if not all(held):
         return
-    labelled = [counts["samples"] - counts["unlabelled"] for counts in held]
-    rows = [*_of_parts([counts["per_class"] for counts in held], labelled)]
-    for key, title in (("nothing", "none of them"), ("unlabelled", "unlabelled")):
+    if all("per_class" in counts for counts in held):
+        yield from _count_classes(run, held)
+        return
+    rows = [*_describe_numbers([counts.get("numbers") or {} for counts in held])]
+    yield f"annotation of {run.unit}", rows + [*_count_rest(held)]
+
+
+def _describe_numbers(held: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    """Write the numbers of each target, a cell a part; quartiles of all do not follow from them."""
+    for name in held[0]:
+        parts = [counts[name] for counts in held]
+        cells = [_show_middle(*(one[key] for key in ("median", "low", "high"))) for one in parts]
+        moments = [(one["mean"], one["sd"] ** 2) for one in parts if one["known"]]
+        yield [f"{name}, median [quartiles]", *cells, "", _show_apart(moments)]
+        known = [one["known"] for one in parts]
+        yield [f"{name}, known", *known, sum(known), ""]
+
+
+def _count_rest(held: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    """Count the samples of no class, and those without annotation, where there are any."""
+    for key, title in (("nothing", "none of them"), ("unlabelled", "not annotated")):
         numbers = [int(counts.get(key, 0)) for counts in held]
-        rows += [[title, *numbers, sum(numbers), ""]] * any(numbers)
+        if any(numbers):
+            yield [title, *numbers, sum(numbers), ""]
+
+
+def _count_classes(run: RunFiles, held: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+    """Count labels of samples, and patients with at least one."""
+    labelled = [counts["samples"] - counts["unlabelled"] for counts in held]
+    rows = [*_of_parts([counts["per_class"] for counts in held], labelled), *_count_rest(held)]
     yield f"label of {run.unit}, n (%)", rows
     if any(counts["samples"] != counts["patients"] for counts in held):
         patients = [counts["patients"] for counts in held]
@@ -161,5 +187,11 @@ def show_quartiles(values: pd.Series) -> str:
     known = values.dropna()
     if known.empty:
         return UNDEFINED
-    middle, low, high = (f"{known.quantile(q):.4g}" for q in (0.5, 0.25, 0.75))
-    return middle if low == high else f"{middle} [{low}{UNDEFINED}{high}]"
+    return _show_middle(*(float(known.quantile(q)) for q in (0.5, 0.25, 0.75)))
+
+
+def _show_middle(middle: float | None, low: float | None, high: float | None) -> str:
+    if middle is None:
+        return UNDEFINED
+    texts = [f"{value:.4g}" for value in (middle, low, high)]
+    return texts[0] if texts[1] == texts[2] else f"{texts[0]} [{texts[1]}{UNDEFINED}{texts[2]}]"

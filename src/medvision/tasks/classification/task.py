@@ -74,7 +74,7 @@ class Classifier(Task):
         return "loss", *METRICS
 
     @classmethod
-    def net_facts(cls, target: Any) -> dict[str, Any]:
+    def net_facts(cls, target: Any, model: DictConfig) -> dict[str, Any]:
         return {"num_classes": len(target.names), "multilabel": target.kind == "multilabel"}
 
     @classmethod

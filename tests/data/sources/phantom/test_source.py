@@ -230,8 +230,8 @@ def test_all_wrong_settings_are_named_at_once(tmp_path):
         make_phantom(output=tmp_path, patients=4, size=16, difficulty=1.5, duplicates=9, task="bag")
     assert str(caught.value) == (
         "phantom: size=16 must be 32 to 512 pixels; difficulty=1.5 must be 0 (easy) to 1 "
-        "(invisible); duplicates=9 must be 0 to the number of patients; task=bag must be lesion or "
-        "order. Correct the value and run the same command again."
+        "(invisible); duplicates=9 must be 0 to the number of patients; task=bag must be lesion, "
+        "order or size. Correct the value and run the same command again."
     )
     assert not list(tmp_path.iterdir())
 
@@ -249,3 +249,31 @@ def test_facts_are_plain_json(easy):
     assert facts["pixel_mm"] == 5.5
     assert facts["lesion_contrast_hu"] == 140
     assert set(facts["truth"]) <= set(easy.table.columns)
+
+
+def test_radius_and_volume_are_those_of_the_lesions(tmp_path):
+    """Pixels of the mask, thick slices and all, add up to the volume that is written down."""
+    table = make_phantom(output=tmp_path, patients=6, slices=72, size=128, prevalence=0.7).table
+    masks, healthy = load(table, "mask"), table.groupby("patient").lesion_px.sum() == 0
+    voxel_ml = (352 / 128) ** 2 * 1 / 1000
+    counted = table.assign(ml=masks.sum(axis=(1, 2)) * voxel_ml).groupby("patient").ml.sum()
+    told = table.groupby("patient").y_volume_ml
+    assert (told.nunique() == 1).all()
+    np.testing.assert_allclose(told.first()[~healthy], counted[~healthy], rtol=0.05)
+    assert (told.first()[healthy] == 0).all()
+    cut = table.lesion_px > 0
+    assert (table.y_radius_mm[~cut] == "").all()
+    np.testing.assert_array_equal(table.y_radius_mm[cut].astype(float), table.x_radius_mm[cut])
+
+
+def test_sizes_are_grades_of_the_same_pixels(easy, tmp_path):
+    graded = make_phantom(output=tmp_path, **SMALL, difficulty=0.0, task="size")
+    assert graded.classes == ["none", "small", "large"]
+    table = graded.table
+    np.testing.assert_array_equal(load(table), load(easy.table))
+    expected = np.select([table.x_radius_mm == 0, table.x_radius_mm < 15.5], ["none", "small"],
+                         "large")  # fmt: skip
+    np.testing.assert_array_equal(table.label, expected)
+    largest = table.groupby("patient").x_radius_mm.transform("max")
+    np.testing.assert_array_equal(table.series_label == "large", largest >= 15.5)
+    np.testing.assert_array_equal(table.series_label == "none", largest == 0)

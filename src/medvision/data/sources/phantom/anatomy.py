@@ -106,6 +106,10 @@ class Lesion:
     contrast_hu: float
 
     @property
+    def volume_ml(self) -> float:
+        return 4 / 3 * math.pi * self.radius_mm**3 / 1000
+
+    @property
     def finding(self) -> str:
         return "dense" if self.contrast_hu > 0 else "lucent"
 

@@ -1,5 +1,6 @@
 """Who is in the phantom: classes and sites dealt out to patients, lesions placed in them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,8 +10,12 @@ from medvision.data.sources.phantom.anatomy import Body, Lesion, ScanGrid, draw_
 from medvision.data.sources.phantom.scanner import SITES, Site
 from medvision.errors import collect
 
-Task = Literal["lesion", "order"]
-CLASSES = {"lesion": ["healthy", "lesion"], "order": ["lucent_first", "dense_first"]}
+Task = Literal["lesion", "order", "size"]
+CLASSES = {
+    "lesion": ["healthy", "lesion"], "order": ["lucent_first", "dense_first"],
+    "size": ["none", "small", "large"],
+}  # fmt: skip
+LARGE_MM = 15.5  # radius from which on a lesion is large: half of them are
 EASIEST_CONTRAST_HU = 140.0
 
 
@@ -58,7 +63,7 @@ class Settings:
             "difficulty": (0 <= self.difficulty <= 1, "0 (easy) to 1 (invisible)"),
             "duplicates": (0 <= self.duplicates <= self.patients, "0 to the number of patients"),
             "shortcut": (0 <= self.shortcut <= 1, "0 (none) to 1 (the site tells the class)"),
-            "task": (self.task in CLASSES, "lesion or order"),
+            "task": (self.task in CLASSES, "lesion, order or size"),
         }
         wrong = [
             f"{name}={getattr(self, name)} must be {allowed}"
@@ -71,6 +76,22 @@ class Settings:
     @property
     def contrast_hu(self) -> float:
         return float(EASIEST_CONTRAST_HU * (1 - self.difficulty))
+
+
+def choose_class(task: Task, positive: bool, lesions: Sequence[Lesion]) -> str:
+    """Name the class of what holds these lesions, a slice or a patient.
+
+    Args:
+        task: what is asked.
+        positive: the patient is, as the classes were dealt.
+        lesions: all there are.
+    """
+    if task == "order":
+        return CLASSES[task][positive]
+    if task == "size":
+        largest = max((lesion.radius_mm for lesion in lesions), default=0.0)
+        return CLASSES[task][(largest > 0) + (largest >= LARGE_MM)]
+    return CLASSES[task][bool(lesions)]
 
 
 def deal_patients(settings: Settings) -> list[Patient]:
@@ -98,7 +119,7 @@ def draw_lesions(
 ) -> list[Lesion]:
     """Draw balls of 11 to 20 mm radius in the liver, each well cut by at least one slice.
 
-    Task lesion: one to three lucent ones, apart from each other, in a positive patient.
+    But for task order: one to three lucent ones, apart from each other, in a positive patient.
     """
     contrast = settings.contrast_hu * rng.uniform(0.8, 1.2)
     if settings.task == "order":

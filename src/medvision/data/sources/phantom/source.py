@@ -21,9 +21,11 @@ from medvision.data.sources.found import Found
 from medvision.data.sources.phantom.anatomy import Body, ScanGrid, draw_body
 from medvision.data.sources.phantom.cohort import (
     CLASSES,
+    LARGE_MM,
     Patient,
     Settings,
     Task,
+    choose_class,
     deal_patients,
     draw_lesions,
     name_patient,
@@ -34,7 +36,8 @@ from medvision.errors import MedvisionError
 from medvision.files import written_aside
 
 TRUTH = {
-    "label": "task lesion: class of the slice; task order: class of the series",
+    "label": "task lesion: class of the slice; task order: class of the series; task size: of the "
+    f"largest lesion this slice cuts, large from a radius of {LARGE_MM:g} mm on",
     "series_label": "class of the patient",
     "mask": "array [S, H, W] in the order of `frame`; 1 = lesion",
     "boxes": "'x0 y0 x1 y1' in pixels, x1 and y1 exclusive; several lesions joined by '|'",
@@ -43,6 +46,8 @@ TRUTH = {
     "x_contrast_hu": "what a lesion of this slice adds to the liver; 0 = none",
     "x_radius_mm": "radius of the largest lesion this slice cuts; 0 = none",
     "x_lesions": "lesions this slice cuts",
+    "y_radius_mm": "as x_radius_mm, but empty where the slice cuts none: there is nothing to measure",
+    "y_volume_ml": "of all lesions of the patient together, cut by a slice or not; 0 = none",
     "x_noise_hu": "noise of the site in the middle of 280 mm of water",
 }
 
@@ -68,7 +73,8 @@ def find(
     Writes `images/<patient>.npy` (int16 HU) and `masks/<patient>.npy` (uint8), both `[S, H, W]`.
     In task `order` each patient has a dense and a lucent lesion, never in one slice, and the class
     is which one is scanned first. As the direction of scanning is random, each set of slices is
-    as likely under either class: only their order tells it.
+    as likely under either class: only their order tells it. Task `size` is task `lesion` in pixels,
+    graded by the largest lesion: none, small, large.
 
     Args:
         input: nothing is read.
@@ -102,7 +108,7 @@ def find(
     rows += [_plant_copy(name, rows[source], settings, output) for name, source in copies.items()]
     return Found(
         table=pd.DataFrame([row for series in rows for row in series]),
-        dataset="phantom" if task == "lesion" else "phantom-order",
+        dataset="phantom" if task == "lesion" else f"phantom-{task}",
         patient_rule="simulated patients, one series each",
         classes=CLASSES[task],
         facts=_write_facts(settings, dealt, copies),
@@ -134,12 +140,13 @@ def scan(patient: Patient, settings: Settings, output: Path) -> list[dict[str, A
         "mask": _write(output / "masks" / f"{patient.name}.npy", mask.astype(np.uint8)),
         "patient": patient.name,
         "series": f"{patient.name}-ct",
-        "series_label": CLASSES[settings.task][patient.positive],
+        "series_label": choose_class(settings.task, patient.positive, body.lesions),
         "site": patient.site.name,
         "modality": "CT",
         "spacing_y_mm": grid.pixel_mm,
         "spacing_x_mm": grid.pixel_mm,
         "x_noise_hu": patient.site.noise_hu,
+        "y_volume_ml": round(sum(lesion.volume_ml for lesion in body.lesions), 3),
     }
     return [
         {**series, **_place(k, grid), **_describe(k, body, inside, patient, settings)}
@@ -157,15 +164,17 @@ def _describe(
     """Return the truth about slice `k`."""
     cut = [(lesion, where[k]) for lesion, where in zip(body.lesions, inside, strict=True)]
     cut = [(lesion, where) for lesion, where in cut if where.any()]
-    positive = patient.positive if settings.task == "order" else bool(cut)
+    lesions = [lesion for lesion, _ in cut]
+    largest = max((lesion.radius_mm for lesion in lesions), default=0.0)
     return {
-        "label": CLASSES[settings.task][positive],
+        "label": choose_class(settings.task, patient.positive, lesions),
         "lesion_px": sum(int(where.sum()) for _, where in cut),
         "boxes": "|".join(_box(where) for _, where in cut),
         "finding": cut[0][0].finding if cut else "",
         "x_contrast_hu": round(cut[0][0].contrast_hu, 3) if cut else 0.0,
-        "x_radius_mm": round(max((lesion.radius_mm for lesion, _ in cut), default=0.0), 3),
+        "x_radius_mm": round(largest, 3),
         "x_lesions": len(cut),
+        "y_radius_mm": round(largest, 3) if cut else "",
     }
 
 
