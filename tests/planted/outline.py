@@ -117,12 +117,6 @@ class OutlineEvaluator(Evaluator):
         boxes.insert(0, "row", found.row)
         return {"": facts[""].assign(**told, area=outputs["area"]), "boxes": boxes}
 
-    def combine(self, several, members):
-        raise NotImplementedError
-
-    def join(self, members):
-        return OutlineEvaluator(self.target, self.decision)
-
     def fit(self, outputs, truth, rule):
         raise NotImplementedError
 
@@ -153,7 +147,7 @@ class Outline(Task):
         return "loss", "dice"
 
     @classmethod
-    def net_facts(cls, target):
+    def net_facts(cls, target, node):
         return {"num_classes": 1}
 
     def loss(self, answer, batch):

@@ -224,17 +224,25 @@ class Evaluator(ABC):
             facts: `""`, a row a sample; nested tables that nothing is predicted for are left out.
         """
 
-    @abstractmethod
     def combine(self, several: Sequence[Encoded], members: Sequence[Evaluator]) -> Encoded:
-        """Average the outputs of several nets, each under the decision of its own evaluator."""
+        """Average the outputs of several nets, each under the decision of its own evaluator.
 
-    @abstractmethod
+        Those of one are to be put into the table of new inputs.
+        """
+        (alone,) = several
+        return alone
+
     def join(self, members: Sequence[Evaluator]) -> Evaluator:
         """Return the evaluator that decides for all members.
 
         Raises:
             MedvisionError: their decisions have no mean.
         """
+        if len(members) > 1:
+            raise MedvisionError(
+                f"predictions of {self.task} have no mean; take each run alone, with run=RUN"
+            )
+        return members[0]
 
     @abstractmethod
     def fit(self, outputs: Encoded, truth: Encoded, rule: str) -> dict[str, Any]:
