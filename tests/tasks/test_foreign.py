@@ -117,7 +117,7 @@ def test_new_images_are_predicted_with_their_boxes_and_files(runs, study, medvis
     for path, area in zip(stored["path"], stored["area"], strict=True):
         (row,) = np.flatnonzero(table["path"] == Path(path).name)
         assert table["area"][row] == area
-        outline = cv2.imread(str(tmp_path / "new" / f"{Path(path).stem}_mask.png"), 0) == 255
+        outline = cv2.imread(str(tmp_path / "new_files" / f"{Path(path).stem}_mask.png"), 0) == 255
         assert outline.sum() == area
         own = boxes[boxes["row"] == row]
         y, x = np.nonzero(outline)

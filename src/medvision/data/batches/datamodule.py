@@ -32,21 +32,18 @@ from medvision.data.batches.sampling import (
 from medvision.data.manifest.card import Card
 from medvision.data.sources.prepare import prepare_once
 from medvision.data.store.reader import Reader
-from medvision.data.units.series import SliceBatch, join_channels
 from medvision.data.units.series_form import OnGap
+from medvision.data.units.unit import Draw, Layout, join_channels, to_tensors
 from medvision.errors import MedvisionError
 from medvision.target import Target, open_target, take
-
-READ_ON_HOST = ("draw", "length")
-"""Of a batch, what is no number for the device: asking for it back would wait for all its work."""
 
 
 class ImageDataModule(LightningDataModule):
     """Batches of `image` float32 `[B,C,H,W]` in [0,1], `label` and `index` from a manifest.
 
     Of series: `image` `[B,S,C,H,W]`, 0 in the padding, `length` `[B]`, `step` `[B,S]` (mm, s or,
-    where unknown, 1; the first is the series' median), `label` and `slice_label` `[B,S]`. All of a
-    batch goes to the device but `length`, which packed sequences want on the host.
+    where unknown, 1; the first is the series' median), `label` and `slice_label` `[B,S]`; what
+    other units make of rows, see `data.units.unit`.
 
     All keywords but `target` are settings `data.…`: see `DataOptions`.
 
@@ -82,7 +79,7 @@ class ImageDataModule(LightningDataModule):
         epoch_size: int | None = None,
         extra: Sequence[str] = (),
         extra_ratio: Ratio | None = None,
-        unit: Literal["image", "series"] = "image",
+        unit: str = "image",
         channels: Sequence[str] | None = None,
         neighbours: int = 0,
         difference: bool = False,
@@ -161,14 +158,11 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Indices]:
         rows, options = self.train_rows(), self.options
         weights = self._sampling_weights(rows) if options.balance else None
-        slices, lengths = self.ready.slices, None
-        if slices is not None:
-            lengths = options.sequence.shorten(slices.lengths(rows))
         rank, world = self._rank()
         return self._loader(
             TrainingBatches(
-                rows, options.batch_size, options.seed, weights=weights, lengths=lengths,
-                draws=options.epoch_size if slices is None else None,
+                rows, options.batch_size, options.seed, weights=weights,
+                lengths=self.ready.unit.lengths(rows), draws=options.epoch_size,
                 pools=self._pools(rows, world), rank=rank, world=world,
             )
         )  # fmt: skip
@@ -206,61 +200,62 @@ class ImageDataModule(LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size
 
     def keep_features(self, encode: Callable[[Tensor], Tensor]) -> None:
-        """Encode every slice once; batches then carry `features` `[N,F]` instead of `image`.
+        """Encode every image once; batches then carry `features` `[N,F]` instead of `image`.
 
-        N counts the slices of all series of a batch, one series after the other.
+        N counts the images of all samples of a batch, one sample after the other.
 
         Args:
             encode: `[V,C,H,W]` in [0,1] → `[V,F]`, where they are to stay.
         """
-        self._features = torch.cat([encode(image) for image in self.ready.each_slice()])
+        self._features = torch.cat([encode(image) for image in self.ready.each_image()])
 
     def on_before_batch_transfer(self, batch: Indices, dataloader_idx: int) -> dict[str, Tensor]:
         """Gather on the host, and augment there in training, unless pixels live on the device."""
         index = batch["index"].numpy()
         training = self.trainer is not None and self.trainer.training
         draw = batch["draw"].numpy() if training else None
-        strips = self._lay_out(index, draw)
-        gathered = self.ready.facts(index, strips)
-        if self._features is not None and strips is not None:
-            return gathered | {"slices": torch.from_numpy(strips.slices)}
-        if draw is not None and strips is not None:
-            draw = np.repeat(draw, strips.length)
-        on_host = draw is not None and self._backend() == "host"
-        draws = None
-        if draw is not None and (on_host or self.ready.target.boxes):
-            draws = self._draws(draw, self.ready.stores[0].array.shape[1:3])
-            gathered |= self._move_boxes(gathered, draws, strips)
-        if draw is not None and not on_host:
-            gathered["draw"] = torch.from_numpy(draw)
+        samples = self.ready
+        drawn = None if draw is None else Draw(self.options.seed, self._epoch(), draw)
+        layout = samples.unit.lay_out(index, drawn)
+        gathered = samples.facts(index, layout)
+        if self._features is not None:
+            return gathered | {"numbers": torch.from_numpy(layout.number)}
+        gathered |= to_tensors(layout.slots)
+        draws = None if draw is None else draw[layout.sample]
+        on_host = draws is not None and self._backend() == "host"
+        change = None
+        if draws is not None and (on_host or samples.target.boxes):
+            change = self._draws(draws, samples.stores[0].array.shape[1:3])
+            gathered |= self._move_boxes(gathered, change, layout)
+        if draws is not None and not on_host:
+            gathered["draw"] = torch.from_numpy(draws)
         resident = self._resident()
         if on_host or resident is None:
-            pixels = self.ready.pixels(index, strips)
-            if on_host and draws is not None:
-                pixels = torch.from_numpy(augment_on_host.augment(pixels.numpy(), draws))
-                for name in self.ready.maps:
-                    moved = augment_on_host.move_labels(gathered[name].numpy(), draws)
+            pixels = samples.pixels(layout.rows)
+            if on_host and change is not None:
+                pixels = torch.from_numpy(augment_on_host.augment(pixels.numpy(), change))
+                for name in samples.maps:
+                    moved = augment_on_host.move_labels(gathered[name].numpy(), change)
                     gathered[name] = torch.from_numpy(moved)
             gathered["pixels"] = pixels
         else:
-            rows = index[:, None] if strips is None else strips.rows
-            gathered["places"] = resident.places(self.ready.where[rows])
+            gathered["places"] = resident.places(samples.where[layout.rows])
         return gathered
 
     def transfer_batch_to_device(
         self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int
     ) -> dict[str, Tensor]:
-        """Send everything but what the host reads again."""
-        return {k: v if k in READ_ON_HOST else send(v, device) for k, v in batch.items()}
+        """Send everything but what the host reads again: it would wait for all of its work."""
+        stays = {"draw", *self.ready.unit.on_host}
+        return {k: v if k in stays else send(v, device) for k, v in batch.items()}
 
     def on_after_batch_transfer(
         self, batch: dict[str, Tensor], dataloader_idx: int
     ) -> dict[str, Tensor]:
         """Gather on the device if pixels live there, make floats, augment there in training."""
+        if self._features is not None and "numbers" in batch:
+            return batch | {"features": self._features[batch.pop("numbers")]}
         pixels, draw = (batch.pop(key, None) for key in ("pixels", "draw"))
-        if self._features is not None and "slices" in batch:
-            batch.pop("slot")
-            return batch | {"features": self._features[batch.pop("slices")]}
         if pixels is None:
             resident, places = self._resident(), batch.pop("places")
             assert resident is not None
@@ -274,37 +269,26 @@ class ImageDataModule(LightningDataModule):
         return self.ready.finish(image, batch)
 
     def _move_boxes(
-        self, batch: dict[str, Tensor], draws: Draws, strips: SliceBatch | None
+        self, batch: dict[str, Tensor], draws: Draws, layout: Layout
     ) -> dict[str, Tensor]:
         """Return the boxes of a batch moved as its images will be, those that stay inside."""
         moved: dict[str, Tensor] = {}
-        for name in self.ready.target.boxes:
-            key = name if strips is None else f"slice_{name}"
-            if key not in batch:
+        unit = self.ready.unit
+        for name in [f"{unit.of_rows}{name}" for name in self.ready.target.boxes]:
+            if name not in batch:
                 continue
-            row = batch[f"{key}_row"].numpy()
-            image = row if strips is None else np.searchsorted(strips.slot, row)
-            boxes, kept = augment_on_host.move_boxes(batch[key].numpy(), image, draws)
-            moved |= {key: torch.from_numpy(boxes[kept]),
-                      f"{key}_row": torch.from_numpy(row[kept])}  # fmt: skip
+            row = batch[f"{name}_row"].numpy()
+            image = unit.find_images(row, layout)
+            boxes, kept = augment_on_host.move_boxes(batch[name].numpy(), image, draws)
+            moved |= {name: torch.from_numpy(boxes[kept]),
+                      f"{name}_row": torch.from_numpy(row[kept])}  # fmt: skip
         return moved
 
-    def _lay_out(self, index: np.ndarray, draw: np.ndarray | None) -> SliceBatch | None:
-        """Line up the slices of series, drawn anew in training; None for images."""
-        slices = self.ready.slices
-        if slices is None:
-            return None
-        kept = None
-        sequence = self.options.sequence
-        if draw is not None and sequence.changes:
-            kept = sequence.draw(self.options.seed, self._epoch(), draw, slices.lengths(index))
-        return slices.lay_out(index, kept)
-
     def _draws(self, draw: np.ndarray, size: Sequence[int]) -> Draws:
-        """Draw the change of each image; slices of a series have equal `draw`."""
+        """Draw the change of each image; images of one sample have equal `draw`."""
         options = self.options
         draws = options.augment.draw(options.seed, self._epoch(), draw, (size[0], size[1]))
-        return draws if options.form is None else draws.with_own_noise(count_repeats(draw))
+        return draws.with_own_noise(count_repeats(draw))
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer is not None else 0
