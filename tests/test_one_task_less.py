@@ -10,7 +10,7 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 PHANTOM = (
-    "data.source.patients=90", "data.source.slices=4", "data.source.size=32", "data.workers=1",
+    "data.source.patients=90", "data.source.slices=8", "data.source.size=32", "data.workers=1",
     "threads=1", "trainer=debug",
 )  # fmt: skip
 RUNS = {

@@ -58,8 +58,9 @@ def run(
     npz, npy, NIfTI, DICOM files and clips give a row an image unless the CSV says which frame.
     """
     source = files.find_input(input)
+    place = check_output(Path(output), source)
     ensemble = load_ensemble("predict", run, runs)
-    place = check_output(Path(output), source, ensemble.evaluator.tables)
+    refuse_covering(place, source, ensemble.evaluator.tables)
     units = [open_model_unit(model).allow_gaps(on_gap) for model in ensemble.models]
     exclude = on_unreadable == "exclude"
     found = {
@@ -87,19 +88,18 @@ def name_output(output: Path, name: str) -> Path:
     return output.with_name(f"{output.stem}_{name}.csv") if name else output
 
 
-def check_output(output: Path, source: Path, tables: Iterable[str]) -> Path:
-    """Refuse, before any work, an output that cannot be or would cover the input.
+def refuse_covering(output: Path, source: Path, tables: Iterable[str]) -> None:
+    """Refuse to write one of these tables over the input."""
+    if source.resolve() in [name_output(output, name).resolve() for name in tables]:
+        raise MedvisionError(f"output={output} would cover the input itself; choose another name")
 
-    Args:
-        output: as given.
-        source: the input.
-        tables: names of those that are written.
-    """
+
+def check_output(output: Path, source: Path) -> Path:
+    """Refuse, before any work, an output that cannot be or would cover the input."""
     place = output.expanduser().absolute()
     if place.suffix.lower() != ".csv" or place.is_dir():
         raise MedvisionError(f"output={output} is no CSV file; give output=FILE.csv")
-    if source.resolve() in [name_output(place, name).resolve() for name in tables]:
-        raise MedvisionError(f"output={output} would cover the input itself; choose another name")
+    refuse_covering(place, source, [""])
     there = next(folder for folder in place.parents if folder.exists())
     if not os.access(there, os.W_OK):
         raise files.explain_refusal(PermissionError(errno.EACCES, ""), place)
