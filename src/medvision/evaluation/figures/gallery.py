@@ -100,7 +100,11 @@ def read_gallery(folder: Path, evaluator: Evaluator) -> Iterator[Group]:
         cases = [case for case in told["cases"] if case["kind"] == kind]
         number = told["counts"].get(kind, len(cases))
         title = "Hits, to compare" if kind == HIT else evaluator.phrase_kind(kind)
-        shown = f"all {number}" if number == len(cases) else f"{len(cases)} of {number}: {evaluator.phrase_choice(kind)}"
+        shown = (
+            f"all {number}"
+            if number == len(cases)
+            else f"{len(cases)} of {number}: {evaluator.phrase_choice(kind)}"
+        )
         yield Group(title, shown, [_figure(folder, case, evaluator) for case in cases])
 
 

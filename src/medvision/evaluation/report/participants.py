@@ -114,7 +114,9 @@ def _total(flow: Mapping[str, Any]) -> dict[str, int]:
 
 def _part(run: RunFiles, part: str, counts: Mapping[str, Any]) -> Box:
     lines = [f"{name}: {_name(n, run.unit)}" for name, n in (counts.get("per_class") or {}).items()]
-    lines += [f"{name}: {one['known']} known" for name, one in (counts.get("numbers") or {}).items()]
+    lines += [
+        f"{name}: {one['known']} known" for name, one in (counts.get("numbers") or {}).items()
+    ]
     if counts.get("nothing"):
         lines.append(f"none of them: {_name(counts['nothing'], run.unit)}")
     if counts["unlabelled"]:
