@@ -99,7 +99,7 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
         first = whole.assign(**asked.of_unit(whole, series_keys(whole))).iloc[samples.slices.first]
         count_series(audit.counts, first["split"], asked.strata(first))
         if samples.targets and not samples.row_targets:
-            audit.notes.append("no slice has a label of its own")
+            audit.notes.append("no slice is annotated by itself")
     return samples, audit, own.card
 
 
