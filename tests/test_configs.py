@@ -13,6 +13,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from medvision.errors import MedvisionError
+from medvision.tasks import find_task
 from medvision.tasks.task import OF_THE_NET
 from medvision.training.build import build_task
 from medvision.training.config import conf_folder, register_resolvers
@@ -23,10 +24,12 @@ GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 FILES = {group: sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in GROUPS}
 EXPERIMENTS = FILES["experiment"]
 CHOICES = [(group, name) for group in GROUPS if group != "experiment" for name in FILES[group]]
-CONSUMED = {"medvision.tasks.classification.task.Classifier": {*OF_THE_NET}}
+TASKS = ("classification.task.Classifier", "regression.task.Regressor",
+         "regression.ordinal.task.OrdinalRegressor")  # fmt: skip
+CONSUMED = {f"medvision.tasks.{task}": {*OF_THE_NET} for task in TASKS}
 GENERATORS = [name for name in FILES["model"] if name.startswith("dcgan")]
 GANS = [name for name in EXPERIMENTS if name.startswith("dcgan")]
-OF_SERIES = ("rnn", "rnn_torchvision", "mean_pool", "max_pool")
+OF_SERIES = ("rnn", "rnn_torchvision", "mean_pool", "max_pool", "regression_rnn")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,15 +86,15 @@ def test_an_experiment_passes_the_first_checks(experiment, composed, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["data.unit=series"], "gives batches of series, and this model takes single images; say"),
-        (["data.unit=series", "model=torchvision"], "and this model takes single images; say"),
+        (["data.unit=series"], "gives batches of series, and this model takes single images; take"),
+        (["data.unit=series", "model=torchvision"], "and this model takes single images; take"),
         (["model=rnn"], "this model reads series, and data.unit=image gives single images; say"),
         (
             ["model=rnn", "data.unit=series", "+model.mixup=0.2"],
             "data.unit=series gives series;",
         ),
         (["operating_point=best"], "operating_point=best is not a rule; take one of youden, f1"),
-        (["judge=default"], "judge= is for a generator, and this model classifies; leave it out"),
+        (["judge=default"], "judge= is for a generator, and this model makes no images; leave it"),
         (["monitor=val/dice"], "monitor=val/dice does not exist; use val/ with one of loss, auroc"),
         (
             ["monitor=train/auroc"],
@@ -105,7 +108,8 @@ def test_an_experiment_passes_the_first_checks(experiment, composed, tmp_path):
         (
             ["judge=default", "data.unit=series"],
             "this cannot be trained: data.unit=series gives batches of series, and this model "
-            "takes single images; say model=rnn, or data.unit=image to train on slices; judge= is",
+            "takes single images; take a model of series (model=…rnn), or say data.unit=image to train "
+            "on slices; judge= is",
         ),
     ],
 )
@@ -118,7 +122,8 @@ def test_what_a_task_cannot_do_is_told_before_anything_is_read(words, told, comp
 @pytest.mark.parametrize(
     ("words", "monitor"),
     [([], "val/auroc"), (["experiment=dcgan_phantom"], "val/gate_score"),
-     (["experiment=rnn_phantom"], "val/auroc"), (["monitor=val/loss"], "val/loss")],
+     (["experiment=rnn_phantom"], "val/auroc"), (["monitor=val/loss"], "val/loss"),
+     (["experiment=regression_phantom"], "val/mae"), (["model=ordinal"], "val/kappa")],
 )  # fmt: skip
 def test_each_task_has_a_score_of_its_own_that_picks_the_epoch(words, monitor, composed):
     config = composed(*words)
@@ -152,9 +157,10 @@ def test_a_key_that_is_no_argument_is_noticed():
 
 def tiny_data(phantom, experiment="random_labels"):
     weights = [] if experiment in GANS else ["model.weights=null"]
+    classes = "[healthy,lesion]" if experiment.startswith("ordinal") else "null"
     return (
         f"experiment={experiment}", *weights, f"data.manifest='{phantom}'", "data.source=null",
-        "data.classes=null", "data.reader.window=[-100,200]", "data.batch_size=8",
+        f"data.classes={classes}", "data.reader.window=[-100,200]", "data.batch_size=8",
         "data.workers=1", "trainer=debug", "data.channels=null",
         "data.difference=false", "data.stratify=null",
     )  # fmt: skip
@@ -164,6 +170,7 @@ def take_step(config, folder):
     """Build all parts and take one step; return how far the weights moved."""
     lightning.seed_everything(0, verbose=False)
     data = instantiate(config.data)
+    data.target = find_task(config.model._target_).target
     data.setup()
     task = build_task(config, data, None)
     net = task.net if task.predicts else task.generator
@@ -191,7 +198,10 @@ def test_every_model_takes_a_step(model, composed, phantom, tmp_path):
     words = [f"model={model}", "data.reader.channels=3", "data.reader.size=[64,64]",
              f"data.unit={unit}"]  # fmt: skip
     plain = tiny_data(phantom, "cnn_pneumoniamnist")
-    assert take_step(composed(*plain, *words, "data.columns=null"), tmp_path)
+    asked = {"ordinal": ["data.classes=[healthy,lesion]"],
+             "regression_rnn": ["+data.annotation.targets=[volume_ml]"]}  # fmt: skip
+    words += ["data.columns=null", *asked.get(model, [])]
+    assert take_step(composed(*plain, *words), tmp_path)
 
 
 @pytest.mark.parametrize("model", GENERATORS)

@@ -229,7 +229,7 @@ def test_slices_are_listed_in_the_order_they_are_served(tmp_path):
     first = batch["slice_label"][0, : batch["length"][0]].tolist()
     assert first == [samples.target.names.index(each) for each in told["label"][: len(first)]]
     assert (batch["slice_label"][batch["step"] == 0] == -1).all()
-    assert "no slice has a label of its own" not in data.audit.notes
+    assert "no slice is annotated by itself" not in data.audit.notes
 
 
 def test_several_labels_a_series(tmp_path):

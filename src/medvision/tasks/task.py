@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self, cast
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -16,8 +16,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import direction
+from medvision.moved import current
 from medvision.nets.encoder import Encoder
-from medvision.nets.entries import call_net
+from medvision.nets.entries import call_net, reads_series
 from medvision.nets.transfer import freeze_body, load_weights, parameter_groups
 from medvision.ranges import Real, Switch, Whole
 from medvision.tasks import short_name
@@ -70,6 +71,26 @@ class Task(Trainable):
         self.monitor = monitor or type(self).monitor
         self._outputs: dict[str, list[Batch]] = {"train": [], "val": [], "test": []}
         self._norms: list[Tensor] = []
+
+    @classmethod
+    def check(cls, config: DictConfig) -> Iterator[str]:
+        """Refuse series for a net of images, images for one of series, and a judge of images."""
+        series, reads = config.data.get("unit") == "series", _reads_series(config.model)
+        if series and reads is False:
+            yield (
+                "data.unit=series gives batches of series, and this model takes single images; "
+                "take a model of series (model=…rnn), or say data.unit=image to train on slices"
+            )
+        if reads and not series:
+            yield (
+                "this model reads series, and data.unit=image gives single images; say "
+                "data.unit=series"
+            )
+        if config.get("judge") is not None:
+            yield (
+                "judge= is for a generator, and this model makes no images; leave it out, or take "
+                "experiment=dcgan_phantom"
+            )
 
     @classmethod
     @abstractmethod
@@ -320,3 +341,11 @@ def gather_ranks(task: Task, value: Tensor) -> Tensor:
     padded[: len(value)] = value
     gathered = cast(Tensor, task.all_gather(padded))
     return torch.cat([rows[:n] for rows, n in zip(gathered, counts.tolist(), strict=True)])
+
+
+def _reads_series(model: DictConfig) -> bool | None:
+    """Tell whether the net of a configuration reads series; None where that is not known."""
+    try:
+        return reads_series(get_object(current(str(model.net._target_))))
+    except Exception:  # what cannot be found is told when the net is built
+        return None

@@ -54,7 +54,8 @@ def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int 
 
 def _caption(samples: Samples, index: np.ndarray) -> list[str]:
     """Return the truth of each sample in words, of several columns with their names."""
-    words = samples.target.decode(take(samples.targets, index))
+    told = samples.target.decode(take(samples.targets, index))
+    words = {name: ["" if cell is None else cell for cell in cells] for name, cells in told.items()}
     if len(words) == 1:
         return [str(cell) for column in words.values() for cell in column]
     rows = [", ".join(f"{n} {cell}" for n, cell in zip(words, row, strict=True))

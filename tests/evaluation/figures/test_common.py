@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.metrics import auc, average_precision_score, confusion_matrix, roc_auc_score
 
 from medvision.evaluation.figures import common
+from medvision.evaluation.figures.confusion import draw_confusion
 from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.report.table import show_score
 from medvision.tasks.classification import figures
@@ -118,16 +119,16 @@ def test_curves_leave_out_undefined_classes_unlabelled_rows_and_nan():
 
 def test_confusion_cells_are_the_counts_and_their_share_of_the_truth():
     matrix = [[40, 10], [3, 7]]
-    axes = figures.draw_confusion(matrix, ["no", "yes"]).axes[0]
+    axes = draw_confusion(matrix, ["no", "yes"]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["40\n80%", "10\n20%", "3\n30%", "7\n70%"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["no", "yes"]
     assert axes.get_ylabel() == "true"
-    many = figures.draw_confusion(np.arange(81).reshape(9, 9), [f"class {k}" for k in range(9)])
+    many = draw_confusion(np.arange(81).reshape(9, 9), [f"class {k}" for k in range(9)])
     assert [text.get_text() for text in many.axes[0].texts] == [str(n) for n in range(81)]
 
 
 def test_confusion_of_many_labels_has_a_row_a_class():
-    axes = figures.draw_confusion([[[5, 5], [1, 9]], [[0, 0], [2, 2]]], ["a", "b"]).axes[0]
+    axes = draw_confusion([[[5, 5], [1, 9]], [[0, 0], [2, 2]]], ["a", "b"]).axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["TN", "FP", "FN", "TP"]
     assert [text.get_text() for text in axes.texts][:4] == ["5\n50%", "5\n50%", "1\n10%", "9\n90%"]
 

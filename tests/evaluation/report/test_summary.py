@@ -25,8 +25,8 @@ WORDS = {
     "1. Nothing was imputed.",
     "model": "ConvNet with widths 8, 16. 32 × 32 pixels. Layer by layer in the code (digest c0de).",
     "output": "Probabilities, cut at probability .500: youden on val, then frozen.",
-    "partitions": "Parts are made at random by patient, alike in what is annotated, split seed 0: train 20 "
-    "patients, val 20 patients, test 20 patients.",
+    "partitions": "Parts are made at random by patient, alike in what is annotated, split seed 0: "
+    "train 20 patients, val 20 patients, test 20 patients.",
     "preprocessing": "Images are read with size 32, 32, fit pad, center 1.0. Training images are "
     "changed at random: gamma 0.1.",
     "sources": "clinic (60 patients), read by source=folder.",

@@ -79,7 +79,7 @@ class Grouped(Unit):
         return replace(self, slices=index_slices(table, self.form))
 
     def describe(self, targets: Encoded, of_rows: Encoded) -> list[str]:
-        silent = ["no slice has a label of its own"] if targets and not of_rows else []
+        silent = ["no slice is annotated by itself"] if targets and not of_rows else []
         return self.slices.describe() + silent
 
     def add_counts(

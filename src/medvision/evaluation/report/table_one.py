@@ -54,7 +54,7 @@ def _count_target(run: RunFiles, parts: Sequence[str]) -> Iterator[Block]:
         yield from _count_classes(run, held)
         return
     rows = [*_describe_numbers([counts.get("numbers") or {} for counts in held])]
-    yield f"annotation of {run.unit}", rows + [*_count_rest(held)]
+    yield f"annotation of {run.unit}", [*rows, *_count_rest(held)]
 
 
 def _describe_numbers(held: Sequence[Mapping[str, Any]]) -> Iterator[Row]:

@@ -401,11 +401,12 @@ class ClassificationEvaluator(Evaluator):
 
     def figures(self, scored: Scored) -> Iterator[tuple[str, Figure]]:
         """Yield confusion, scores, ROC, precision-recall and reliability."""
+        from medvision.evaluation.figures.confusion import draw_confusion
         from medvision.tasks.classification import curves, figures
 
         counts = self.confuse(scored)
         counts = list(counts.values()) if isinstance(counts, Mapping) else counts
-        yield "confusion", figures.draw_confusion(counts, self.classes)
+        yield "confusion", draw_confusion(counts, self.classes)
         if not len(scored):
             return
         probs, label, point = scored.arrays["probs"], scored.arrays["label"], self.threshold

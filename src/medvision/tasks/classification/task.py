@@ -6,15 +6,13 @@ from typing import Annotated, Any, Self
 
 import pandas as pd
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from medvision.augment.draw import Augment
 from medvision.errors import MedvisionError, collect
 from medvision.losses import cross_entropy, slice_loss
-from medvision.moved import current
-from medvision.nets.entries import reads_series
 from medvision.ranges import OneOf, Real, Switch
 from medvision.target import Encoded
 from medvision.tasks.classes import Classes, encoded_label
@@ -94,12 +92,8 @@ class Classifier(Task):
             parse_rule(str(config.operating_point))
         except MedvisionError as error:
             yield str(error)
-        yield from _check_unit(config)
-        if config.get("judge") is not None:
-            yield (
-                "judge= is for a generator, and this model classifies; leave it out, or take "
-                "experiment=dcgan_phantom"
-            )
+        yield from super().check(config)
+        yield from _check_change(config)
 
     @classmethod
     def undefined(cls, target: Any, truth: Encoded) -> dict[str, str]:
@@ -223,19 +217,9 @@ def adapt_loss(loss: Callable[..., Tensor], *, weighted: bool) -> Callable[..., 
     return compare
 
 
-def _check_unit(config: DictConfig) -> Iterator[str]:
-    """Refuse series for a net of images, images for one of series, and features that change."""
-    series, reads = config.data.get("unit") == "series", _reads_series(config.model)
-    if series and reads is False:
-        yield (
-            "data.unit=series gives batches of series, and this model takes single images; "
-            "say model=rnn, or data.unit=image to train on slices"
-        )
-    if reads and not series:
-        yield (
-            "this model reads series, and data.unit=image gives single images; say data.unit=series"
-        )
-    if series and config.model.get("mixup"):
+def _check_change(config: DictConfig) -> Iterator[str]:
+    """Refuse series that are mixed, and features that are kept while they change."""
+    if config.data.get("unit") == "series" and config.model.get("mixup"):
         yield "model.mixup mixes images, and data.unit=series gives series; say model.mixup=0"
     if not config.model.get("cache_features"):
         return
@@ -249,11 +233,3 @@ def _check_unit(config: DictConfig) -> Iterator[str]:
     if found := [problem for problem, there in problems.items() if there]:
         yield str(collect("model.cache_features=true keeps one answer a slice, but", found,
                           "Change these keys, or say model.cache_features=false"))  # fmt: skip
-
-
-def _reads_series(model: DictConfig) -> bool | None:
-    """Tell whether the net of a configuration reads series; None where that is not known."""
-    try:
-        return reads_series(get_object(current(str(model.net._target_))))
-    except Exception:  # what cannot be found is told when the net is built
-        return None

@@ -76,6 +76,7 @@ def _draw_scatter(axes: Any, scored: Scored, t: int, errors: Errors) -> None:
                     linewidth=1, zorder=1)  # fmt: skip
     axes.plot(ends, ends, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)), zorder=2)
     axes.scatter(value[known], pred[known], color=PALETTE[0], zorder=3, **_dots(known.sum()))
+    axes.set_aspect("equal", adjustable="datalim")
     once = np.ones((1, len(value)))
     r2, mae = (float(errors.score(name, once)[0]) for name in ("r2", "mae"))
     told = [f"R² {r2:.2f}"] * (not np.isnan(r2)) + [f"MAE {mae:.3g}"]

@@ -109,6 +109,10 @@ class Lesion:
     def volume_ml(self) -> float:
         return 4 / 3 * math.pi * self.radius_mm**3 / 1000
 
+    def radius_at(self, z: float) -> float:
+        """Return the radius of the disc that a plane at height `z` cuts out of it; 0 beside it."""
+        return math.sqrt(max(0.0, self.radius_mm**2 - (z - self.center[2]) ** 2))
+
     @property
     def finding(self) -> str:
         return "dense" if self.contrast_hu > 0 else "lucent"

@@ -46,7 +46,8 @@ TRUTH = {
     "x_contrast_hu": "what a lesion of this slice adds to the liver; 0 = none",
     "x_radius_mm": "radius of the largest lesion this slice cuts; 0 = none",
     "x_lesions": "lesions this slice cuts",
-    "y_radius_mm": "as x_radius_mm, but empty where the slice cuts none: there is nothing to measure",
+    "y_radius_mm": "of the largest disc that this slice cuts out of a lesion; empty where it cuts "
+    "none, since there is nothing to measure",
     "y_volume_ml": "of all lesions of the patient together, cut by a slice or not; 0 = none",
     "x_noise_hu": "noise of the site in the middle of 280 mm of water",
 }
@@ -149,7 +150,7 @@ def scan(patient: Patient, settings: Settings, output: Path) -> list[dict[str, A
         "y_volume_ml": round(sum(lesion.volume_ml for lesion in body.lesions), 3),
     }
     return [
-        {**series, **_place(k, grid), **_describe(k, body, inside, patient, settings)}
+        {**series, **_place(k, grid), **_describe(k, body, grid, inside, patient, settings)}
         for k in range(settings.slices)
     ]
 
@@ -159,22 +160,23 @@ def _place(k: int, grid: ScanGrid) -> dict[str, Any]:
 
 
 def _describe(
-    k: int, body: Body, inside: list[NDArray[np.bool_]], patient: Patient, settings: Settings
-) -> dict[str, Any]:
+    k: int, body: Body, grid: ScanGrid, inside: list[NDArray[np.bool_]], patient: Patient,
+    settings: Settings,
+) -> dict[str, Any]:  # fmt: skip
     """Return the truth about slice `k`."""
     cut = [(lesion, where[k]) for lesion, where in zip(body.lesions, inside, strict=True)]
     cut = [(lesion, where) for lesion, where in cut if where.any()]
     lesions = [lesion for lesion, _ in cut]
-    largest = max((lesion.radius_mm for lesion in lesions), default=0.0)
+    discs = [lesion.radius_at(float(grid.planes[k])) for lesion in lesions]
     return {
         "label": choose_class(settings.task, patient.positive, lesions),
         "lesion_px": sum(int(where.sum()) for _, where in cut),
         "boxes": "|".join(_box(where) for _, where in cut),
         "finding": cut[0][0].finding if cut else "",
         "x_contrast_hu": round(cut[0][0].contrast_hu, 3) if cut else 0.0,
-        "x_radius_mm": round(largest, 3),
+        "x_radius_mm": round(max((lesion.radius_mm for lesion in lesions), default=0.0), 3),
         "x_lesions": len(cut),
-        "y_radius_mm": round(largest, 3) if cut else "",
+        "y_radius_mm": round(max(discs), 3) if discs else "",
     }
 
 
