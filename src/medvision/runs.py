@@ -168,10 +168,13 @@ def prepare_folder(run: Run, rerun: bool) -> Literal["new", "resume", "done"]:
 def find_run(name: str | Path) -> Run:
     """Find a run by path, by `last`, or by a unique prefix of `<name>/<key>`, `<name>` or `<key>`.
 
+    Its `model.pt` stands for the folder.
+
     Raises:
         MedvisionError: no run, or several, answer to the name.
     """
     typed = Path(name).expanduser()
+    typed = typed.parent if typed.name == "model.pt" else typed
     if (typed / "record.json").exists():
         return Run(typed.resolve())
     known = known_runs()
