@@ -193,6 +193,13 @@ def find_run(name: str | Path) -> Run:
     )
 
 
+def find_run_around(place: str | Path) -> Run | None:
+    """Find the run folder that a file or a folder lies in; None where it lies in none."""
+    path = Path(place).expanduser().absolute()
+    around = (Run(folder) for folder in (path, *path.parents))
+    return next((run for run in around if run.manifest.exists() and "status" in run.record), None)
+
+
 def find_runs(name: str | Path) -> list[Run]:
     """Find the runs of a sweep, by its folder, its name, or a pattern such as `lr_sweep/*seed=1*`.
 
