@@ -47,7 +47,7 @@ def test_a_run_of_series_holds_what_a_run_holds(studied):
     assert "test_patients" not in metrics
     assert table["series"].is_unique
     model = load_model(studied / "model.pt")
-    assert model.series["channels"] is None
+    assert model.unit["channels"] is None
     assert model.trained_on["images"] == 4 * len(set(model.seen.train_patients))
     page = (studied / "report.html").read_text()
     assert "n series" in page
@@ -191,7 +191,7 @@ def test_channels_the_model_knows_nothing_of_are_refused(studied, tmp_path, medv
 def other_form(studied, folder, **changes):
     """The same model, finished, with another way of making series."""
     model = load_model(studied / "model.pt")
-    model.inputs["unit"] = model.series | changes
+    model.inputs["unit"] = model.unit | changes
     save_model(model, folder / "model.pt")
     files.write_json(folder / "record.json", {"status": "done"})
     return folder

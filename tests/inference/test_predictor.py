@@ -169,7 +169,8 @@ def test_views_of_series_are_drawn_as_in_training(difference):
     plain = torch.rand(5, 2, 10, 10)
     image = pad_series(add_difference(plain, form), torch.tensor([0, 1, 2, 3, 4]), (2, 3))
     augment = Augment(rotate_degrees=30.0, contrast=0.5, brightness=0.2, noise=0.1)
-    seen = change({"image": image, "length": length}, asked, augment, 7, np.array([4, 9]))["image"]
+    batch = {"image": image, "length": length, "step": torch.ones(2, 3)}
+    seen = change(batch, asked, augment, 7, np.array([4, 9]))["image"]
     draws = augment.draw(asked.seed, 7, np.array([4, 4, 4, 9, 9]), (10, 10))
     draws = draws.with_own_noise(np.array([0, 1, 2, 0, 1]))
     expected = augment_on_device.augment(plain, draws)

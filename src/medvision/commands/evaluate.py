@@ -12,6 +12,7 @@ from medvision.inference.cases import draw_cases
 from medvision.inference.checks import OnUnlike, check_overlap, check_unlike_training
 from medvision.inference.ensemble import Ensemble, load_ensemble
 from medvision.inference.evaluate import derive_evidence, store
+from medvision.inference.predictor import open_model_unit
 from medvision.inference.rows import Rows, predict_rows, read_rows
 from medvision.provenance import command_line
 from medvision.runs import Run, joint_folder, record_opening
@@ -148,7 +149,7 @@ def evaluate_apart(
     """
     stamps = [ensemble.stamp] if joint else []
     stamps += [] if rows.own else [FOREIGN]
-    lost = "unreadable images" if ensemble.joined.series is None else "series with missing slices"
+    lost = open_model_unit(ensemble.joined).words.lost
     stamps += [*warnings, *([f"{rows.unread} {lost} left out"] if rows.unread else [])]
     place = Run(folder)
     place.note(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-import medvision.files as files
+from medvision.data.inputs.inputs import Inputs, plan_batches, put_together
 from medvision.data.inputs.profile import (
     Mismatch,
     find_mismatches,
@@ -16,41 +16,47 @@ from medvision.data.inputs.profile import (
     join_mismatches,
     note_unchecked_facts,
 )
-from medvision.data.inputs.series import NewSeries, put_together, tell_files
 from medvision.data.inputs.stream import InputFacts, InputMonitor, read_batches, refuse_unreadable
 from medvision.data.store.facts import FileFacts
 from medvision.data.store.reader import Reader
+from medvision.data.units.unit import Unit
 from medvision.evaluation.evaluator import Arrays
+from medvision.inference.checks import stamp_unlike_training
 from medvision.inference.ensemble import join
-from medvision.inference.predictor import open_model_evaluator, run_net
+from medvision.inference.predictor import BATCH, open_model_evaluator, run_nets
 from medvision.model import Model
+from medvision.target import Ints
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Predictions of some images or series.
+    """Predictions of some samples.
 
     Attributes:
-        table: what is written, a row an image or a series.
-        taken: a model: row → what is known of its image, of a series in sum; unreadable ones are
+        tables: what is written: "", a row a sample, and by name what is said of their images.
+        taken: a model: row → what is known of its image, of several in sum; unreadable ones are
             missing.
-        notes: what a reader of the table should know.
+        notes: what a reader of the tables should know.
+        unit: what a row is.
+        others: number of files that belong to no sample.
     """
 
-    table: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
     taken: list[dict[int, InputFacts]]
     notes: list[str]
+    unit: Unit
+    others: int
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The table of the samples."""
+        return self.tables[""]
 
 
 def is_read(table: pd.DataFrame) -> pd.Series:
     """Tell rows with a prediction from unreadable ones, whose status is a reason."""
     status = table["status"]
     return (status == "ok") | status.str.startswith("ok, but ")
-
-
-def unit_of(answers: Answers) -> str:
-    """Return what a row is: images or series."""
-    return "series" if "slices" in answers.table else "images"
 
 
 def watch_inputs(model: Model, refuse: bool, names: Sequence[str]) -> InputMonitor:
@@ -72,105 +78,139 @@ def note_unchecked(members: Sequence[Model], watches: Sequence[InputMonitor]) ->
     return list(dict.fromkeys(notes))
 
 
+def answer_inputs(
+    members: Sequence[Model], found: Sequence[Inputs], *, stop: bool, refuse: bool
+) -> Answers:
+    """Answer for new samples; an ensemble is the mean of its members' probabilities.
+
+    Each image is decoded once for all members that read alike. A sample with an unreadable image
+    gets no prediction.
+
+    Args:
+        members: of the ensemble, or one model.
+        found: the same samples as each of them reads them.
+        stop: on unreadable files.
+        refuse: images that are foreign to any of the members.
+
+    Raises:
+        MedvisionError: unreadable or foreign files where that is asked for, or nothing but
+            unreadable samples.
+    """
+    first, total = found[0], len(found[0].index)
+    order, words = first.in_order(), first.unit.words
+    ways = [(Reader.from_contract(m.contract), f.unit) for m, f in zip(members, found, strict=True)]
+    outputs: dict[int, Arrays] = {}
+    watches: dict[int, InputMonitor] = {}
+    reasons: dict[int, str] = {}
+    for way in dict.fromkeys(ways):
+        alike = [k for k in range(len(members)) if ways[k] == way]
+        models, inputs = [members[k] for k in alike], found[alike[0]]
+        whose = "" if len(alike) == len(members) else f" {alike[0] + 1} of {len(members)}"
+        read = _read_alike(models, inputs, order, way[0], f"predicting{whose}", stop, refuse)
+        outputs |= dict(zip(alike, read.outputs, strict=True))
+        watches |= dict(zip(alike, read.watches, strict=True))
+        reasons |= read.reasons
+    if len(reasons) == total:
+        raise refuse_unreadable(reasons, total, f"Give {words.given} that can be read")
+    seen = [watches[k] for k in range(len(members))]
+    foreign = {n: odd for watch in seen[::-1] for n, odd in watch.foreign.items()}
+    statuses = {n: f"ok, but {join_mismatches(odd)}" for n, odd in foreign.items()} | reasons
+    several = [outputs[k] for k in range(len(members))]
+    tables = _lay_out_as_given(members, several, first, order, statuses, list(reasons))
+    notes = stamp_unlike_training(foreign, total, words.unlike) + note_unchecked(members, seen)
+    taken = [watch.taken for watch in seen]
+    return Answers(tables, taken, notes + first.notes, first.unit, first.others)
+
+
+def _lay_out_as_given(
+    members: Sequence[Model], several: Sequence[Arrays], inputs: Inputs, order: Ints,
+    statuses: Mapping[int, str], unread: Sequence[int],
+) -> dict[str, pd.DataFrame]:  # fmt: skip
+    """Put what was answered for samples as they were read into tables as they were given."""
+    rows = np.searchsorted(inputs.index, order)
+    told = [statuses.get(row, "ok") for row in rows.tolist()]
+    facts = inputs.unit.tables_of_new(inputs.table, order, inputs.folder)
+    tables = lay_out(members, several, facts, told)
+    of_images = rows[inputs.unit.lay_out(order).sample]
+    for name, table in tables.items():
+        owner = of_images if name else rows
+        back = np.argsort(owner, kind="stable")
+        kept = back[~np.isin(owner[back], unread)] if name else back
+        tables[name] = table.iloc[kept].reset_index(drop=True)
+    return tables
+
+
+class _Read(NamedTuple):
+    """What models answer for samples as they are read, and what they met, by row of the output."""
+
+    outputs: list[Arrays]
+    watches: list[InputMonitor]
+    reasons: dict[int, str]
+
+
+def _read_alike(
+    models: Sequence[Model], inputs: Inputs, order: Ints, reader: Reader, task: str, stop: bool,
+    refuse: bool,
+) -> _Read:  # fmt: skip
+    """Decode every image once, and let all models answer for it."""
+    plan, files = plan_batches(inputs, order, BATCH), inputs.files
+    rows = np.concatenate([batch.rows for batch in plan])
+    of = np.searchsorted(inputs.index, np.concatenate([batch.owners for batch in plan]))
+    table = inputs.table.loc[rows]
+    watches = [watch_inputs(model, refuse, table["path"].tolist()) for model in models]
+    unread: dict[int, str] = {}
+    pixels = read_batches(
+        [files[row] for row in rows], table["frame"].tolist(), reader,
+        [len(batch.rows) for batch in plan], unread, stop, watches,
+    )  # fmt: skip
+    batches = (put_together(inputs.unit, *pair) for pair in zip(pixels, plan, strict=False))
+    outputs = run_nets(models, batches, np.searchsorted(inputs.index, order), task)
+    return _Read(
+        [each.arrays for each in outputs],
+        [sum_up(watch, of, inputs.unit) for watch in watches],
+        {int(of[k]): text for k, text in sorted(unread.items(), reverse=True)},
+    )
+
+
 def lay_out(
     members: Sequence[Model],
     several: Sequence[Arrays],
     facts: Mapping[str, pd.DataFrame],
-    statuses: Mapping[int, str],
+    statuses: Sequence[str],
 ) -> dict[str, pd.DataFrame]:
-    """Put predictions and status beside images or series; unreadable ones get none.
+    """Put predictions and status beside samples; unreadable ones get none.
 
     Args:
         members: of the ensemble, or one model.
         several: what each of them answers.
-        facts: `""`, of each image or series, and of all `slices`.
-        statuses: why a row could not be read, or in what it is foreign.
+        facts: `""`, of each sample, and by name of all their images.
+        statuses: of each sample, why it could not be read, or in what it is foreign.
     """
     evaluators = [open_model_evaluator(model) for model in members]
     joined = open_model_evaluator(join(members))
     tables = {**facts} | joined.tabulate(joined.combine(several, evaluators), facts)
     table = tables[""]
-    table["status"] = [statuses.get(row, "ok") for row in range(len(table))]
+    table["status"] = list(statuses)
     unread = ~is_read(table)
     for name in table.columns.difference([*facts[""], "status"]):
         table.loc[unread, name] = np.nan if is_numeric_dtype(table[name]) else ""
     return tables
 
 
-class SeriesAnswers(NamedTuple):
-    """What is written: a row a series in `answers`, and a row a slice."""
-
-    answers: Answers
-    slices: pd.DataFrame
-
-
-def predict_series(
-    members: Sequence[Model], found: Sequence[NewSeries], *, stop: bool, refuse: bool
-) -> SeriesAnswers:
-    """Answer for series; an ensemble is the mean of its members' probabilities.
-
-    A series with an unreadable slice is not predicted.
-
-    Args:
-        members: of the ensemble, or one model.
-        found: the same series as each of them reads them.
-        stop: on unreadable files.
-        refuse: images that are foreign to any of the members.
-
-    Raises:
-        MedvisionError: unreadable or foreign files where that is asked for, or nothing but
-            unreadable series.
-    """
-    several, watches = [], []
-    reasons: dict[int, str] = {}
-    total = len(found[0].slices.first)
-    for number, (model, series) in enumerate(zip(members, found, strict=True), start=1):
-        task = "predicting" if len(members) == 1 else f"predicting {number} of {len(members)}"
-        rows, paths, frames = tell_files(series)
-        of = np.repeat(np.arange(total), [len(own) for own in rows])
-        watch = watch_inputs(model, refuse, [str(path) for path in paths])
-        unread: dict[int, str] = {}
-        reader = Reader.from_contract(model.contract)
-        images = read_batches(paths, frames, reader, 1, unread, stop, watch)
-        batches = put_together(series, rows, images)
-        several.append(run_net(model, batches, np.arange(total), task).arrays)
-        watches.append(sum_up(watch, of))
-        reasons |= {int(of[k]): text for k, text in sorted(unread.items(), reverse=True)}
-    if len(reasons) == total:
-        raise refuse_unreadable(reasons, total, "Give series that can be read")
-    foreign = {n: odd for watch in watches[::-1] for n, odd in watch.foreign.items()}
-    statuses = {n: f"ok, but {join_mismatches(odd)}" for n, odd in foreign.items()} | reasons
-    odd = f"{len(foreign)} of {total} series hold images unlike those the model was trained on"
-    notes = [*([odd] if foreign else []), *note_unchecked(members, watches), *found[0].notes]
-    numbers, facts = list_slices(found[0])
-    tables = lay_out(members, several, {"": found[0].facts(), "slices": facts}, statuses)
-    read = tables["slices"][~np.isin(numbers, list(reasons))].reset_index(drop=True)
-    return SeriesAnswers(Answers(tables[""], [watch.taken for watch in watches], notes), read)
-
-
-def sum_up(watch: InputMonitor, of: np.ndarray) -> InputMonitor:
-    """Return what was seen of series in place of images; the first image stands for its series.
+def sum_up(watch: InputMonitor, of: np.ndarray, unit: Unit) -> InputMonitor:
+    """Return what was seen of samples in place of images; the first image stands for its sample.
 
     Args:
         watch: of images.
-        of: the series of each image.
+        of: the sample of each image.
+        unit: what a sample is.
     """
     taken: dict[int, list[InputFacts]] = {}
     for k in sorted(watch.taken):
         taken.setdefault(int(of[k]), []).append(watch.taken[k])
     joined = {
-        n: some[0]._replace(digest=files.digest(*(each.digest for each in some)))
+        n: some[0]._replace(digest=unit.join_digests([each.digest for each in some]))
         for n, some in taken.items()
     }
     foreign = {int(of[k]): watch.foreign[k] for k in sorted(watch.foreign, reverse=True)}
     return replace(watch, taken=joined, foreign=foreign)
-
-
-def list_slices(found: NewSeries) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return of each slice the number of its series, and where it stands in it."""
-    lengths = np.diff(found.slices.start)
-    numbers = np.repeat(np.arange(len(lengths)), lengths)
-    table = found.facts().loc[numbers, ["path", "series"]].reset_index(drop=True)
-    table["slice"] = np.arange(len(numbers)) - np.repeat(found.slices.start[:-1], lengths)
-    table["position"] = found.slices.position
-    return numbers, table

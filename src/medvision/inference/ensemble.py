@@ -8,11 +8,9 @@ from pathlib import Path
 import medvision.files as files
 from medvision.errors import MedvisionError, collect
 from medvision.evaluation.evaluator import Evaluator
-from medvision.inference.predictor import open_model_evaluator
+from medvision.inference.predictor import open_model_evaluator, open_model_unit
 from medvision.model import Model, load_model
 from medvision.runs import Run, find_run, find_runs
-
-SAME = ("channels", "max_slices", "on_gap")  # of a series: what decides which slices it has
 
 
 @dataclass(frozen=True)
@@ -107,12 +105,13 @@ def check_agreement(ensemble: Ensemble) -> None:
             [f"{run.folder}: {text}" for run, text in zip(ensemble.runs, questions, strict=True)],
             f"An ensemble needs equal {what} in equal order; take each run alone",
         )
-    if len({model.series is None for model in models}) > 1:
+    units = [open_model_unit(model) for model in models]
+    if len({type(unit) for unit in units}) > 1:
+        kinds = " and some ".join(sorted({unit.words.taken for unit in units}))
         raise MedvisionError(
-            "the runs do not read the same: some take series and some single images; "
-            "an ensemble is of one kind"
+            f"the runs do not read the same: some take {kinds}; an ensemble is of one kind"
         )
-    ways = [{key: (model.series or {}).get(key) for key in SAME} for model in models]
+    ways = [unit.choices() for unit in units]
     if any(way != ways[0] for way in ways):
         described = [f"{run.folder}: {', '.join(f'{k}={v}' for k, v in way.items())}"
                      for run, way in zip(ensemble.runs, ways, strict=True)]  # fmt: skip

@@ -1,6 +1,6 @@
 """A frozen model over rows: what its net answers, and what evaluates that."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,7 @@ from medvision.augment import device as augment_on_device
 from medvision.augment.draw import Augment
 from medvision.data.batches.samples import Samples
 from medvision.data.batches.sampling import count_repeats
-from medvision.data.units.series import add_difference, drop_difference
-from medvision.data.units.series_form import SeriesForm
+from medvision.data.units.unit import Unit, read_unit
 from medvision.evaluation.evaluator import Evaluator, open_evaluator
 from medvision.model import Model
 from medvision.tasks import find_infer
@@ -32,8 +31,8 @@ class Outputs:
 
     Attributes:
         logits: float32 `[N,K]`.
-        slices: of series, what the net says of their slices: `attention` `[T]` and `slice_logits`
-            `[T,K]`, as it has them, T = all slices, one series after the other.
+        slices: what the net says of the images of samples that have several: `attention` `[T]` and
+            `slice_logits` `[T,K]`, as it has them, T = all images, one sample after the other.
     """
 
     logits: Tensor
@@ -50,26 +49,39 @@ def open_model_evaluator(model: Model) -> Evaluator:
     return open_evaluator(model.task, model.target, model.decision)
 
 
+def open_model_unit(model: Model) -> Unit:
+    """Open what a sample of a frozen model is."""
+    return read_unit(model.unit)
+
+
 def predict_samples(model: Model, samples: Samples, index: np.ndarray) -> Outputs:
     """Answer for the samples `index`, in their order."""
     return run_net(model, samples.batches(index, BATCH), index, "predicting")
 
 
 def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str) -> Outputs:
-    """Run the net over batches, averaging augmented views if the model asks.
+    """Run one net over batches: see `run_nets`."""
+    return run_nets([model], batches, keys, task)[0]
+
+
+def run_nets(
+    models: Sequence[Model], batches: Iterable[Batch], keys: np.ndarray, task: str
+) -> list[Outputs]:
+    """Run nets over the same batches, averaging augmented views if a model asks.
 
     Args:
-        model: its net is moved to the best device there is.
-        batches: `image` `[B,C,H,W]` or, of series, `[B,S,C,H,W]` with `length` and `step`.
+        models: their nets are moved to the best device there is.
+        batches: as the models' unit makes them.
         keys: an integer a sample, from which its augmented views are drawn.
         task: what the progress bar says.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.net.to(device)
-    if all(weight.ndim <= 4 for weight in model.net.parameters()):  # of 3-D nets there is no such
-        model.net.to(memory_format=torch.channels_last)
-    augment: Augment | None = instantiate(model.augment) if model.tta else None
-    console, parts, done = Console(stderr=True), [], 0
+    for model in models:
+        model.net.to(device)
+        if all(weight.ndim <= 4 for weight in model.net.parameters()):  # of 3-D nets there is none
+            model.net.to(memory_format=torch.channels_last)
+    parts: list[list[Batch]] = [[] for _ in models]
+    console, done = Console(stderr=True), 0
     with (
         torch.inference_mode(),
         Progress(console=console, disable=not console.is_terminal, transient=True) as progress,
@@ -77,16 +89,26 @@ def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str)
         bar = progress.add_task(task, total=len(keys))
         for batch in batches:
             there = {name: value.to(device) for name, value in batch.items()}
-            answer = answer_batch(model, there)
-            for view in range(model.tta):
-                assert augment is not None
-                chosen = keys[done : done + len(there["image"])]
-                seen = change(there, model, augment, 1_000_000 + view, chosen)
-                more = answer_batch(model, seen)
-                answer = {name: value + more[name] for name, value in answer.items()}
-            parts.append({name: (v / (1 + model.tta)).cpu() for name, v in answer.items()})
-            done += len(there["image"])
+            chosen = keys[done : done + len(there["image"])]
+            for model, part in zip(models, parts, strict=True):
+                part.append(_average_views(model, there, chosen))
+            done += len(chosen)
             progress.update(bar, completed=done)
+    return [_join(model, part) for model, part in zip(models, parts, strict=True)]
+
+
+def _average_views(model: Model, batch: Batch, keys: np.ndarray) -> Batch:
+    """Answer for a batch, as the mean of the plain and the augmented views, on the CPU."""
+    answer = answer_batch(model, batch)
+    augment: Augment | None = instantiate(model.augment) if model.tta else None
+    for view in range(model.tta):
+        assert augment is not None
+        more = answer_batch(model, change(batch, model, augment, 1_000_000 + view, keys))
+        answer = {name: value + more[name] for name, value in answer.items()}
+    return {name: (value / (1 + model.tta)).cpu() for name, value in answer.items()}
+
+
+def _join(model: Model, parts: Sequence[Batch]) -> Outputs:
     if not parts:
         return Outputs(torch.empty(0, len(model.classes)))
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -94,33 +116,19 @@ def run_net(model: Model, batches: Iterable[Batch], keys: np.ndarray, task: str)
 
 
 def answer_batch(model: Model, batch: Batch) -> Batch:
-    """Return float32 `logits` and, of series, what is said of their slices, without padding."""
-    answer = find_infer(model.task)(model.net, batch)
-    if model.series is None:
-        return {"logits": answer["logits"].float()}
-    image, length = batch["image"], batch["length"]
-    valid = torch.arange(image.shape[1], device=image.device) < length[:, None]
-    names = [name for name in ("attention", "slice_logits") if name in answer]
-    told = {name: answer[name][valid].float() for name in names}
-    return {"logits": answer["logits"].float()} | told
+    """Return float32 `logits` and what is said of the images of samples, without padding."""
+    return open_model_unit(model).unpad(find_infer(model.task)(model.net, batch), batch)
 
 
 def change(batch: Batch, model: Model, augment: Augment, view: int, keys: np.ndarray) -> Batch:
     """Draw one augmented view, as in training.
 
-    All slices of a series move alike, each with noise of its own, and the difference of two
-    channels is that of the changed ones.
+    All images of a sample move alike, each with noise of its own; channels that follow from others
+    follow from the changed ones.
     """
-    image = batch["image"]
-    size = (image.shape[-2], image.shape[-1])
-    if model.series is None:
-        draws = augment.draw(model.seed, view, keys, size)
-        return batch | {"image": augment_on_device.augment(image, draws)}
-    form = SeriesForm(**model.series)
-    valid = torch.arange(image.shape[1], device=image.device) < batch["length"][:, None]
-    each = np.repeat(keys, batch["length"].cpu().numpy())
-    draws = augment.draw(model.seed, view, each, size).with_own_noise(count_repeats(each))
-    moved = augment_on_device.augment(drop_difference(image[valid], form), draws)
-    changed = torch.zeros_like(image)
-    changed[valid] = add_difference(moved, form)
-    return batch | {"image": changed}
+    unit = open_model_unit(model)
+    image, sample, slots = unit.take_apart(batch)
+    each = keys[sample]
+    draws = augment.draw(model.seed, view, each, (image.shape[-2], image.shape[-1]))
+    moved = augment_on_device.augment(image, draws.with_own_noise(count_repeats(each)))
+    return unit.finish(moved, batch | slots)

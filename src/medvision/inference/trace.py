@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import medvision.files as files
-from medvision.inference.answer import Answers, is_read, unit_of
+from medvision.inference.answer import Answers, is_read
 from medvision.inference.ensemble import Ensemble
 from medvision.model import Model
 from medvision.provenance import describe_process
@@ -46,7 +46,7 @@ def count_rows(answers: Answers) -> dict[str, int]:
     """Count images or series by what became of them; foreign ones were predicted."""
     table, read = answers.table, is_read(answers.table)
     return {
-        unit_of(answers): len(table), "predicted": int(read.sum()),
+        answers.unit.words.counted: len(table), "predicted": int(read.sum()),
         "unreadable": int((~read).sum()), "foreign": int((read & (table["status"] != "ok")).sum()),
     }  # fmt: skip
 
@@ -70,7 +70,7 @@ def describe_model(model: Model) -> dict[str, Any]:
     """Return what of a frozen model decides a prediction, beside its weights."""
     return {
         "classes": model.classes, "kind": model.kind, "reader": model.contract,
-        "series": model.series,
+        "series": model.unit,
         "steps": list_steps(model), "temperature": model.temperature, "rule": model.rule,
         "threshold": model.threshold, "tta": model.tta, "seed": model.seed,
         "trained_on": model.trained_on,

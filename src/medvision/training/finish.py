@@ -48,7 +48,7 @@ def assemble_model(job: Job, task: Trainable) -> Model:
     seen = Seen(*samples.seen("train"), *samples.seen("val"), key=card.key)
     for earlier in job.earlier:
         seen = seen.join(earlier)
-    rows = samples.spread(samples.rows("train"))
+    rows = samples.unit.rows(samples.rows("train"))
     return Model(
         net=copy.deepcopy(task.trained).eval(),  # as it will be loaded: copies are not compiled
         config=task.describe_net(config.model, gather_facts(config, data)),
@@ -56,7 +56,7 @@ def assemble_model(job: Job, task: Trainable) -> Model:
         target=samples.target.plain(),
         inputs={
             "reader": data.options.reader.contract(),
-            "unit": samples.slices.form.contract() if samples.slices else None,
+            "unit": samples.unit.plain(),
             "tabular": None,
         },
         augment=job.plain["augment"] if task.predicts else None,

@@ -5,19 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
-from medvision.data.units.series import (
-    add_difference,
-    drop_difference,
-    index_slices,
-    join_channels,
-    pad_series,
-)
+from medvision.data.units.series import add_difference, drop_difference, pad_series
 from medvision.data.units.series_form import (
     SeriesForm,
     check_series,
     note_sizes,
     refuse_torn,
 )
+from medvision.data.units.slices import index_slices
+from medvision.data.units.unit import join_channels
 from medvision.errors import MedvisionError
 
 

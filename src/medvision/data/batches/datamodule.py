@@ -32,14 +32,12 @@ from medvision.data.batches.sampling import (
 from medvision.data.manifest.card import Card
 from medvision.data.sources.prepare import prepare_once
 from medvision.data.store.reader import Reader
-from medvision.data.units.series import SliceBatch, join_channels
 from medvision.data.units.series_form import OnGap
+from medvision.data.units.unit import Draw, join_channels, to_tensors
 from medvision.errors import MedvisionError
 from medvision.runs import find_run_around, record_opening
 from medvision.target import Target, open_target, take
 
-READ_ON_HOST = ("draw", "length")
-"""Of a batch, what is no number for the device: asking for it back would wait for all its work."""
 IN_MEMORY = "in memory"  # what is recorded in place of the digest of weights that lie in no file
 
 
@@ -47,8 +45,8 @@ class ImageDataModule(LightningDataModule):
     """Batches of `image` float32 `[B,C,H,W]` in [0,1], `label` and `index` from a manifest.
 
     Of series: `image` `[B,S,C,H,W]`, 0 in the padding, `length` `[B]`, `step` `[B,S]` (mm, s or,
-    where unknown, 1; the first is the series' median), `label` and `slice_label` `[B,S]`. All of a
-    batch goes to the device but `length`, which packed sequences want on the host.
+    where unknown, 1; the first is the series' median), `label` and `slice_label` `[B,S]`; what
+    other units make of rows, see `data.units.unit`.
 
     A Trainer's loop has the loaders serve indices and calls the hooks of transfer. In any other
     loop, a plain one or Fabric's (`setup_dataloaders(…, use_distributed_sampler=False)`: of several
@@ -91,7 +89,7 @@ class ImageDataModule(LightningDataModule):
         epoch_size: int | None = None,
         extra: Sequence[str] = (),
         extra_ratio: Ratio | None = None,
-        unit: Literal["image", "series"] = "image",
+        unit: str = "image",
         channels: Sequence[str] | None = None,
         neighbours: int = 0,
         difference: bool = False,
@@ -173,14 +171,11 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Indices]:
         rows, options = self.train_rows(), self.options
         weights = self._sampling_weights(rows) if options.balance else None
-        slices, lengths = self.ready.slices, None
-        if slices is not None:
-            lengths = options.sequence.shorten(slices.lengths(rows))
         rank, world = self._rank()
         return self._loader(
             TrainingBatches(
-                rows, options.batch_size, options.seed, weights=weights, lengths=lengths,
-                draws=options.epoch_size if slices is None else None,
+                rows, options.batch_size, options.seed, weights=weights,
+                lengths=self.ready.unit.lengths(rows), draws=options.epoch_size,
                 pools=self._pools(rows, world), rank=rank, world=world,
             )
         )  # fmt: skip
@@ -257,54 +252,56 @@ class ImageDataModule(LightningDataModule):
         return 0, 1
 
     def keep_features(self, encode: Callable[[Tensor], Tensor]) -> None:
-        """Encode every slice once; batches then carry `features` `[N,F]` instead of `image`.
+        """Encode every image once; batches then carry `features` `[N,F]` instead of `image`.
 
-        N counts the slices of all series of a batch, one series after the other.
+        N counts the images of all samples of a batch, one sample after the other.
 
         Args:
             encode: `[V,C,H,W]` in [0,1] → `[V,F]`, where they are to stay.
         """
-        self._features = torch.cat([encode(image) for image in self.ready.each_slice()])
+        self._features = torch.cat([encode(image) for image in self.ready.each_image()])
 
     def on_before_batch_transfer(self, batch: Indices, dataloader_idx: int) -> dict[str, Tensor]:
         """Gather on the host, and augment there in training, unless pixels live on the device."""
         index = batch["index"].numpy()
         training = self.trainer is None or self.trainer.training
         draw = batch["draw"].numpy() if training and "draw" in batch else None
-        strips = self._lay_out(index, draw)
-        gathered = self.ready.facts(index, strips)
-        if self._features is not None and strips is not None:
-            return gathered | {"slices": torch.from_numpy(strips.slices)}
-        if draw is not None and strips is not None:
-            draw = np.repeat(draw, strips.length)
-        on_host = draw is not None and self._backend() == "host"
-        if draw is not None and not on_host:
-            gathered["draw"] = torch.from_numpy(draw)
+        samples = self.ready
+        drawn = None if draw is None else Draw(self.options.seed, self.epoch, draw)
+        layout = samples.unit.lay_out(index, drawn)
+        gathered = samples.facts(index, layout)
+        if self._features is not None:
+            return gathered | {"numbers": torch.from_numpy(layout.number)}
+        gathered |= to_tensors(layout.slots)
+        draws = None if draw is None else draw[layout.sample]
+        on_host = draws is not None and self._backend() == "host"
+        if draws is not None and not on_host:
+            gathered["draw"] = torch.from_numpy(draws)
         resident = self._resident()
         if on_host or resident is None:
-            pixels = self.ready.pixels(index, strips)
-            if on_host and draw is not None:
-                draws = self._draws(draw, pixels.shape[1:3])
-                pixels = torch.from_numpy(augment_on_host.augment(pixels.numpy(), draws))
+            pixels = samples.pixels(layout.rows)
+            if on_host and draws is not None:
+                change = self._draws(draws, pixels.shape[1:3])
+                pixels = torch.from_numpy(augment_on_host.augment(pixels.numpy(), change))
             gathered["pixels"] = pixels
         else:
-            rows = index[:, None] if strips is None else strips.rows
-            gathered["places"] = resident.places(self.ready.where[rows])
+            gathered["places"] = resident.places(samples.where[layout.rows])
         return gathered
 
     def transfer_batch_to_device(
         self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int
     ) -> dict[str, Tensor]:
-        """Send everything but what the host reads again."""
-        return {k: v if k in READ_ON_HOST else send(v, device) for k, v in batch.items()}
+        """Send everything but what the host reads again: it would wait for all of its work."""
+        stays = {"draw", *self.ready.unit.on_host}
+        return {k: v if k in stays else send(v, device) for k, v in batch.items()}
 
     def on_after_batch_transfer(
         self, batch: dict[str, Tensor], dataloader_idx: int
     ) -> dict[str, Tensor]:
         """Gather on the device if pixels live there, make floats, augment there in training."""
-        pixels, draw, slot = (batch.pop(key, None) for key in ("pixels", "draw", "slot"))
-        if self._features is not None and "slices" in batch:
-            return batch | {"features": self._features[batch.pop("slices")]}
+        if self._features is not None and "numbers" in batch:
+            return batch | {"features": self._features[batch.pop("numbers")]}
+        pixels, draw = (batch.pop(key, None) for key in ("pixels", "draw"))
         if pixels is None:
             resident, places = self._resident(), batch.pop("places")
             assert resident is not None
@@ -313,24 +310,13 @@ class ImageDataModule(LightningDataModule):
         if draw is not None:
             draws = self._draws(draw.numpy(), image.shape[-2:])
             image = augment_on_device.augment(image, draws)
-        return batch | {"image": self.ready.finish(image, slot, batch)}
-
-    def _lay_out(self, index: np.ndarray, draw: np.ndarray | None) -> SliceBatch | None:
-        """Line up the slices of series, drawn anew in training; None for images."""
-        slices = self.ready.slices
-        if slices is None:
-            return None
-        kept = None
-        sequence = self.options.sequence
-        if draw is not None and sequence.changes:
-            kept = sequence.draw(self.options.seed, self.epoch, draw, slices.lengths(index))
-        return slices.lay_out(index, kept)
+        return self.ready.unit.finish(image, batch)
 
     def _draws(self, draw: np.ndarray, size: Sequence[int]) -> Draws:
-        """Draw the change of each image; slices of a series have equal `draw`."""
+        """Draw the change of each image; images of one sample have equal `draw`."""
         options = self.options
         draws = options.augment.draw(options.seed, self.epoch, draw, (size[0], size[1]))
-        return draws if options.form is None else draws.with_own_noise(count_repeats(draw))
+        return draws.with_own_noise(count_repeats(draw))
 
     @property
     def epoch(self) -> int:

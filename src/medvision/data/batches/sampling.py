@@ -46,10 +46,10 @@ class TrainingBatches(Sampler[Indices]):
         rows: the indices to draw from.
         weights: None takes every row once; otherwise as many rows are drawn with replacement, in
             proportion to these weights.
-        lengths: of the series the rows stand for: batches then hold series of like length, and no
-            series is dropped: batches are made a little smaller instead.
-        draws: rows drawn an epoch; None: as many as there are. More than that come in shuffled
-            rounds, each row once a round.
+        lengths: of the samples the rows stand for: batches then hold samples of like length, and
+            none is dropped: batches are made a little smaller instead.
+        draws: rows drawn an epoch; None, and where there are `lengths`: as many as there are. More
+            than that come in shuffled rounds, each row once a round.
         pools: what an epoch takes instead of `rows`, which then only say how many steps it has;
             together `count_served` rows, of which none is dropped.
         rank, world: rank r takes every world-th batch of one global order.
@@ -60,7 +60,7 @@ class TrainingBatches(Sampler[Indices]):
         lengths: np.ndarray | None = None, draws: int | None = None, pools: Sequence[Pool] = (),
         rank: int = 0, world: int = 1,
     ) -> None:  # fmt: skip
-        self.draws = draws or len(rows)
+        self.draws = draws or len(rows) if lengths is None else len(rows)
         size = size if lengths is None else min(size, max(len(rows) // world, 1))
         if world > 1 and len(rows) < world * size:
             raise MedvisionError(

@@ -1,0 +1,101 @@
+"""Samples made of rows that belong together by their `series`."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+
+from medvision.data.store.facts import FileFacts
+from medvision.data.units import series_form
+from medvision.data.units.series_form import SeriesForm
+from medvision.data.units.slices import Slices, index_slices
+from medvision.data.units.unit import Unit, Whole, Words
+from medvision.identity import series_keys
+from medvision.target import Array, Encoded, Ints, Target
+
+
+@dataclass(frozen=True)
+class Grouped(Unit):
+    """A sample is all rows of a series; it is known by the row of its first slice.
+
+    Attributes:
+        form: how rows become series.
+        slices: which rows show each slice of each series, once it is indexed.
+    """
+
+    form: SeriesForm = field(default_factory=SeriesForm)
+    slices: Slices = field(default_factory=Slices, compare=False, repr=False)
+
+    words = Words(
+        "series", "series", "series", "series with missing slices",
+        "{found} of {total} series hold images unlike those the model was trained on",
+    )  # fmt: skip
+
+    @property
+    def named(self) -> Sequence[str]:
+        return self.form.channels or ()
+
+    @property
+    def on_gap(self) -> str:
+        return self.form.on_gap
+
+    def allow_gaps(self, on_gap: Any) -> Self:
+        return replace(self, form=replace(self.form, on_gap=on_gap)) if on_gap else self
+
+    def settings(self) -> dict[str, Any]:
+        return self.form.contract()
+
+    def choices(self) -> dict[str, Any]:
+        return {key: self.form.contract()[key] for key in ("channels", "max_slices", "on_gap")}
+
+    def keep_whole(
+        self, table: pd.DataFrame, whole: pd.DataFrame | None = None, *, frozen: bool = False
+    ) -> Whole:
+        check = series_form.check_series_alike if frozen else series_form.check_series
+        kept, form, notes = check(table, self.form, whole)
+        return Whole(kept, replace(self, form=form), notes)
+
+    def note_sizes(self, table: pd.DataFrame, facts: Sequence[FileFacts | None]) -> list[str]:
+        held = [facts[row] for row in table.index]
+        sizes = [None if each is None else (each.height, each.width) for each in held]
+        return series_form.note_sizes(table, sizes)
+
+    def refuse_torn(self, before: pd.DataFrame, after: pd.DataFrame) -> None:
+        series_form.refuse_torn(before, after)
+
+    def annotate(self, table: pd.DataFrame, target: Target | type[Target]) -> pd.DataFrame:
+        return table.assign(**target.of_unit(table, series_keys(table)))
+
+    def encode_rows(self, table: pd.DataFrame, target: Target) -> Encoded:
+        return target.encode_rows(table, series_keys(table))
+
+    def count(self, table: pd.DataFrame) -> int:
+        return int(series_keys(table).nunique())
+
+    def index(self, table: pd.DataFrame) -> Self:
+        return replace(self, slices=index_slices(table, self.form))
+
+    def describe(self, targets: Encoded, of_rows: Encoded) -> list[str]:
+        silent = ["no slice has a label of its own"] if targets and not of_rows else []
+        return self.slices.describe() + silent
+
+    def add_counts(
+        self, counts: dict[str, dict[str, Any]], table: pd.DataFrame, target: Target
+    ) -> None:
+        first = self.annotate(table, target).iloc[self.slices.first]
+        series_form.count_series(counts, first["split"], target.strata(first))
+
+    def samples(self, held: Array) -> Ints:
+        first = self.slices.first
+        return first[held[first]]
+
+    def tables_of_new(
+        self, table: pd.DataFrame, index: Ints, folder: Path
+    ) -> dict[str, pd.DataFrame]:
+        lengths = self.slices.lengths(index)
+        first = table.loc[index, ["path", "series"]].reset_index(drop=True)
+        seen = [Path(os.path.relpath(path, folder)).as_posix() for path in first["path"]]
+        return {"": first.assign(path=seen, slices=lengths)}
