@@ -6,7 +6,7 @@ What a script of one's own needs, imported once it is asked for:
     Classifier         the LightningModule of a question with classes
     ConvNet, SliceRNN  nets of images, and of series
     DCGAN              a generator against its critic
-    load(run)          what a run trained: `.predict(paths)` → a table
+    load(run)          what a run trained, a Predictor: `.predict(paths)` → a table
     evaluate, compare  what the commands of these names do
 """
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medvision.commands.compare import compare
     from medvision.commands.evaluate import evaluate
     from medvision.data.batches.datamodule import ImageDataModule
+    from medvision.inference.load import Predictor, load
     from medvision.nets.convnet import ConvNet
     from medvision.nets.slice_rnn import SliceRNN
     from medvision.tasks.classification.task import Classifier
@@ -29,19 +30,23 @@ __all__ = [
     "Classifier",
     "ConvNet",
     "ImageDataModule",
+    "Predictor",
     "SliceRNN",
     "__version__",
     "compare",
     "evaluate",
+    "load",
 ]
 _PLACES = {
     "Classifier": "medvision.tasks.classification.task",
     "ConvNet": "medvision.nets.convnet",
     "DCGAN": "medvision.tasks.generation.dcgan",
     "ImageDataModule": "medvision.data.batches.datamodule",
+    "Predictor": "medvision.inference.load",
     "SliceRNN": "medvision.nets.slice_rnn",
     "compare": "medvision.commands.compare",
     "evaluate": "medvision.commands.evaluate",
+    "load": "medvision.inference.load",
 }
 
 
