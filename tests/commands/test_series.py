@@ -1,6 +1,7 @@
 """A model of series from training to evidence, external validation and new files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import medvision as library
 import medvision.files as files
 from medvision.evaluation import predictions
 from medvision.evaluation.evaluator import open_evaluator
@@ -349,3 +351,24 @@ def test_a_trained_cnn_gives_its_weights_to_the_encoder(trained, phantom, medvis
                      "test=false")  # fmt: skip
     assert done.status == 0, done.err
     assert "tensors loaded" in done.out
+
+
+def test_a_script_gets_both_tables_of_new_series(studied, volumes, tmp_path, medvision):
+    output = tmp_path / "out.csv"
+    words = ("predict", f"run={studied}", f"input={volumes}", f"output={output}")
+    done = medvision(*words, "on_foreign=warn")
+    assert done.status == 0, done.err
+    loaded = library.load(studied)
+    answers = loaded.answer(volumes, on_foreign="warn")
+    for name, place in {"": output, "slices": output.with_name("out_slices.csv")}.items():
+        table = predictions.write_predictions(tmp_path / "as_written.csv", answers.tables[name])
+        assert table.read_bytes() == place.read_bytes()
+
+
+def test_series_of_one_name_in_two_places_stay_two(studied, volumes, tmp_path):
+    shutil.copytree(volumes, tmp_path / "more")
+    several = [tmp_path / "more" / "a.nii.gz", volumes / "b.nii.gz", volumes / "a.nii.gz"]
+    table = library.load(studied).predict(several, on_foreign="warn")
+    assert table["path"].tolist() == ["more/a.nii.gz", "volumes/b.nii.gz", "volumes/a.nii.gz"]
+    assert table["slices"].tolist() == [4, 6, 4]
+    assert table["prob_lesion"][0] == pytest.approx(table["prob_lesion"][2], abs=1e-6)

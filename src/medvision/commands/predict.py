@@ -10,15 +10,13 @@ from typing import Literal
 from rich.console import Console
 
 import medvision.files as files
-from medvision.data.inputs.inputs import find_inputs
 from medvision.data.units.series_form import OnGap
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import Evaluator
 from medvision.evaluation.predictions import write_predictions
-from medvision.inference.answer import Answers, answer_inputs, is_read
+from medvision.inference.answer import Answers, answer_files, is_read
 from medvision.inference.checks import OnUnlike
 from medvision.inference.ensemble import load_ensemble
-from medvision.inference.predictor import open_model_unit
 from medvision.inference.trace import write_trace
 
 DISCLAIMER = "research software, not a medical device"
@@ -61,17 +59,12 @@ def run(
     place = check_output(Path(output), source)
     ensemble = load_ensemble("predict", run, runs)
     refuse_covering(place, source, ensemble.evaluator.tables)
-    units = [open_model_unit(model).allow_gaps(on_gap) for model in ensemble.models]
-    exclude = on_unreadable == "exclude"
-    found = {
-        unit: find_inputs(source, columns or {}, unit, exclude) for unit in dict.fromkeys(units)
-    }
-    answers = answer_inputs(
-        ensemble.models, [found[unit] for unit in units], stop=not exclude,
-        refuse=on_foreign == "stop", folder=place.with_name(f"{place.stem}_files"),
+    answers = answer_files(
+        ensemble.models, [source], columns, on_unreadable=on_unreadable, on_foreign=on_foreign,
+        on_gap=on_gap, folder=place.with_name(f"{place.stem}_files"),
     )  # fmt: skip
     choices: dict[str, str] = {"on_unreadable": on_unreadable, "on_foreign": on_foreign}
-    choices |= {key: gaps for key, gaps in {"on_gap": units[0].on_gap}.items() if gaps}
+    choices |= {key: gaps for key, gaps in {"on_gap": answers.unit.on_gap}.items() if gaps}
     written = [name_output(place, name) for name in answers.tables]
     for output, table in zip(written, answers.tables.values(), strict=True):
         write_predictions(output, table)

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from medvision.data.inputs.inputs import Inputs, plan_batches, put_together
+from medvision.data.batches.read import OnUnreadable
+from medvision.data.inputs.inputs import Inputs, find_inputs, plan_batches, put_together
 from medvision.data.inputs.profile import (
     Mismatch,
     find_mismatches,
@@ -20,11 +21,12 @@ from medvision.data.inputs.profile import (
 from medvision.data.inputs.stream import InputFacts, InputMonitor, read_batches, refuse_unreadable
 from medvision.data.store.facts import FileFacts
 from medvision.data.store.reader import Reader
+from medvision.data.units.series_form import OnGap
 from medvision.data.units.unit import Unit
 from medvision.evaluation.evaluator import Evaluator
-from medvision.inference.checks import stamp_unlike_training
+from medvision.inference.checks import OnUnlike, stamp_unlike_training
 from medvision.inference.ensemble import join
-from medvision.inference.predictor import BATCH, open_model_evaluator, run_nets
+from medvision.inference.predictor import BATCH, open_model_evaluator, open_model_unit, run_nets
 from medvision.model import Model
 from medvision.target import Encoded, Ints, take
 
@@ -79,6 +81,36 @@ def note_unchecked(members: Sequence[Model], watches: Sequence[InputMonitor]) ->
         natives = [taken.native for taken in watch.taken.values()]
         notes += note_unchecked_facts(from_plain(model.trained_on), natives)
     return list(dict.fromkeys(notes))
+
+
+def answer_files(
+    members: Sequence[Model],
+    sources: Sequence[Path],
+    columns: Mapping[str, Any] | None = None,
+    *,
+    on_unreadable: OnUnreadable = "stop",
+    on_foreign: OnUnlike = "stop",
+    on_gap: OnGap | None = None,
+    folder: Path | None = None,
+) -> Answers:
+    """Answer for new files, folders or tables, as `medvision predict` says.
+
+    What the task writes beside its tables goes to `folder`, if there is one.
+
+    Raises:
+        MedvisionError: there is nothing to predict, or what `answer_inputs` refuses.
+    """
+    units, exclude = (
+        [open_model_unit(m).allow_gaps(on_gap) for m in members],
+        on_unreadable != "stop",
+    )
+    found = {
+        unit: find_inputs(sources, columns or {}, unit, exclude) for unit in dict.fromkeys(units)
+    }
+    inputs = [found[unit] for unit in units]
+    return answer_inputs(
+        members, inputs, stop=not exclude, refuse=on_foreign == "stop", folder=folder
+    )
 
 
 def answer_inputs(

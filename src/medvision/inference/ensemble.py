@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import medvision.files as files
 from medvision.errors import MedvisionError, collect
@@ -51,14 +52,16 @@ class Ensemble:
         return f"ensemble of {count}: {self.evaluator.averaged}"
 
 
-def load_ensemble(command: str, run: str | None, runs: Sequence[str] | None) -> Ensemble:
+def load_ensemble(
+    command: str, run: str | Path | None, runs: Sequence[str | Path] | None
+) -> Ensemble:
     """Load the model of `run=`, or the members of `runs=`.
 
     Raises:
         MedvisionError: neither or both were given, a run twice, one that has not finished, or
             members that cannot be averaged.
     """
-    names = [runs] if isinstance(runs, str) else [str(name) for name in runs or []]
+    names = [str(name) for name in ([runs] if isinstance(runs, str | Path) else runs or [])]
     if bool(run) == bool(names):
         raise MedvisionError(
             f"medvision {command} needs run=… or, for an ensemble, runs=[A,B], and not both"

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import direction
+from medvision.files import conf_folder
 from medvision.moved import current
 from medvision.tasks import find_task, short_name
 
@@ -22,13 +23,6 @@ FREE_MAPPINGS = ("data.columns.", "data.rename.", "data.source.")
 FLAGS_WITH_A_VALUE = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn",
                       "--config-name", "-cp", "--config-path", "-i", "--info")  # fmt: skip
 REPEATS = ("seed", "experiment", "data", "data.fold", "data.split_seed", "data.manifest", "name")
-
-
-def conf_folder() -> Path:
-    """Find `conf/`: inside an installed package, or beside `src` in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
 def run_name(experiment: str, data: str) -> str:

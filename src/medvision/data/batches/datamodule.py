@@ -35,7 +35,10 @@ from medvision.data.store.reader import Reader
 from medvision.data.units.series_form import OnGap
 from medvision.data.units.unit import Draw, Layout, join_channels, to_tensors
 from medvision.errors import MedvisionError
+from medvision.runs import find_run_around, record_opening
 from medvision.target import Target, open_target, take
+
+IN_MEMORY = "in memory"  # what is recorded in place of the digest of weights that lie in no file
 
 
 class ImageDataModule(LightningDataModule):
@@ -44,6 +47,13 @@ class ImageDataModule(LightningDataModule):
     Of series: `image` `[B,S,C,H,W]`, 0 in the padding, `length` `[B]`, `step` `[B,S]` (mm, s or,
     where unknown, 1; the first is the series' median), `label` and `slice_label` `[B,S]`; what
     other units make of rows, see `data.units.unit`.
+
+    A Trainer's loop has the loaders serve indices and calls the hooks of transfer. In any other
+    loop, a plain one or Fabric's (`setup_dataloaders(…, use_distributed_sampler=False)`: of several
+    processes each has its share already), a loader serves the same batches, finished, on the CPU.
+    There each pass over a loader of the training part is the next epoch, from 0, in another order
+    and changed anew; `loader.sampler.set_epoch` chooses it. What is loaded of the test part says so
+    (`open_test`).
 
     All keywords but `target` are settings `data.…`: see `DataOptions`.
 
@@ -111,6 +121,7 @@ class ImageDataModule(LightningDataModule):
         self.card: Card | None = None
         self._residents: dict[torch.device, DeviceStore | None] = {}
         self._features: Tensor | None = None
+        self._epoch = 0
 
     def prepare_data(self) -> None:
         """Turn the source into a manifest and a store, once; Lightning calls it on one process."""
@@ -138,6 +149,13 @@ class ImageDataModule(LightningDataModule):
             self.prepare_data()
             self.target = self.target or _find_classes()
             self.samples, self.audit, self.card = assemble(self.options, self.target)
+
+    def teardown(self, stage: str) -> None:
+        """Leave the Trainer, whose loop has ended: what comes next may be a plain one."""
+        self.trainer = None
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.trainer = None
 
     @property
     def ready(self) -> Samples:
@@ -168,13 +186,50 @@ class ImageDataModule(LightningDataModule):
         )  # fmt: skip
 
     def val_dataloader(self) -> DataLoader[Indices]:
-        rows, size = self.ready.known(self.ready.rows("val")), 2 * self.options.batch_size
+        return self._in_order(self.ready.known(self.ready.rows("val")))
+
+    def test_dataloader(self) -> DataLoader[Indices]:
+        """Serve what is known of the test part, which is opened by that."""
+        self.open_test()
+        return self._in_order(self.ready.known(self.ready.rows("test")))
+
+    def predict_dataloader(self) -> DataLoader[Indices]:
+        """Serve the test part, what is not known of it too, in the order of `rows("test")`."""
+        self.open_test()
+        return self._in_order(self.ready.rows("test"))
+
+    def open_test(self) -> None:
+        """Record that the test part is looked at, in the run folder the Trainer works in, if any.
+
+        Where there is none that is said instead.
+        """
+        trainer = self.trainer
+        checkpoint = None if trainer is None else trainer.ckpt_path
+        places = [] if trainer is None else [checkpoint, trainer.log_dir, trainer.default_root_dir]
+        run = next((run for place in places if place and (run := find_run_around(place))), None)
+        if self._rank()[0] > 0:
+            return
+        if run is not None:
+            record_opening(run, files.digest_file(checkpoint) if checkpoint else IN_MEMORY)
+        else:
+            count = len(self.ready.rows("test"))
+            print(f"note: the test part is opened ({count} samples); no run folder records it")
+
+    def _in_order(self, rows: np.ndarray) -> DataLoader[Indices]:
         rank, world = self._rank()
+        size = 2 * self.options.batch_size
         return self._loader(OrderedBatches(rows, size, rank=rank, world=world))
 
     def _loader(self, sampler: TrainingBatches | OrderedBatches) -> DataLoader[Indices]:
         # A batch is a list of row numbers, so there is nothing for worker processes to do.
-        return DataLoader(Indexes(), sampler=sampler, batch_size=None, num_workers=0)
+        return DataLoader(Indexes(self._serve), sampler=sampler, batch_size=None, num_workers=0)
+
+    def _serve(self, batch: Indices) -> dict[str, Tensor]:
+        """Leave indices to a Trainer's loop, which calls the hooks; finish them for any other."""
+        if self.trainer is not None:
+            return batch
+        self._epoch = int(batch.get("epoch", 0))
+        return self.on_after_batch_transfer(self.on_before_batch_transfer(batch, 0), 0)
 
     def _sampling_weights(self, rows: np.ndarray) -> np.ndarray:
         weights = self.ready.target.row_weights(take(self.ready.targets, rows))
@@ -195,9 +250,11 @@ class ImageDataModule(LightningDataModule):
 
     def _rank(self) -> tuple[int, int]:
         """Return the number of this process and how many there are."""
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
+        if self.trainer is not None:
+            return self.trainer.global_rank, self.trainer.world_size
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return 0, 1
 
     def keep_features(self, encode: Callable[[Tensor], Tensor]) -> None:
         """Encode every image once; batches then carry `features` `[N,F]` instead of `image`.
@@ -212,10 +269,10 @@ class ImageDataModule(LightningDataModule):
     def on_before_batch_transfer(self, batch: Indices, dataloader_idx: int) -> dict[str, Tensor]:
         """Gather on the host, and augment there in training, unless pixels live on the device."""
         index = batch["index"].numpy()
-        training = self.trainer is not None and self.trainer.training
-        draw = batch["draw"].numpy() if training else None
+        training = self.trainer is None or self.trainer.training
+        draw = batch["draw"].numpy() if training and "draw" in batch else None
         samples = self.ready
-        drawn = None if draw is None else Draw(self.options.seed, self._epoch(), draw)
+        drawn = None if draw is None else Draw(self.options.seed, self.epoch, draw)
         layout = samples.unit.lay_out(index, drawn)
         gathered = samples.facts(index, layout)
         if self._features is not None:
@@ -287,11 +344,13 @@ class ImageDataModule(LightningDataModule):
     def _draws(self, draw: np.ndarray, size: Sequence[int]) -> Draws:
         """Draw the change of each image; images of one sample have equal `draw`."""
         options = self.options
-        draws = options.augment.draw(options.seed, self._epoch(), draw, (size[0], size[1]))
+        draws = options.augment.draw(options.seed, self.epoch, draw, (size[0], size[1]))
         return draws.with_own_noise(count_repeats(draw))
 
-    def _epoch(self) -> int:
-        return self.trainer.current_epoch if self.trainer is not None else 0
+    @property
+    def epoch(self) -> int:
+        """The epoch of the batch that is served now."""
+        return self._epoch if self.trainer is None else self.trainer.current_epoch
 
     def _device(self) -> torch.device:
         if self.trainer is None:

@@ -1,6 +1,7 @@
 """Samples to predict: the rows that are found for a unit, and the unit of these rows."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +11,11 @@ import pandas as pd
 import torch
 
 from medvision.data.batches.samples import as_image
-from medvision.data.inputs.files import find_images
+from medvision.data.inputs.files import NewRows, find_images
 from medvision.data.inputs.series import find_series
-from medvision.data.manifest.path_map import reveal_paths
+from medvision.data.manifest.path_map import is_masked, reveal_paths
 from medvision.data.units.unit import Batch, Layout, Unit, join_channels, to_tensors
+from medvision.errors import MedvisionError
 from medvision.target import Array, Ints
 
 
@@ -61,11 +63,13 @@ class Inputs:
         return self.index[np.argsort(first, kind="stable")]
 
 
-def find_inputs(source: Path, columns: Mapping[str, Any], unit: Unit, exclude: bool) -> Inputs:
-    """Find the samples of a file, a folder or a table, as a model reads them.
+def find_inputs(
+    sources: Sequence[Path], columns: Mapping[str, Any], unit: Unit, exclude: bool
+) -> Inputs:
+    """Find the samples of files, folders or tables, as a model reads them.
 
     Args:
-        source: of images, or of series, volumes and clips: see `find_images` and `find_series`.
+        sources: of images, or of series, volumes and clips: see `find_images` and `find_series`.
         columns: ours → theirs, for a CSV.
         unit: of the model.
         exclude: leave out what of a DICOM folder cannot be used.
@@ -73,14 +77,38 @@ def find_inputs(source: Path, columns: Mapping[str, Any], unit: Unit, exclude: b
     Raises:
         MedvisionError: there are none, or their rows have faults.
     """
-    if unit.alone:
-        rows = find_images(source, columns)
-    else:
-        rows = find_series(source, columns, unit, exclude)
+    found = [
+        find_images(each, columns) if unit.alone else find_series(each, columns, unit, exclude)
+        for each in sources
+    ]
+    rows = found[0] if len(found) == 1 else _join_rows(found)
     table, unit, notes = unit.keep_whole(rows.table, frozen=True)
     table = table.reset_index(drop=True)
     unit = unit.index(table)
     return Inputs(rows.folder, table, unit, notes + unit.describe({}, {}), rows.others)
+
+
+def _join_rows(several: Sequence[NewRows]) -> NewRows:
+    """Put rows of several places together, as seen from the folder that holds all of these.
+
+    Raises:
+        MedvisionError: there are none.
+    """
+    if not several:
+        raise MedvisionError("there is nothing to predict; give one path or more")
+    folder = Path(os.path.commonpath([each.folder for each in several]))
+    tables = []
+    for number, each in enumerate(several):
+        seen = Path(os.path.relpath(each.folder, folder))
+        table = each.table.assign(path=[
+            path if is_masked(path) or Path(path).is_absolute() else (seen / path).as_posix()
+            for path in each.table["path"]
+        ])  # fmt: skip
+        if "series" in table:  # of one name in two places they are two
+            table["dataset"] = f"{number} " + table["dataset"]
+        tables.append(table)
+    others = sum(each.others for each in several)
+    return NewRows(folder, pd.concat(tables, ignore_index=True), others)
 
 
 class InputBatch(NamedTuple):
