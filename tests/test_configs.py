@@ -108,8 +108,8 @@ def test_an_experiment_passes_the_first_checks(experiment, composed, tmp_path):
         (
             ["judge=default", "data.unit=series"],
             "this cannot be trained: data.unit=series gives batches of series, and this model "
-            "takes single images; take a model of series (model=…rnn), or say data.unit=image to train "
-            "on slices; judge= is",
+            "takes single images; take a model of series (model=…rnn), or say data.unit=image to "
+            "train on slices; judge= is",
         ),
     ],
 )

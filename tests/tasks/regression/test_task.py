@@ -60,7 +60,8 @@ class Context:
 
 LOSSES = {
     "absolute_error": (losses.absolute_error, 1), "squared_error": (losses.squared_error, 1),
-    "gaussian": (losses.gaussian, 2), "quantile": (losses.quantile, 3), "torch": (nn.HuberLoss(), 1),
+    "gaussian": (losses.gaussian, 2), "quantile": (losses.quantile, 3),
+    "torch": (nn.HuberLoss(), 1),
 }  # fmt: skip
 
 
