@@ -215,7 +215,8 @@ def test_an_item_of_several_arms_is_refused_with_a_pattern_that_works(make, medv
                          "without seed=1; seeds has 2 of 3, without seed=0 (status: failed)"),
     (["runs=[a,fewer]"], "40 images of 40 patients and 30 images of 30 patients, 10 images only in "
                          "the first and 0 only in the second, such as 30.png"),
-    (["runs=[a,flipped]"], "a and flipped have other labels for 40 of 40 images, such as 0.png"),
+    (["runs=[a,flipped]"], "a and flipped have other annotations for 40 of 40 images, such as "
+                           "0.png"),
     (["runs=[a,classes]"], "do not predict the same classes: a: healthy, lesion (binary); "
                            "classes: healthy, lesion, other (multiclass)"),
 ])  # fmt: skip

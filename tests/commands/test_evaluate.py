@@ -203,7 +203,7 @@ def test_seeds_whose_labels_were_changed_have_none_either(runs, medvision, tmp_p
     table.to_csv(other / "manifest.csv", index=False)
     done = medvision("evaluate", listed(one, other))
     assert done.status == 2
-    assert "have other labels for 1 of" in done.err
+    assert "have other annotations for 1 of" in done.err
     table.drop(index=row).to_csv(other / "manifest.csv", index=False)
     done = medvision("evaluate", listed(one, other))
     assert "have other rows in test" in done.err

@@ -24,10 +24,6 @@ from medvision.runs import find_runs, joint_folder
 
 FEWEST = 100  # resamples: fewer make no 95 % interval
 LONGEST = 24  # characters of an arm's name in a table; longer ones become letters
-OPTIMISTIC = (
-    "Compared on val, where the epoch, the temperature and the operating point were chosen: "
-    "read every score as optimistic."
-)
 
 
 @dataclass(frozen=True)
@@ -239,6 +235,8 @@ def compare_sides(sides: Sequence[Side], split: str, metric: str, resamples: int
     names = choose_names(sides)
     for pair in pairs:
         pair |= {"first": names[pair["first"]], "second": names[pair["second"]]}
+    chosen = evaluator.sentences().get("chosen_on_val", "epoch")
+    optimistic = f"Compared on val, which chose {chosen}: read every score as optimistic."
     return {
         "part": split, "metric": metric, "resamples": resamples,
         "n": {unit: len(arms[0].keys), "patients": len(set(arms[0].patients))},
@@ -247,7 +245,7 @@ def compare_sides(sides: Sequence[Side], split: str, metric: str, resamples: int
             {"name": name, "runs": [cell.run.title for cell in side.cells.values()], "scores": held}
             for name, side, held in zip(names, sides, scores, strict=True)
         ],
-        "pairs": pairs, "stamps": [OPTIMISTIC] if split == "val" else [],
+        "pairs": pairs, "stamps": [optimistic] if split == "val" else [],
     }  # fmt: skip
 
 
@@ -262,7 +260,7 @@ def check_rows(first: str, a: Aligned, second: str, b: Aligned) -> None:
             f"the second, such as {path}; evaluate both on the same manifest and split"
         )
     for what, mine, theirs in (
-        ("labels", a.truth, b.truth),
+        ("annotations", a.truth, b.truth),
         ("patients", a.patients, b.patients),
         ("folds", a.strata, b.strata),
     ):

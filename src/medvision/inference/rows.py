@@ -152,8 +152,8 @@ def check_own_part(ensemble: Ensemble, part: str) -> None:
         differing = sum(found[key] != label for key, label in owned[0].items())
         if differing:
             raise MedvisionError(
-                f"{first.title} and {run.title} have other labels for {differing} of {len(found)} "
-                f"rows in {part}; give data.manifest=FILE.csv with the labels to score on"
+                f"{first.title} and {run.title} have other annotations for {differing} of "
+                f"{len(found)} rows in {part}; give data.manifest=FILE.csv with those to score on"
             )
 
 

@@ -230,7 +230,7 @@ def test_unlabelled_rows_are_left_out():
     [
         ({"path": "new.png"}, r"different rows \(1 only in the first, 1 only in the second\)"),
         ({"patient": "other"}, "different patients"),
-        ({"label": "ill"}, "different labels"),
+        ({"label": "ill"}, "different annotations"),
     ],
 )
 def test_align_refuses_repeats_of_other_rows(change, told):

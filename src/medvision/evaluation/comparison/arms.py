@@ -220,7 +220,7 @@ def align(repeats: Sequence[Repeat], evaluator: Evaluator) -> Aligned:
         for what, same in (
             ("rows", other.keys == first.keys),
             ("patients", other.patients == first.patients),
-            ("labels", other.truth == first.truth),
+            ("annotations", other.truth == first.truth),
         ):
             if not same:
                 raise MedvisionError(
@@ -250,9 +250,10 @@ def _sort_rows(repeat: Repeat, evaluator: Evaluator) -> Aligned:
         )
     scored = known.take(keys.sort_values().index.to_numpy())
     table = scored.table
+    truth = table[[*schema.truth]].astype(object)  # unknown numbers are equal to each other
     return Aligned(
         keys=keys.sort_values().tolist(),
-        truth=[*zip(*(table[name] for name in schema.truth), strict=True)],
+        truth=[*truth.where(truth.notna(), None).itertuples(index=False, name=None)],
         patients=scored.patients,
         strata=table["fold"].tolist(),
         scored=[scored],

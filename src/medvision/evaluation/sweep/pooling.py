@@ -132,7 +132,7 @@ def tabulate_pooled(pooled: Pooled) -> Table:
     mean = f"the mean of {repeats} repeats (seeds or splits), " if repeats > 1 else ""
     note = (
         f"{pooled.rows} {pooled.unit} of {pooled.patients} patients, each predicted by the model "
-        f"that has not seen its patient; {mean}decisions at each run's own operating point, "
+        f"that has not seen its patient; {mean}each run deciding as its own val part had it, "
         f"intervals over patients drawn {drawn}. The folds share training patients: their SD is no "
         "standard error."
     )
