@@ -64,7 +64,7 @@ def run(
         on_gap=on_gap, folder=place.with_name(f"{place.stem}_files"),
     )  # fmt: skip
     choices: dict[str, str] = {"on_unreadable": on_unreadable, "on_foreign": on_foreign}
-    choices |= {key: gaps for key, gaps in {"on_gap": answers.unit.on_gap}.items() if gaps}
+    choices |= {} if answers.unit.alone else {"on_gap": answers.unit.form.on_gap}
     written = [name_output(place, name) for name in answers.tables]
     for output, table in zip(written, answers.tables.values(), strict=True):
         write_predictions(output, table)
@@ -103,7 +103,7 @@ def print_summary(answers: Answers, evaluator: Evaluator) -> None:
     """Print what was predicted, what was left out and what is odd."""
     table, there = answers.table, is_read(answers.table)
     read = table[there]
-    unit = answers.unit.words.counted
+    unit = answers.unit.counted
     summary = evaluator.sum_up_predictions(read, unit)
     replace(summary, title=f"predictions: {len(read)} {unit}").print(Console())
     for note in answers.notes:

@@ -135,7 +135,7 @@ def answer_inputs(
     """
     written: list[Path] = []
     first, total = found[0], len(found[0].index)
-    order, words = first.in_order(), first.unit.words
+    order, unit = first.in_order(), first.unit
     ways = [(Reader.from_contract(m.contract), f.unit) for m, f in zip(members, found, strict=True)]
     outputs: dict[int, Encoded] = {}
     watches: dict[int, InputMonitor] = {}
@@ -147,9 +147,9 @@ def answer_inputs(
         read = _read_alike(models, inputs, order, way[0], f"predicting{whose}", stop, refuse)
         outputs |= dict(zip(alike, read.outputs, strict=True))
         watches |= dict(zip(alike, read.watches, strict=True))
-        reasons |= read.reasons
+        reasons = read.reasons | reasons
     if len(reasons) == total:
-        raise refuse_unreadable(reasons, total, f"Give {words.given} that can be read")
+        raise refuse_unreadable(reasons, total, f"Give {unit.given} that can be read")
     seen = [watches[k] for k in range(len(members))]
     foreign = {n: odd for watch in seen[::-1] for n, odd in watch.foreign.items()}
     statuses = {n: f"ok, but {join_mismatches(odd)}" for n, odd in foreign.items()} | reasons
@@ -163,7 +163,7 @@ def answer_inputs(
         left = np.setdiff1d(np.arange(total), list(reasons))
         kept = {"": tables[""].iloc[left]}
         written = list(evaluator.write(take(joined, left), kept, folder))
-    notes = stamp_unlike_training(foreign, total, words.unlike) + note_unchecked(members, seen)
+    notes = stamp_unlike_training(foreign, total, unit.unlike) + note_unchecked(members, seen)
     taken = [watch.taken for watch in seen]
     return Answers(tables, taken, notes + first.notes, first.unit, first.others, written)
 
@@ -195,7 +195,7 @@ def _read_alike(
     outputs = run_nets(models, batches, np.searchsorted(inputs.index, order), task)
     return _Read(
         outputs,
-        [sum_up(watch, of, inputs.unit) for watch in watches],
+        [_sum_up(watch, of, inputs.unit) for watch in watches],
         {int(of[k]): text for k, text in sorted(unread.items(), reverse=True)},
     )
 
@@ -226,7 +226,7 @@ def _lay_out(
     return tables
 
 
-def sum_up(watch: InputMonitor, of: np.ndarray, unit: Unit) -> InputMonitor:
+def _sum_up(watch: InputMonitor, of: np.ndarray, unit: Unit) -> InputMonitor:
     """Return what was seen of samples in place of images; the first image stands for its sample.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from medvision.data.units.unit import Batch, Draw, Layout, Unit, Words
+from medvision.data.units.unit import Batch, Draw, Layout, Unit
 from medvision.target import Array, Ints
 
 
@@ -16,11 +16,9 @@ from medvision.target import Array, Ints
 class Images(Unit):
     """Rows one by one; a batch holds `image` `[B,C,H,W]`."""
 
-    words = Words(
-        "images", "single images", "files", "unreadable images",
-        "{found} of {total} images are unlike those the model was trained on ({ways})",
-    )  # fmt: skip
     alone = True
+    counted, taken, given, lost = "images", "single images", "files", "unreadable images"
+    unlike = "{found} of {total} images are unlike those the model was trained on ({ways})"
 
     def plain(self) -> dict[str, Any] | None:
         return None
@@ -36,6 +34,11 @@ class Images(Unit):
 
     def lay_out(self, index: Ints, draw: Draw | None = None) -> Layout:
         return Layout(index[:, None], np.arange(len(index)), index, index)
+
+    def preview(self, index: Ints, most: int) -> tuple[Ints, Ints, list[str]]:
+        """Choose samples, evenly spread."""
+        chosen = index[np.linspace(0, len(index) - 1, min(most, len(index)), dtype=int)]
+        return chosen, chosen, [""] * len(chosen)
 
     def join_digests(self, digests: Sequence[str]) -> str:
         return digests[0]

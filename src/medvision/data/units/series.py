@@ -35,19 +35,14 @@ class Series(Grouped):
     on_host = ("length",)  # packed sequences want it there
 
     def plain(self) -> dict[str, Any] | None:
-        return self.settings()
+        return self.form.contract()
 
     def lay_out(self, index: Ints, draw: Draw | None = None) -> Layout:
         kept = None
         if draw is not None and self.sequence.changes:
             lengths = self.slices.lengths(index)
             kept = self.sequence.draw(draw.seed, draw.epoch, draw.number, lengths)
-        own = self.slices.lay_out(index, kept)
-        return Layout(
-            own.rows, np.repeat(np.arange(len(index)), own.length), own.slices,
-            self.slices.own[own.slices],
-            {"length": own.length, "step": own.step}, {"slot": own.slot},
-        )  # fmt: skip
+        return self.slices.lay_out(index, kept)
 
     def lengths(self, index: Ints) -> Ints | None:
         return self.sequence.shorten(self.slices.lengths(index))
@@ -101,13 +96,6 @@ class Series(Grouped):
             "index": index[layout.sample], "slice": self._place(layout), "row": rows,
             "position": self.slices.position[layout.number], **target.decode(said),
         })}  # fmt: skip
-
-    def preview(self, index: Ints, most: int) -> tuple[Ints, Ints, list[str]]:
-        """Choose slices of the first series, evenly spread: they change alike."""
-        slices = self.lay_out(index[:1]).number
-        some = slices[np.linspace(0, len(slices) - 1, min(most, len(slices)), dtype=int)]
-        captions = ["", *map(str, self.slices.position[some[1:]])]
-        return self.slices.own[some], np.repeat(index[:1], len(some)), captions
 
     def tables_of_new(
         self, table: pd.DataFrame, index: Ints, folder: Path
