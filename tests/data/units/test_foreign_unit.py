@@ -43,7 +43,7 @@ VOLUME = '''
         def channels(self, stored):
             return stored
 
-        def finish(self, image, batch):
+        def finish(self, image, batch, maps=()):
             return batch | {"image": image.unflatten(0, (-1, self.depth)).transpose(1, 2)}
 
         def take_apart(self, batch):
