@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from medvision.tasks.classification.target import Classes
+from medvision.tasks.classes import Classes
 from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 from torch.optim import SGD

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from medvision.tasks.classification.target import Classes
+from medvision.tasks.classes import Classes
 from omegaconf import OmegaConf
 
 from medvision.tasks.classification.task import Classifier
