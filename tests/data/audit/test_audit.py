@@ -75,7 +75,7 @@ def test_a_part_with_few_patients_of_a_class_is_noted():
     table = make_table(patients, ["x"] * 9 + ["x|y"] * 9 + ["y"] * 9, "train")
     table.loc[10:17, "split"] = "val"
     assert note_few(table, table["label"]) == [
-        "only 2 patients of 'y' in train (rule of thumb: at least 10): what is said of that class "
+        "only 2 patients of 'y' in train (rule of thumb: at least 10): what is said of them "
         "is uncertain"
     ]
     table = make_table("abcde", "xxxxx", "test")

@@ -110,7 +110,7 @@ def note_few(table: pd.DataFrame, strata: pd.Series) -> list[str]:
     held = rows.groupby(["split", "stratum"])["key"].nunique()
     return [
         f"only {count(int(held[part, name]), 'patient')} of {name!r} in {part} (rule of thumb: "
-        f"at least {least}): what is said of that class is uncertain"
+        f"at least {least}): what is said of them is uncertain"
         for part, least in FEW.items()
         for name in sorted(rows["stratum"].unique())
         if 0 < held.get((part, name), 0) < least
