@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from medvision.tasks.classes import Classes
 from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 from torch.optim import SGD
@@ -21,6 +20,7 @@ import medvision as library
 import medvision.files as files
 from medvision.errors import MedvisionError
 from medvision.runs import Run
+from medvision.tasks.classes import Classes
 from medvision.tasks.generation.task import Adversarial
 from medvision.tasks.trainable import Facts
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from medvision.tasks.classes import Classes
 from omegaconf import OmegaConf
 
+from medvision.tasks.classes import Classes
 from medvision.tasks.classification.task import Classifier
 from medvision.tasks.trainable import Facts
 

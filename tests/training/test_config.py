@@ -26,12 +26,6 @@ def heard(word):
         "数据/肺 炎.csv", "a=b", "a:b", "(1)/[2]/{3}", "50%", "x;y&z", "*.csv", "p(", "~/x", "",
     ],
 )  # fmt: skip
-def test_the_fidelity_group_goes_by_both_its_names():
-    assert quote("fidelity.run=plain") == "judge.run=plain"
-    assert quote("fidelity=default") == "judge=default"
-    assert quote("fidelity_weight=1") == "fidelity_weight=1"
-
-
 @pytest.mark.parametrize("key", ["data.manifest", "data.source.columns.patient"])
 def test_a_value_reaches_us_as_typed(key, value):
     assert heard(f"{key}={value}") == value
@@ -60,6 +54,12 @@ def test_a_sweep_stays_a_sweep_however_long_unless_it_is_a_file(tmp_path, monkey
         assert PARSER.parse_override(word).is_sweep_override()
     (tmp_path / "a,b.csv").touch()
     assert heard("data.manifest=a,b.csv") == "a,b.csv"
+
+
+def test_the_fidelity_group_goes_by_both_its_names():
+    assert quote("fidelity.run=plain") == "judge.run=plain"
+    assert quote("fidelity=default") == "judge=default"
+    assert quote("fidelity_weight=1") == "fidelity_weight=1"
 
 
 @pytest.mark.parametrize(
