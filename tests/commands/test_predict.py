@@ -166,6 +166,28 @@ def test_an_ensemble_can_be_a_sweep_or_a_pattern(variant, medvision, pictures, t
     assert not (tmp_path / "q.csv").exists()
 
 
+def test_members_that_read_alike_share_each_decoded_image(
+    trained, variant, medvision, pictures, tmp_path, decoded
+):
+    alike = [variant("one", trained_on=None), variant("two", trained_on=None, temperature=0.5)]
+    reader = load_model(trained / "model.pt").contract | {"size": [24, 24]}
+    other = variant("small", trained_on=None, reader=reader)
+
+    def predict(*runs):
+        decoded.clear()
+        listed = ",".join(f'"{run}"' for run in runs)
+        done = medvision("predict", f"runs=[{listed}]", f"input={pictures}",
+                         f"output={tmp_path}/p.csv")  # fmt: skip
+        assert done.status == 0, done.err
+        return read(tmp_path / "p.csv")[PROBS].to_numpy(), dict(decoded)
+
+    each = [predict(run)[0] for run in (alike[0], other, alike[1])]
+    assert predict(*alike)[1] == {"a.png": 1, "b.png": 1, "c.png": 1}
+    joint, counts = predict(alike[0], other, alike[1])
+    assert counts == {"a.png": 2, "b.png": 2, "c.png": 2}
+    np.testing.assert_allclose(joint, np.mean(each, axis=0), atol=1e-12)
+
+
 def test_a_name_with_commas_can_stand_in_a_list():
     assert read_value('["a=1,b=2-0f", c]') == ["a=1,b=2-0f", "c"]
 

@@ -210,6 +210,28 @@ def test_an_ensemble_reads_series_in_one_way(studied, tmp_path, medvision):
         assert "max_slices=2" in done.err
 
 
+def test_members_that_read_alike_share_each_decoded_slice(
+    studied, volumes, tmp_path, medvision, decoded
+):
+    same = other_form(studied, tmp_path / "same")
+    wide = other_form(studied, tmp_path / "wide", on_gap="error")
+    model = load_model(wide / "model.pt")
+    model.inputs["reader"] = model.contract | {"window": [-100, 150]}
+    save_model(model, wide / "model.pt")
+    found = []
+    for members, times in (([studied], 1), ([same], 1), ([wide], 1), ([studied, wide, same], 2)):
+        decoded.clear()
+        listed = ",".join(f'"{member}"' for member in members)
+        done = medvision("predict", f"runs=[{listed}]", f"input={volumes}", "on_foreign=warn",
+                         f"output={tmp_path / 'out.csv'}")  # fmt: skip
+        assert done.status == 0, done.err
+        assert decoded == {"a.nii.gz": 4 * times, "b.nii.gz": 6 * times}
+        found.append(pd.read_csv(tmp_path / "out.csv")["prob_lesion"].to_numpy())
+    *alone, joint = found
+    assert abs(alone[0] - alone[2]).max() > 1e-6
+    assert joint == pytest.approx(np.mean(alone, axis=0), abs=1e-12)
+
+
 def test_gaps_are_treated_as_in_training_unless_it_is_said(studied, tmp_path, medvision):
     lenient = other_form(studied, tmp_path / "lenient", on_gap="exclude")
     rows = pd.read_csv(studied / "manifest.csv").iloc[:12]

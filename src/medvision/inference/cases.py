@@ -148,7 +148,7 @@ def _draw_pixels(
         if part is not None and case.target is not None and pictures[:, 0].numel() <= MOST_PIXELS:
             heat = draw_heat(part, answer_for, there["image"], case.target)
         facts = samples.tables_for(own)
-        slices = facts.get("slices", pd.DataFrame(index=range(len(pictures))))
+        slices = facts.get("slices", pd.DataFrame({"position": range(len(pictures))}))
         told = evaluator.tabulate(answer, facts).get("slices", slices)
         even = np.full(len(slices), np.float32(1 / len(slices)), dtype=np.float64)
         yield Drawn(
@@ -158,7 +158,7 @@ def _draw_pixels(
             None if heat is None else heat.cpu().double().numpy(),
             told["attention"].to_numpy() if "attention" in told else even,
             told[case.curve[0]].to_numpy() if case.curve[0] in told else None,
-            slices["position"].tolist() if "position" in slices else [],
+            [] if samples.unit.alone else slices["position"].tolist(),
         )
 
 

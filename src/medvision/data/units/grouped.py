@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
 from medvision.data.store.facts import FileFacts
@@ -91,6 +92,13 @@ class Grouped(Unit):
     def samples(self, held: Array) -> Ints:
         first = self.slices.first
         return first[held[first]]
+
+    def preview(self, index: Ints, most: int) -> tuple[Ints, Ints, list[str]]:
+        """Choose slices of the first series, evenly spread: they change alike."""
+        slices = self.lay_out(index[:1]).number
+        some = slices[np.linspace(0, len(slices) - 1, min(most, len(slices)), dtype=int)]
+        captions = ["", *map(str, self.slices.position[some[1:]])]
+        return self.slices.own[some], np.repeat(index[:1], len(some)), captions
 
     def tables_of_new(
         self, table: pd.DataFrame, index: Ints, folder: Path

@@ -37,6 +37,11 @@ class Images(Unit):
     def lay_out(self, index: Ints, draw: Draw | None = None) -> Layout:
         return Layout(index[:, None], np.arange(len(index)), index)
 
+    def preview(self, index: Ints, most: int) -> tuple[Ints, Ints, list[str]]:
+        """Choose samples, evenly spread."""
+        chosen = index[np.linspace(0, len(index) - 1, min(most, len(index)), dtype=int)]
+        return chosen, chosen, [""] * len(chosen)
+
     def join_digests(self, digests: Sequence[str]) -> str:
         return digests[0]
 

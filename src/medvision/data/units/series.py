@@ -97,13 +97,6 @@ class Series(Grouped):
             "position": self.slices.position[layout.number], **target.decode(said),
         })}  # fmt: skip
 
-    def preview(self, index: Ints, most: int) -> tuple[Ints, Ints, list[str]]:
-        """Choose slices of the first series, evenly spread: they change alike."""
-        slices = self.lay_out(index[:1]).number
-        some = slices[np.linspace(0, len(slices) - 1, min(most, len(slices)), dtype=int)]
-        captions = ["", *map(str, self.slices.position[some[1:]])]
-        return self.slices.own[some], np.repeat(index[:1], len(some)), captions
-
     def tables_of_new(
         self, table: pd.DataFrame, index: Ints, folder: Path
     ) -> dict[str, pd.DataFrame]:

@@ -227,10 +227,9 @@ class Unit(ABC):
         """Return what is told of the images of samples, a row each: name → table."""
         return {}
 
+    @abstractmethod
     def preview(self, index: Ints, most: int) -> tuple[Ints, Ints, list[str]]:
         """Choose images to look at: a row of each, its sample, and its caption, "" = the label."""
-        chosen = index[np.linspace(0, len(index) - 1, min(most, len(index)), dtype=int)]
-        return self.lay_out(chosen).rows[:, 0], chosen, [""] * len(chosen)
 
     # New samples, which nobody annotated
 
