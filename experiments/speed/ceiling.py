@@ -54,7 +54,10 @@ def main(steps: str, *words: str) -> None:
     learning = clock(learn, int(steps))
     task.eval()
     validating = clock(validate, min(int(steps), 8))
-    orders = {"train": job.data.train_dataloader().sampler, "val": job.data.val_dataloader().sampler}
+    orders = {
+        "train": job.data.train_dataloader().sampler,
+        "val": job.data.val_dataloader().sampler,
+    }
     shown = {part: sum(len(b["index"]) for b in order) for part, order in orders.items()}
     seconds = {"train": learning / len(train["index"]), "val": validating / len(val["index"])}
     told = {"step": learning, "val_step": validating, "batch": clock_data(job.data, device),
