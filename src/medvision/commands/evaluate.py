@@ -149,7 +149,7 @@ def evaluate_apart(
     """
     stamps = [ensemble.stamp] if joint else []
     stamps += [] if rows.own else [FOREIGN]
-    lost = open_model_unit(ensemble.joined).words.lost
+    lost = open_model_unit(ensemble.joined).lost
     stamps += [*warnings, *([f"{rows.unread} {lost} left out"] if rows.unread else [])]
     place = Run(folder)
     place.note(

@@ -62,7 +62,7 @@ def run(
         on_gap=on_gap,
     )  # fmt: skip
     choices: dict[str, str] = {"on_unreadable": on_unreadable, "on_foreign": on_foreign}
-    choices |= {key: gaps for key, gaps in {"on_gap": answers.unit.on_gap}.items() if gaps}
+    choices |= {} if answers.unit.alone else {"on_gap": answers.unit.form.on_gap}
     written = [name_output(place, name) for name in answers.tables]
     for output, table in zip(written, answers.tables.values(), strict=True):
         write_predictions(output, table)
@@ -95,7 +95,7 @@ def print_summary(answers: Answers, classes: Sequence[str]) -> None:
     table, there = answers.table, is_read(answers.table)
     read = table[there]
     decided = read["pred"].str.split("|").explode().value_counts()
-    unit = answers.unit.words.counted
+    unit = answers.unit.counted
     rows = []
     for name in classes:
         count, mean = int(decided.get(name, 0)), read[f"prob_{name}"].mean()

@@ -125,7 +125,7 @@ def answer_inputs(
             unreadable samples.
     """
     first, total = found[0], len(found[0].index)
-    order, words = first.in_order(), first.unit.words
+    order, unit = first.in_order(), first.unit
     ways = [(Reader.from_contract(m.contract), f.unit) for m, f in zip(members, found, strict=True)]
     outputs: dict[int, Arrays] = {}
     watches: dict[int, InputMonitor] = {}
@@ -137,28 +137,42 @@ def answer_inputs(
         read = _read_alike(models, inputs, order, way[0], f"predicting{whose}", stop, refuse)
         outputs |= dict(zip(alike, read.outputs, strict=True))
         watches |= dict(zip(alike, read.watches, strict=True))
-        reasons |= read.reasons
+        reasons = read.reasons | reasons
     if len(reasons) == total:
-        raise refuse_unreadable(reasons, total, f"Give {words.given} that can be read")
+        raise refuse_unreadable(reasons, total, f"Give {unit.given} that can be read")
     seen = [watches[k] for k in range(len(members))]
     foreign = {n: odd for watch in seen[::-1] for n, odd in watch.foreign.items()}
     statuses = {n: f"ok, but {join_mismatches(odd)}" for n, odd in foreign.items()} | reasons
     several = [outputs[k] for k in range(len(members))]
-    tables = _lay_out_as_given(members, several, first, order, statuses, list(reasons))
-    notes = stamp_unlike_training(foreign, total, words.unlike) + note_unchecked(members, seen)
+    tables = _tabulate(members, several, first, order, statuses, list(reasons))
+    notes = stamp_unlike_training(foreign, total, unit.unlike) + note_unchecked(members, seen)
     taken = [watch.taken for watch in seen]
     return Answers(tables, taken, notes + first.notes, first.unit, first.others)
 
 
-def _lay_out_as_given(
+def _tabulate(
     members: Sequence[Model], several: Sequence[Arrays], inputs: Inputs, order: Ints,
     statuses: Mapping[int, str], unread: Sequence[int],
 ) -> dict[str, pd.DataFrame]:  # fmt: skip
-    """Put what was answered for samples as they were read into tables as they were given."""
-    rows = np.searchsorted(inputs.index, order)
-    told = [statuses.get(row, "ok") for row in rows.tolist()]
+    """Put predictions and status beside samples as they were given; unreadable ones get none.
+
+    Args:
+        members: of the ensemble, or one model.
+        several: what each of them answers for the samples in `order`.
+        inputs: the samples.
+        order: in which they were read.
+        statuses: row of the output → why it could not be read, or in what it is foreign.
+        unread: rows of the output.
+    """
+    evaluators = [open_model_evaluator(model) for model in members]
+    joined, rows = open_model_evaluator(join(members)), np.searchsorted(inputs.index, order)
     facts = inputs.unit.tables_of_new(inputs.table, order, inputs.folder)
-    tables = lay_out(members, several, facts, told)
+    tables = {**facts} | joined.tabulate(joined.combine(several, evaluators), facts)
+    table = tables[""]
+    table["status"] = [statuses.get(row, "ok") for row in rows.tolist()]
+    for name in table.columns.difference([*facts[""], "status"]):
+        empty = np.nan if is_numeric_dtype(table[name]) else ""
+        table.loc[np.isin(rows, unread), name] = empty
     of_images = rows[inputs.unit.lay_out(order).sample]
     for name, table in tables.items():
         owner = of_images if name else rows
@@ -195,37 +209,12 @@ def _read_alike(
     outputs = run_nets(models, batches, np.searchsorted(inputs.index, order), task)
     return _Read(
         [each.arrays for each in outputs],
-        [sum_up(watch, of, inputs.unit) for watch in watches],
+        [_sum_up(watch, of, inputs.unit) for watch in watches],
         {int(of[k]): text for k, text in sorted(unread.items(), reverse=True)},
     )
 
 
-def lay_out(
-    members: Sequence[Model],
-    several: Sequence[Arrays],
-    facts: Mapping[str, pd.DataFrame],
-    statuses: Sequence[str],
-) -> dict[str, pd.DataFrame]:
-    """Put predictions and status beside samples; unreadable ones get none.
-
-    Args:
-        members: of the ensemble, or one model.
-        several: what each of them answers.
-        facts: `""`, of each sample, and by name of all their images.
-        statuses: of each sample, why it could not be read, or in what it is foreign.
-    """
-    evaluators = [open_model_evaluator(model) for model in members]
-    joined = open_model_evaluator(join(members))
-    tables = {**facts} | joined.tabulate(joined.combine(several, evaluators), facts)
-    table = tables[""]
-    table["status"] = list(statuses)
-    unread = ~is_read(table)
-    for name in table.columns.difference([*facts[""], "status"]):
-        table.loc[unread, name] = np.nan if is_numeric_dtype(table[name]) else ""
-    return tables
-
-
-def sum_up(watch: InputMonitor, of: np.ndarray, unit: Unit) -> InputMonitor:
+def _sum_up(watch: InputMonitor, of: np.ndarray, unit: Unit) -> InputMonitor:
     """Return what was seen of samples in place of images; the first image stands for its sample.
 
     Args:

@@ -94,7 +94,7 @@ def check_unlike_training(ensemble: Ensemble, rows: Rows, on_foreign: OnUnlike) 
 
 
 def stamp_unlike_training(
-    foreign: Mapping[int, Sequence[Mismatch]], total: int, text: str = Images.words.unlike
+    foreign: Mapping[int, Sequence[Mismatch]], total: int, text: str = Images.unlike
 ) -> list[str]:
     """Count foreign images, and in what they are foreign, or the samples that hold some."""
     if not foreign:

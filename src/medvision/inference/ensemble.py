@@ -12,6 +12,8 @@ from medvision.inference.predictor import open_model_evaluator, open_model_unit
 from medvision.model import Model, load_model
 from medvision.runs import Run, find_run, find_runs
 
+SAME = ("channels", "max_slices", "on_gap")  # of rows that belong together: which samples they make
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -107,11 +109,11 @@ def check_agreement(ensemble: Ensemble) -> None:
         )
     units = [open_model_unit(model) for model in models]
     if len({type(unit) for unit in units}) > 1:
-        kinds = " and some ".join(sorted({unit.words.taken for unit in units}))
+        kinds = " and some ".join(sorted({unit.taken for unit in units}))
         raise MedvisionError(
             f"the runs do not read the same: some take {kinds}; an ensemble is of one kind"
         )
-    ways = [unit.choices() for unit in units]
+    ways = [{key: unit.form.contract()[key] for key in SAME} for unit in units]
     if any(way != ways[0] for way in ways):
         described = [f"{run.folder}: {', '.join(f'{k}={v}' for k, v in way.items())}"
                      for run, way in zip(ensemble.runs, ways, strict=True)]  # fmt: skip

@@ -77,5 +77,5 @@ def compute_metrics(folder: Path, model: Model) -> dict[str, Any]:
 def _score(
     folder: Path, model: Model, evaluator: Evaluator, parts: Mapping[str, Scored]
 ) -> dict[str, Any]:
-    unit = open_model_unit(model).words.counted
+    unit = open_model_unit(model).counted
     return score_parts(parts, evaluator, read_rows(folder / "manifest.csv"), unit=unit)

@@ -46,7 +46,7 @@ def count_rows(answers: Answers) -> dict[str, int]:
     """Count images or series by what became of them; foreign ones were predicted."""
     table, read = answers.table, is_read(answers.table)
     return {
-        answers.unit.words.counted: len(table), "predicted": int(read.sum()),
+        answers.unit.counted: len(table), "predicted": int(read.sum()),
         "unreadable": int((~read).sum()), "foreign": int((read & (table["status"] != "ok")).sum()),
     }  # fmt: skip
 

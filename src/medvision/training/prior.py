@@ -70,7 +70,7 @@ def find_judge(name: str | None, data: ImageDataModule) -> Run | None:
            for part in ("val", "test")]  # fmt: skip
     problems = {
         f"its classes are {model.classes}, not {classes}": model.classes != classes,
-        f"it reads {unit.words.taken}": not unit.alone,
+        f"it reads {unit.taken}": not unit.alone,
         f"it reads images as {model.contract}, which data.reader does not":
             model.contract != data.options.reader.contract(),
         f"it has met patients or images of val ({met[0]}) or test ({met[1]})": any(met),

@@ -19,29 +19,26 @@ from medvision.model import load_model
 VOLUME = '''
     """A sample is a volume: `depth` slices of a series, evenly spread, `image` `[B,C,D,H,W]`."""
 
-    from dataclasses import dataclass
+    from dataclasses import dataclass, replace
 
     import numpy as np
     from torch import nn
 
     from medvision.data.units.grouped import Grouped
     from medvision.data.units.series_form import SeriesForm
-    from medvision.data.units.unit import Layout
 
 
     @dataclass(frozen=True)
     class Volume(Grouped):
-        depth: int = 3
-
-        def settings(self):
-            return {"max_slices": self.depth, "on_gap": self.form.on_gap}
+        @property
+        def depth(self):
+            return self.form.max_slices
 
         def lay_out(self, index, draw=None):
             lengths = self.slices.lengths(index)
             spread = [np.linspace(0, n - 1, self.depth).round().astype(int) for n in lengths]
             own = self.slices.lay_out(index, spread)
-            sample = np.repeat(np.arange(len(index)), self.depth)
-            return Layout(own.rows, sample, own.slices, {"thickness": own.step[:, 0]})
+            return replace(own, entries={"thickness": own.entries["step"][:, 0]}, slots={})
 
         def channels(self, stored):
             return stored
@@ -58,7 +55,7 @@ VOLUME = '''
 
 
     def build(max_slices=3, on_gap="error"):
-        return Volume(SeriesForm(on_gap=on_gap), depth=max_slices)
+        return Volume(SeriesForm(max_slices=max_slices, on_gap=on_gap))
 
 
     class Net(nn.Module):
@@ -123,7 +120,7 @@ def test_batches_are_stacked_from_the_slices_in_their_order(phantom):
 
 def test_a_run_of_volumes_holds_what_a_run_holds(run):
     model = load_model(run / "model.pt")
-    assert model.unit == {"name": "planted.volume", "max_slices": 3, "on_gap": "error"}
+    assert (model.unit["name"], model.unit["max_slices"]) == ("planted.volume", 3)
     assert read_unit(model.unit).depth == 3
     metrics = json.loads((run / "metrics.json").read_text())
     table = pd.read_csv(run / "predictions" / "test.csv")
@@ -142,13 +139,13 @@ def test_new_volumes_are_predicted_as_they_were_in_the_run(run, tmp_path, medvis
     mine = table.loc[stored.index]
     # The augmented view is drawn by the number of the sample, which is another.
     assert np.abs(mine["prob_lesion"] - stored["prob_lesion"]).max() < 0.05
-    assert (table["slices"] == 4).all()
+    assert (table["slices"] == 3).all()
     (tmp_path / "in").mkdir()
     voxels = np.random.default_rng(0).integers(-100, 200, (24, 24, 7)).astype(np.int16)
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "in" / "v.nii.gz")
     done = medvision(*words, f"input={tmp_path / 'in'}", "on_foreign=warn")
     assert done.status == 0, done.err
-    assert pd.read_csv(tmp_path / "new.csv")["slices"].tolist() == [7]
+    assert pd.read_csv(tmp_path / "new.csv")["slices"].tolist() == [3]
 
 
 def test_a_unit_that_is_not_there_is_refused():

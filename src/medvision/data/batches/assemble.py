@@ -56,9 +56,10 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
     kept, audit = _split(read, asked, options)
     unit.refuse_torn(read.table, kept)
     audit.notes += told
+    listed, names = decoded.table, unit.form.channels
+    listed = listed[listed["channel"].isin(names)] if names else listed
     audit.flow = trace_losses(own.table, [
-        ("unreadable", decoded.table), ("channel", unit.listed(decoded.table)),
-        ("gap", read.table), ("leak", kept),
+        ("unreadable", decoded.table), ("channel", listed), ("gap", read.table), ("leak", kept),
     ])  # fmt: skip
     read = read._replace(table=kept)
     extras = read_extras(Main(read, own.card, asked, unit), options, audit)

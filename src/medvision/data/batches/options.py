@@ -1,6 +1,5 @@
 """What is asked of a data set: the settings `data.…`, checked once."""
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from medvision.data.batches.mixing import RULE, Ratio, is_ratio
 from medvision.data.batches.read import OnUnreadable
 from medvision.data.store.reader import Reader
 from medvision.data.units.series_form import OnGap, SeriesForm
-from medvision.data.units.unit import Unit, find_unit
+from medvision.data.units.unit import Unit, find_unit, make_unit
 from medvision.errors import MedvisionError, collect, did_you_mean
 
 Residency = Literal["auto", "disk", "host", "device"]
@@ -122,9 +121,7 @@ class DataOptions:
 
     def make_unit(self) -> Unit:
         """Make what a sample is, of the settings its unit names."""
-        build = find_unit(self.unit)
-        takes = inspect.signature(build).parameters
-        return build(**{key: getattr(self, key) for key in OF_UNITS if key in takes})
+        return make_unit(self.unit, {key: getattr(self, key) for key in OF_UNITS})
 
     @property
     def target_options(self) -> dict[str, Any]:

@@ -54,5 +54,5 @@ def keep_whole(
     read: DecodedRows, unit: Unit, whole: pd.DataFrame
 ) -> tuple[DecodedRows, Unit, list[str]]:
     """Leave out rows that make no whole sample; `whole` has the unreadable ones as well."""
-    table, unit, notes = unit.keep_whole(read.table, whole)
-    return read._replace(table=table), unit, notes + unit.note_sizes(table, read.store.natives)
+    table, unit, notes = unit.keep_whole(read.table, whole, read.store.natives)
+    return read._replace(table=table), unit, notes

@@ -53,10 +53,10 @@ def find_series(
 
 def _find_in_files(source: Path, unit: Unit, exclude: bool) -> tuple[pd.DataFrame, int]:
     """Return the rows of all volumes and clips or, where there are none, of DICOM series."""
-    if unit.named:
+    if unit.form.channels:
         raise MedvisionError(
-            f"this model reads the channels {', '.join(unit.named)}, which files do not tell; "
-            f"{WAY_OUT}, as medvision prepare writes it"
+            f"this model reads the channels {', '.join(unit.form.channels)}, which files do not "
+            f"tell; {WAY_OUT}, as medvision prepare writes it"
         )
     names, others = ([source.name], 0) if source.is_file() else list_all(source)
     kinds = Counter(map(_tell_kind, names))
@@ -86,7 +86,7 @@ def _find_dicom(source: Path, unit: Unit, exclude: bool) -> tuple[pd.DataFrame, 
         found = dicom.find(
             source,
             columns={"patient": "path"},
-            on_gap="stop" if unit.on_gap == "error" else "keep",
+            on_gap="stop" if unit.form.on_gap == "error" else "keep",
             on_odd="exclude" if exclude else "stop",
         )
     except MedvisionError as error:

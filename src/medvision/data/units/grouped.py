@@ -11,9 +11,9 @@ import pandas as pd
 
 from medvision.data.store.facts import FileFacts
 from medvision.data.units import series_form
-from medvision.data.units.series_form import SeriesForm
-from medvision.data.units.slices import Slices, index_slices
-from medvision.data.units.unit import Unit, Whole, Words
+from medvision.data.units.series_form import OnGap
+from medvision.data.units.slices import Slices, index_slices, no_slices
+from medvision.data.units.unit import Unit, Whole
 from medvision.identity import series_keys
 from medvision.target import Array, Encoded, Ints, Target
 
@@ -23,46 +23,28 @@ class Grouped(Unit):
     """A sample is all rows of a series; it is known by the row of its first slice.
 
     Attributes:
-        form: how rows become series.
-        slices: which rows show each slice of each series, once it is indexed.
+        slices: which rows show each slice of each series.
     """
 
-    form: SeriesForm = field(default_factory=SeriesForm)
-    slices: Slices = field(default_factory=Slices, compare=False, repr=False)
+    slices: Slices = field(default_factory=no_slices, compare=False, repr=False)
 
-    words = Words(
-        "series", "series", "series", "series with missing slices",
-        "{found} of {total} series hold images unlike those the model was trained on",
-    )  # fmt: skip
+    counted = taken = given = "series"
+    lost = "series with missing slices"
+    unlike = "{found} of {total} series hold images unlike those the model was trained on"
 
-    @property
-    def named(self) -> Sequence[str]:
-        return self.form.channels or ()
-
-    @property
-    def on_gap(self) -> str:
-        return self.form.on_gap
-
-    def allow_gaps(self, on_gap: Any) -> Self:
+    def allow_gaps(self, on_gap: OnGap | None) -> Self:
         return replace(self, form=replace(self.form, on_gap=on_gap)) if on_gap else self
 
-    def settings(self) -> dict[str, Any]:
-        return self.form.contract()
-
-    def choices(self) -> dict[str, Any]:
-        return {key: self.form.contract()[key] for key in ("channels", "max_slices", "on_gap")}
-
     def keep_whole(
-        self, table: pd.DataFrame, whole: pd.DataFrame | None = None, *, frozen: bool = False
-    ) -> Whole:
+        self, table: pd.DataFrame, whole: pd.DataFrame | None = None,
+        facts: Sequence[FileFacts | None] = (), *, frozen: bool = False,
+    ) -> Whole:  # fmt: skip
         check = series_form.check_series_alike if frozen else series_form.check_series
         kept, form, notes = check(table, self.form, whole)
-        return Whole(kept, replace(self, form=form), notes)
-
-    def note_sizes(self, table: pd.DataFrame, facts: Sequence[FileFacts | None]) -> list[str]:
-        held = [facts[row] for row in table.index]
+        held = [facts[row] for row in kept.index] if facts else []
         sizes = [None if each is None else (each.height, each.width) for each in held]
-        return series_form.note_sizes(table, sizes)
+        notes += series_form.note_sizes(kept, sizes) if facts else []
+        return Whole(kept, replace(self, form=form), notes)
 
     def refuse_torn(self, before: pd.DataFrame, after: pd.DataFrame) -> None:
         series_form.refuse_torn(before, after)
@@ -83,9 +65,7 @@ class Grouped(Unit):
         silent = ["no slice has a label of its own"] if targets and not of_rows else []
         return self.slices.describe() + silent
 
-    def add_counts(
-        self, counts: dict[str, dict[str, Any]], table: pd.DataFrame, target: Target
-    ) -> None:
+    def add_counts(self, counts: dict[str, Any], table: pd.DataFrame, target: Target) -> None:
         first = self.annotate(table, target).iloc[self.slices.first]
         series_form.count_series(counts, first["split"], target.strata(first))
 
@@ -94,7 +74,7 @@ class Grouped(Unit):
         return first[held[first]]
 
     def preview(self, index: Ints, most: int) -> tuple[Ints, Ints, list[str]]:
-        """Choose slices of the first series, evenly spread: they change alike."""
+        """Choose slices of the first sample, evenly spread: they change alike."""
         slices = self.lay_out(index[:1]).number
         some = slices[np.linspace(0, len(slices) - 1, min(most, len(slices)), dtype=int)]
         captions = ["", *map(str, self.slices.position[some[1:]])]
@@ -103,7 +83,6 @@ class Grouped(Unit):
     def tables_of_new(
         self, table: pd.DataFrame, index: Ints, folder: Path
     ) -> dict[str, pd.DataFrame]:
-        lengths = self.slices.lengths(index)
         first = table.loc[index, ["path", "series"]].reset_index(drop=True)
         seen = [Path(os.path.relpath(path, folder)).as_posix() for path in first["path"]]
-        return {"": first.assign(path=seen, slices=lengths)}
+        return {"": first.assign(path=seen, slices=self.slices.lengths(index))}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from medvision.data.units.unit import Batch, Draw, Layout, Unit, Words
+from medvision.data.units.unit import Batch, Draw, Layout, Unit
 from medvision.target import Array, Ints
 
 
@@ -16,11 +16,9 @@ from medvision.target import Array, Ints
 class Images(Unit):
     """Rows one by one; a batch holds `image` `[B,C,H,W]`."""
 
-    words = Words(
-        "images", "single images", "files", "unreadable images",
-        "{found} of {total} images are unlike those the model was trained on ({ways})",
-    )  # fmt: skip
     alone = True
+    counted, taken, given, lost = "images", "single images", "files", "unreadable images"
+    unlike = "{found} of {total} images are unlike those the model was trained on ({ways})"
 
     def plain(self) -> dict[str, Any] | None:
         return None

@@ -34,18 +34,14 @@ class Series(Grouped):
     on_host = ("length",)  # packed sequences want it there
 
     def plain(self) -> dict[str, Any] | None:
-        return self.settings()
+        return self.form.contract()
 
     def lay_out(self, index: Ints, draw: Draw | None = None) -> Layout:
         kept = None
         if draw is not None and self.sequence.changes:
             lengths = self.slices.lengths(index)
             kept = self.sequence.draw(draw.seed, draw.epoch, draw.number, lengths)
-        own = self.slices.lay_out(index, kept)
-        return Layout(
-            own.rows, np.repeat(np.arange(len(index)), own.length), own.slices,
-            {"length": own.length, "step": own.step}, {"slot": own.slot},
-        )  # fmt: skip
+        return self.slices.lay_out(index, kept)
 
     def lengths(self, index: Ints) -> Ints | None:
         return self.sequence.shorten(self.slices.lengths(index))

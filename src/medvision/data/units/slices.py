@@ -1,7 +1,7 @@
 """Which rows show each slice of each series, in order, and how far slices lie apart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,29 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medvision.data.units.series_form import SeriesForm, positions
+from medvision.data.units.unit import Layout
 from medvision.identity import series_keys
+from medvision.target import Ints
 
-Ints = NDArray[np.int64]
 MEASURES = {"position_mm": "mm", "time_s": "s"}
-
-
-@dataclass(frozen=True)
-class SliceBatch:
-    """The slices of one batch of series, end to end.
-
-    Attributes:
-        slices: int64 `[V]`, numbers of the slices.
-        rows: int64 `[V,P]`, the rows whose pixels are the channels of each.
-        slot: int64 `[V]`, the place of each in the flattened `[B,S]`.
-        length: int64 `[B]`.
-        step: float32 `[B,S]`, 0 in the padding.
-    """
-
-    slices: Ints
-    rows: Ints
-    slot: Ints
-    length: Ints
-    step: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -48,13 +30,13 @@ class Slices:
         measure: "mm", "s" or "" of each series.
     """
 
-    form: SeriesForm = field(default_factory=SeriesForm)
-    first: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-    start: Ints = field(default_factory=lambda: np.zeros(1, np.int64))
-    rows: Ints = field(default_factory=lambda: np.zeros((0, 1, 1), np.int64))
-    place: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    position: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-    measure: list[str] = field(default_factory=list)
+    form: SeriesForm
+    first: Ints
+    start: Ints
+    rows: Ints
+    place: NDArray[np.float64]
+    position: Ints
+    measure: list[str]
 
     def find(self, index: Ints) -> Ints:
         """Return the numbers of the series whose first rows are `index`."""
@@ -69,8 +51,8 @@ class Slices:
         """The row of each slice itself, of its first channel, `[T]`."""
         return self.rows[:, self.form.neighbours, 0]
 
-    def lay_out(self, index: Ints, kept: Sequence[Ints] | None = None) -> SliceBatch:
-        """Line up the slices of the series `index`.
+    def lay_out(self, index: Ints, kept: Sequence[Ints] | None = None) -> Layout:
+        """Line up the slices of the series `index`: with `length`, `step` and, of each, `slot`.
 
         Args:
             index: `[B]`, their first rows.
@@ -95,7 +77,8 @@ class Slices:
                 for s, n, each in zip(starts, lengths, chosen, strict=True)
             ]
         )
-        return SliceBatch(slices, rows.reshape(len(slices), -1), slot, length, step)
+        rows = rows.reshape(len(slices), -1)
+        return Layout(rows, number, slices, {"length": length, "step": step}, {"slot": slot})
 
     def _steps(self, slices: Ints, start: int, length: int) -> NDArray[np.float64]:
         """Return the distance of each slice to the one before; of the first, the median."""
@@ -116,6 +99,12 @@ class Slices:
         if unknown := several.count(""):
             told.append(f"1 a slice for {unknown}, where neither position_mm nor time_s tells them")
         return [*notes, *([f"steps of series are {', '.join(told)}"] if told else [])]
+
+
+def no_slices() -> Slices:
+    """Return those of no table."""
+    none, rows = np.zeros(0, np.int64), np.zeros((0, 1, 1), np.int64)
+    return Slices(SeriesForm(), none, np.zeros(1, np.int64), rows, np.zeros(0), none, [])
 
 
 def index_slices(table: pd.DataFrame, form: SeriesForm) -> Slices:

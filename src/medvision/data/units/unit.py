@@ -6,6 +6,7 @@ ours beside this one, or the dotted path of another (`data.unit=mypackage.volume
 that it names.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,37 +22,12 @@ from torch import Tensor
 
 import medvision.files as files
 from medvision.data.store.facts import FileFacts
+from medvision.data.units.series_form import OnGap, SeriesForm
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.target import Array, Encoded, Ints, Target
 
 PACKAGE = "medvision.data.units"
 Batch = dict[str, Tensor]
-
-
-class Words(NamedTuple):
-    """How samples are spoken of.
-
-    Attributes:
-        counted: so many of them, as the tables of a run count.
-        taken: what a model of them takes.
-        given: what is to be given to predict.
-        lost: those that could not be scored.
-        unlike: how many hold images unlike those of the training, and in which `ways`.
-    """
-
-    counted: Literal["images", "series"]
-    taken: str
-    given: str
-    lost: str
-    unlike: str
-
-
-class Whole(NamedTuple):
-    """Rows that make whole samples, under their own index, the unit settled, and what to report."""
-
-    table: pd.DataFrame
-    unit: "Unit"
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -81,37 +57,42 @@ class Draw(NamedTuple):
     number: Ints
 
 
+@dataclass(frozen=True)
 class Unit(ABC):
-    """What one sample is.
+    """What one sample is: made of settings alone, until `index` tells it the rows of a table.
 
-    It is made of settings alone; `index` tells it the rows of a table. A sample is known by one of
-    its rows, its `index` everywhere. Units are equal if their settings are.
+    A sample is known by one of its rows, its `index` everywhere. Units are equal if their settings
+    are. `targets` is what the target encodes of each row, that of its sample; `of_rows` what rows
+    are annotated with themselves, {} = nothing.
 
     Attributes:
-        words: how samples are spoken of.
+        form: how rows belong together.
         alone: every row is a sample of its own.
         varies: samples differ in size, so batches do.
         on_host: entries of a batch that stay on the host.
+        counted: how tables call so many samples.
+        taken, given, lost: what a model takes, what is to be given to it, what could not be scored.
+        unlike: how many hold images unlike those of the training, and in which `ways`.
     """
 
-    words: ClassVar[Words]
+    form: SeriesForm = field(default_factory=SeriesForm)
+
     alone: ClassVar[bool] = False
     varies: ClassVar[bool] = False
     on_host: ClassVar[tuple[str, ...]] = ()
+    counted: ClassVar[Literal["images", "series"]]
+    taken: ClassVar[str]
+    given: ClassVar[str]
+    lost: ClassVar[str]
+    unlike: ClassVar[str]
 
-    # Settings
+    def plain(self) -> dict[str, Any] | None:
+        """Return what `model.pt` holds: the name of the unit, and what `build` makes it of."""
+        return {"name": type(self).__module__.removeprefix(f"{PACKAGE}."), **self.form.contract()}
 
-    @property
-    def named(self) -> Sequence[str]:
-        """The channels it takes by their names; () where rows have none."""
-        return ()
+    # From rows to samples
 
-    @property
-    def on_gap(self) -> str | None:
-        """What becomes of samples that lack rows; None: none can."""
-        return None
-
-    def allow_gaps(self, on_gap: str | None) -> Self:
+    def allow_gaps(self, on_gap: OnGap | None) -> Self:
         """Return the same with another `on_gap`; None changes nothing.
 
         Raises:
@@ -119,32 +100,20 @@ class Unit(ABC):
         """
         if on_gap is not None:
             raise MedvisionError(
-                f"on_gap is for models of series, and this one takes {self.words.taken}; omit it"
+                f"on_gap is for models of series, and this one takes {self.taken}; omit it"
             )
         return self
 
-    def settings(self) -> dict[str, Any]:
-        """Return what `build` makes the same unit of, as plain values."""
-        return {}
-
-    def plain(self) -> dict[str, Any] | None:
-        """Return what `model.pt` holds, which `read_unit` reads."""
-        return {"name": type(self).__module__.removeprefix(f"{PACKAGE}.")} | self.settings()
-
-    def choices(self) -> dict[str, Any]:
-        """Return the settings that decide which samples there are: alike in an ensemble."""
-        return {}
-
-    # From rows to samples
-
     def keep_whole(
-        self, table: pd.DataFrame, whole: pd.DataFrame | None = None, *, frozen: bool = False
-    ) -> Whole:
+        self, table: pd.DataFrame, whole: pd.DataFrame | None = None,
+        facts: Sequence[FileFacts | None] = (), *, frozen: bool = False,
+    ) -> "Whole":  # fmt: skip
         """Check rows, and leave out those that make no whole sample.
 
         Args:
             table: rows of a manifest.
             whole: the rows before unreadable ones left.
+            facts: of the file of each row, by the index of `table`; (): not known yet.
             frozen: the unit is that of a model, whose channels are settled.
 
         Raises:
@@ -152,27 +121,15 @@ class Unit(ABC):
         """
         return Whole(table, self, [])
 
-    def listed(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of its channels."""
-        return table[table["channel"].isin(self.named)] if self.named else table
-
-    def note_sizes(self, table: pd.DataFrame, facts: Sequence[FileFacts | None]) -> list[str]:
-        """Note samples whose files differ in size; `facts` are by the index of `table`."""
-        return []
-
-    def refuse_torn(self, before: pd.DataFrame, after: pd.DataFrame) -> None:  # noqa: B027 -- most cannot be
-        """Refuse a split that kept only some rows of a sample.
-
-        Raises:
-            MedvisionError: naming such samples.
-        """
+    def refuse_torn(self, before: pd.DataFrame, after: pd.DataFrame) -> None:  # noqa: B027
+        """Refuse a split that kept only some rows of a sample."""
 
     def annotate(self, table: pd.DataFrame, target: Target | type[Target]) -> pd.DataFrame:
         """Return the rows under what their sample is annotated with."""
         return table
 
     def encode_rows(self, table: pd.DataFrame, target: Target) -> Encoded:
-        """Encode what rows say for themselves; {}: nothing beside their sample."""
+        """Encode what rows are annotated with themselves."""
         return {}
 
     def count(self, table: pd.DataFrame) -> int:
@@ -184,12 +141,10 @@ class Unit(ABC):
         """Return the unit of these rows, which `keep_whole` has passed and count from 0."""
 
     def describe(self, targets: Encoded, of_rows: Encoded) -> list[str]:
-        """Return what a report should say of the samples and of what their rows are told."""
+        """Return what a report should say of the samples."""
         return []
 
-    def add_counts(  # noqa: B027 -- most count as rows
-        self, counts: dict[str, dict[str, Any]], table: pd.DataFrame, target: Target
-    ) -> None:
+    def add_counts(self, counts: dict[str, Any], table: pd.DataFrame, target: Target) -> None:  # noqa: B027
         """Add to each part of an audit how many samples it has, where they are not its rows."""
 
     # Samples of an indexed table
@@ -209,7 +164,7 @@ class Unit(ABC):
     def lengths(self, index: Ints) -> Ints | None:
         """Return how many images training samples have at most; None: all as many.
 
-        Batches then hold samples of like length, and an epoch holds each of them.
+        Batches then hold samples of like length, and an epoch each of them.
         """
         return None
 
@@ -227,17 +182,15 @@ class Unit(ABC):
         """Return what is told of the images of samples, a row each: name → table."""
         return {}
 
-    @abstractmethod
-    def preview(self, index: Ints, most: int) -> tuple[Ints, Ints, list[str]]:
-        """Choose images to look at: a row of each, its sample, and its caption, "" = the label."""
-
-    # New samples, which nobody annotated
-
     def tables_of_new(
         self, table: pd.DataFrame, index: Ints, folder: Path
     ) -> dict[str, pd.DataFrame]:
-        """Return what is told of new samples, and, by name, of their images, a row each."""
+        """Return "", what is told of samples nobody annotated, and of their images, a row each."""
         return {"": table.loc[index, ["path", "frame"]].reset_index(drop=True)}
+
+    @abstractmethod
+    def preview(self, index: Ints, most: int) -> tuple[Ints, Ints, list[str]]:
+        """Choose images to look at: a row of each, its sample, and its caption, "" = the label."""
 
     def join_digests(self, digests: Sequence[str]) -> str:
         """Return the digest of a sample from those of its rows."""
@@ -268,6 +221,14 @@ class Unit(ABC):
     def unpad(self, answer: Batch, batch: Batch) -> Batch:
         """Return float32 `logits` and what is said of the images of all samples, end to end."""
         return {"logits": answer["logits"].float()}
+
+
+class Whole(NamedTuple):
+    """Rows that make whole samples, under their own index, the unit settled, and what to report."""
+
+    table: pd.DataFrame
+    unit: Unit
+    notes: list[str]
 
 
 def join_channels(pixels: Tensor, count: int) -> Tensor:
@@ -311,7 +272,14 @@ def find_unit(name: str) -> Callable[..., Unit]:
     return build
 
 
+def make_unit(name: str, settings: Mapping[str, Any]) -> Unit:
+    """Make a unit of those settings that its `build` names."""
+    build = find_unit(name)
+    takes = inspect.signature(build).parameters
+    return build(**{key: value for key, value in settings.items() if key in takes})
+
+
 def read_unit(plain: Mapping[str, Any] | None) -> Unit:
     """Open the unit of a model: of images it holds None, of series the settings without a name."""
-    settings = dict({"name": "image"} if plain is None else plain)
-    return find_unit(settings.pop("name", "series"))(**settings)
+    name = "image" if plain is None else plain.get("name", "series")
+    return make_unit(name, plain or {})
