@@ -113,6 +113,15 @@ def test_a_dcgan_takes_steps_and_answers_with_images():
     assert 0 <= float(images.min()) <= float(images.max()) <= 1
 
 
+def test_a_checkpoint_of_a_dcgan_says_what_to_take_instead(tmp_path):
+    made = library.DCGAN(32, width=2)
+    batch = {"image": torch.rand(2, 1, 32, 32), "label": torch.tensor([0, 1])}
+    fit(made, [batch]).save_checkpoint(tmp_path / "last.ckpt")
+    told = r"with medvision\.model\.load_generator, or give generator=…, critic=…, loss=…"
+    with pytest.raises(MedvisionError, match=told):
+        Adversarial.load_from_checkpoint(tmp_path / "last.ckpt")
+
+
 def test_a_dcgan_is_the_one_of_its_yaml():
     node = OmegaConf.load(files.conf_folder() / "model" / "dcgan_classic.yaml")
     facts = Facts(Classes(["a", "b"], "binary"), 1, (32, 32), False, False, lambda: None)
@@ -135,3 +144,4 @@ def fit(task, batches):
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )  # fmt: skip
     trainer.fit(task, DataLoader(batches, batch_size=None))
+    return trainer

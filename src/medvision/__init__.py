@@ -3,6 +3,7 @@
 What a script of one's own needs, imported once it is asked for:
 
     ImageDataModule    batches of a manifest, in a plain loop, under Fabric or a Trainer
+    Reader, Augment    how a file becomes pixels, and how these change in training
     Classifier         the LightningModule of a question with classes
     ConvNet, SliceRNN  nets of images, and of series
     DCGAN              a generator against its critic
@@ -14,9 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medvision.augment.draw import Augment
     from medvision.commands.compare import compare
     from medvision.commands.evaluate import evaluate
     from medvision.data.batches.datamodule import ImageDataModule
+    from medvision.data.store.reader import Reader
     from medvision.inference.load import Predictor, load
     from medvision.nets.convnet import ConvNet
     from medvision.nets.slice_rnn import SliceRNN
@@ -27,10 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DCGAN",
+    "Augment",
     "Classifier",
     "ConvNet",
     "ImageDataModule",
     "Predictor",
+    "Reader",
     "SliceRNN",
     "__version__",
     "compare",
@@ -38,11 +43,13 @@ __all__ = [
     "load",
 ]
 _PLACES = {
+    "Augment": "medvision.augment.draw",
     "Classifier": "medvision.tasks.classification.task",
     "ConvNet": "medvision.nets.convnet",
     "DCGAN": "medvision.tasks.generation.dcgan",
     "ImageDataModule": "medvision.data.batches.datamodule",
     "Predictor": "medvision.inference.load",
+    "Reader": "medvision.data.store.reader",
     "SliceRNN": "medvision.nets.slice_rnn",
     "compare": "medvision.commands.compare",
     "evaluate": "medvision.commands.evaluate",

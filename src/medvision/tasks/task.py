@@ -14,7 +14,6 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import direction
 from medvision.moved import current
 from medvision.nets.encoder import Encoder
@@ -240,21 +239,6 @@ class Task(Trainable):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self.monitor},
         }
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **given: Any) -> Self:
-        """Load the weights of a checkpoint into a task of the net that is given.
-
-        Raises:
-            MedvisionError: there is no net to load them into.
-        """
-        if "net" not in given:
-            raise MedvisionError(
-                f"{checkpoint_path} holds weights alone, not the net they belong to; load the "
-                "run's model.pt with medvision.model.load_model, or give net=NET as well"
-            )
-        loaded: Self = super().load_from_checkpoint(checkpoint_path, *args, **given)
-        return loaded
 
     def _rates(self) -> dict[str, float]:
         """Read `lr` and `weight_decay` from the partial, else from the optimiser's own defaults."""

@@ -1,5 +1,6 @@
 """What `medvision train` asks of a task around its steps, and what it tells it of a run."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, nn
 
+from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import Evaluator
 from medvision.nets.entries import answer_by_name
 from medvision.target import Encoded, Target
@@ -181,6 +183,27 @@ class Trainable(LightningModule):
     def read_progress(checkpoint: Mapping[str, Any]) -> int:
         """Return where the curves of a resumed run go on: the epochs behind a checkpoint."""
         return int(checkpoint["epoch"]) + 1
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **given: Any) -> Self:
+        """Load the weights of a checkpoint into a task of the nets that are given.
+
+        Raises:
+            MedvisionError: there is nothing to load them into.
+        """
+        takes = [
+            p for p in inspect.signature(cls).parameters.values() if p.kind is not p.VAR_KEYWORD
+        ]
+        if lacking := [
+            f"{p.name}=…" for p in takes if p.default is p.empty and p.name not in given
+        ]:
+            way = "medvision.load" if cls.predicts else "medvision.model.load_generator"
+            raise MedvisionError(
+                f"{checkpoint_path} holds weights alone, not what they belong to; load the run's "
+                f"model.pt with {way}, or give {', '.join(lacking)} as well"
+            )
+        loaded: Self = super().load_from_checkpoint(checkpoint_path, *args, **given)
+        return loaded
 
     @property
     @abstractmethod
