@@ -142,3 +142,26 @@ def test_views_of_it_cannot_be_averaged(study, medvision):
                      f"data.manifest={study / 'manifest.csv'}")  # fmt: skip
     assert done.status == 2
     assert "tta=2 asks for the mean of several views, which means nothing" in done.err
+
+
+def test_what_a_task_lacks_is_named_before_anything_is_read(study, medvision):
+    (study / "planted" / "half.py").write_text(
+        "from medvision.tasks.task import Task\n\n\nclass Half(Task):\n"
+        "    def loss(self, answer, batch):\n        return answer.sum()\n"
+    )
+    done = medvision("train", "--config-dir", study / "conf", "model=outline",
+                     "model._target_=planted.half.Half", "data.manifest=nowhere.csv")  # fmt: skip
+    assert done.status == 2
+    assert (
+        "planted.half.Half is no whole task: it lacks keep, net_facts, score, watched;" in done.err
+    )
+
+
+def test_a_target_that_finds_no_column_says_so(study, medvision, tmp_path):
+    table = pd.read_csv(study / "manifest.csv").drop(columns=["mask", "boxes"])
+    table["path"] = [str(study / path) for path in table["path"]]
+    table.to_csv(tmp_path / "bare.csv", index=False)
+    done = medvision("train", "--config-dir", study / "conf", "model=outline", *WORDS,
+                     f"data.manifest={tmp_path / 'bare.csv'}")  # fmt: skip
+    assert done.status == 2
+    assert "bare.csv has none of the columns mask, boxes, scribble_, which this" in done.err

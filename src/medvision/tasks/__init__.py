@@ -1,5 +1,6 @@
 """What is asked, lost, kept and scored: a folder a question."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
@@ -18,7 +19,7 @@ def find_task(path: str) -> "type[Trainable]":
     """Find the class of a task by its dotted path.
 
     Raises:
-        MedvisionError: there is none, or it is no task.
+        MedvisionError: there is none, it is no task, or lacks a method.
     """
     from hydra.utils import get_object
 
@@ -37,7 +38,17 @@ def find_task(path: str) -> "type[Trainable]":
             f"model._target_={path} is no task; derive it from medvision.tasks.task.Task, or name "
             "your net under model.net._target_"
         )
+    if lacks := [name for name in dir(found) if _is_abstract(found, name)]:
+        raise MedvisionError(
+            f"model._target_={path} is no whole task: it lacks {', '.join(lacks)}; "
+            "see medvision.tasks.task.Task"
+        )
     return found
+
+
+def _is_abstract(task: type, name: str) -> bool:
+    """Tell a method that a task must have and has not: Lightning's own class checks none."""
+    return bool(getattr(inspect.getattr_static(task, name, None), "__isabstractmethod__", False))
 
 
 @cache

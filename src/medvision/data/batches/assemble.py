@@ -128,7 +128,13 @@ def _resolve(target: type[Target], own: Manifest, unit: Unit, asked: Mapping[str
         raise MedvisionError(
             f"data.{foreign[0]} means nothing to {target.__name__.lower()}; leave it out"
         )
-    return target.resolve(unit.annotate(own.table, target), own.card.to_json(), **asked)
+    resolved = target.resolve(unit.annotate(own.table, target), own.card.to_json(), **asked)
+    if not any(is_among(str(name), target.columns) for name in own.table):
+        raise MedvisionError(
+            f"{own.path} has none of the columns {', '.join(target.columns)}, which this model is "
+            "to predict; say columns.NAME=THEIRS where they are"
+        )
+    return resolved
 
 
 def _takes_all(parameters: Mapping[str, inspect.Parameter]) -> bool:
