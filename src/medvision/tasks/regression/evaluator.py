@@ -128,6 +128,16 @@ class RegressionEvaluator(Evaluator):
         """The share of true values that an interval is to hold."""
         return float(self.decision.get("level", LEVEL))
 
+    def steps(self) -> list[str]:
+        return [
+            "times the deviation of the training part, plus its mean",
+            f"an interval for {self.level:.0%}, as wide as errors on val",
+        ]
+
+    def describe_decision(self) -> dict[str, Any]:
+        """Return what was fixed: the units of the targets, and the width of their intervals."""
+        return {"by": "the answer of the net, in the units of the targets", **self.decision}
+
     # Answers → predictions
 
     def bound(self, outputs: Encoded) -> Encoded:
