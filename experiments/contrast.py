@@ -17,7 +17,7 @@ from typing import Any
 from ledger import HERE, fill, fill_ledgers
 from tabulate import write_origin
 
-from medvision.commands.compare import Side, check_pairing, compare, gather_side
+from medvision.commands.compare import Side, check_pairing, compare_sides, gather_side
 from medvision.evaluation.comparison.text import show_difference, show_p
 from medvision.evaluation.evaluator import open_evaluator
 from medvision.evaluation.report.table import count_words, show_interval
@@ -41,7 +41,7 @@ def main(study: str, block: str, *words: str) -> None:
     named = dict(word.split("=", 1) for word in rest if not word.startswith(("goal:", "note:")))
     sides = {name: gather_side(runs) for name, runs in named.items()}
     check_pairing(list(sides.values()))
-    found = compare(list(sides.values()), "test", metric, 2000)
+    found = compare_sides(list(sides.values()), "test", metric, 2000)
     lines = [*write_table(found, list(sides), metric), "", *write_findings(found, list(sides),
              metric, goals, notes), "", *write_origin(read_records(sides))]  # fmt: skip
     fill(page, block, lines)

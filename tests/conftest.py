@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -17,6 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medvision.data.formats import decode as decoding
 from medvision.model import Model, Seen, save_model
 from medvision.runs import Run
 
@@ -164,3 +166,17 @@ def plant_generator(
 def generator() -> Callable[..., Path]:
     """`generator(folder, seen, contract, gate)` writes the run folder of a tiny generator."""
     return plant_generator
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count the images that are decoded, by their file's name."""
+    counts: Counter[str] = Counter()
+    tidy = decoding.tidy
+
+    def tidy_and_count(path: Path, pixels: Any) -> Any:
+        counts.update([path.name])
+        return tidy(path, pixels)
+
+    monkeypatch.setattr(decoding, "tidy", tidy_and_count)
+    return counts

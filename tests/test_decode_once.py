@@ -1,7 +1,6 @@
 """An image is decoded once, however many of the steps of a training want to know of it."""
 
 import os
-from collections import Counter
 
 import nibabel
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 from PIL import Image
 
 from medvision.data.batches.read import decode_rows
-from medvision.data.formats import decode as decoding
 from medvision.data.formats.decode import decode, pixel_digest
 from medvision.data.manifest.manifest import read_manifest
 from medvision.data.sources.prepare import prepare, prepare_once
@@ -23,16 +21,6 @@ TINY = (
     "data.reader.size=[32,32]", "data.batch_size=16", "data.workers=2", "model.net.widths=[8,16]",
     "trainer.max_epochs=1", "threads=1",
 )  # fmt: skip
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    """Count the images that are decoded, by their file's name."""
-    counts, tidy = Counter(), decoding.tidy
-    monkeypatch.setattr(
-        decoding, "tidy", lambda path, pixels: counts.update([path.name]) or tidy(path, pixels)
-    )
-    return counts
 
 
 def draw(*shape, seed=0):

@@ -406,18 +406,3 @@ def test_predict_and_report_work_from_the_folder_alone(copied, elsewhere, tmp_pa
     (copied / "report.html").unlink()
     assert medvision("report", f"run={copied}").status == 0
     assert (copied / "report.html").exists()
-
-
-def test_help_comes_at_once_without_torch_or_hydra():
-    code = (
-        "import sys, time\n"
-        "from medvision.__main__ import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    status = end.code\n"
-        "heavy = {'torch', 'hydra', 'omegaconf', 'numpy', 'pandas', 'cv2'} & set(sys.modules)\n"
-        "print(status, sorted(heavy), time.process_time(), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    status, heavy, seconds = done.stderr.strip().split(" ")
-    assert (status, heavy) == ("0", "[]")
-    assert float(seconds) < 0.3
-    assert "medvision train" in done.stdout

@@ -124,7 +124,7 @@ def test_a_model_of_an_earlier_format_is_read(tmp_path, number):
 def test_an_earlier_model_of_series_and_an_earlier_generator_are_read(tmp_path):
     form, gate = {"channels": None, "on_gap": "keep"}, {"passed": True, "reasons": []}
     write_earlier(3, tmp_path / "series.pt", series=form)
-    assert load_model(tmp_path / "series.pt").series == form
+    assert load_model(tmp_path / "series.pt").unit == form
     write_earlier(4, tmp_path / "generator.pt", kind="generator", gate=gate, threshold=None)
     loaded = load_generator(tmp_path / "generator.pt")
     assert (loaded.task, loaded.gate, loaded.classes) == ("generation", gate, ["sick", "肺炎"])

@@ -13,6 +13,8 @@ def test_the_process_is_described_for_a_repeat(monkeypatch):
     monkeypatch.delenv("MEDVISION_COMMAND")
     monkeypatch.setattr(sys, "argv", ["/usr/bin/medvision", "evaluate", "run=last"])
     assert provenance.command_line() == "medvision evaluate run=last"
+    monkeypatch.setattr(sys, "argv", ["/home/me/own loop.py", "3"])
+    assert provenance.command_line() == "python 'own loop.py' 3"
 
 
 def test_code_is_described_without_git(monkeypatch):

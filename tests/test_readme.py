@@ -4,9 +4,11 @@ import importlib
 import pkgutil
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -36,9 +38,9 @@ RECIPES = {  # a recipe of the English page: what stands for it in the Chinese o
 OURS = ("src", "conf", "docs", "experiments", "notebooks", "tests")
 
 
-def read_blocks(page):
-    """Return the blocks of commands of a page, in order."""
-    return re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+def read_blocks(page, language="bash"):
+    """Return the blocks of commands or code of a page, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 def read_recipes(page):
@@ -77,12 +79,28 @@ def test_the_readme_has_commands_to_check():
 
 def test_both_readmes_hold_the_same_commands():
     assert read_blocks(ENGLISH) == read_blocks(CHINESE)
+    assert read_blocks(ENGLISH, "python") == read_blocks(CHINESE, "python")
     table = re.compile(r"<!-- table -->.*<!-- /table -->", re.DOTALL)
     assert table.search(ENGLISH.read_text())[0] == table.search(CHINESE.read_text())[0]
 
 
+def test_the_script_runs_as_written(trained, phantom, tmp_path, monkeypatch):
+    (script,) = read_blocks(ENGLISH, "python")
+    shutil.copytree(phantom.parent, tmp_path / "prepared")
+    shutil.copytree(phantom.parent / "images", tmp_path / "FOLDER")
+    shutil.copytree(trained, tmp_path / "runs" / "mine" / "seed=0")
+    monkeypatch.chdir(tmp_path)
+    for name in ("MEDVISION_RUNS", "MEDVISION_CACHE"):
+        monkeypatch.delenv(name)
+    told = {}
+    exec(script, told)
+    assert len(told["table"]) == 160
+    assert torch.isfinite(told["loss"])
+    assert told["data"].ready.stores[0].array.shape[1:3] == (96, 96)
+
+
 def test_the_readme_is_short():
-    assert len(ENGLISH.read_text().splitlines()) <= 200
+    assert len(ENGLISH.read_text().splitlines()) <= 225
     assert len(CHINESE.read_text().splitlines()) <= 150
 
 

@@ -54,11 +54,14 @@ def main(steps: str, *words: str) -> None:
     learning = clock(learn, int(steps))
     task.eval()
     validating = clock(validate, min(int(steps), 8))
-    loaders = {"train": job.data.train_dataloader(), "val": job.data.val_dataloader()}
-    shown = {part: sum(len(b["index"]) for b in loader) for part, loader in loaders.items()}
+    orders = {
+        "train": job.data.train_dataloader().sampler,
+        "val": job.data.val_dataloader().sampler,
+    }
+    shown = {part: sum(len(b["index"]) for b in order) for part, order in orders.items()}
     seconds = {"train": learning / len(train["index"]), "val": validating / len(val["index"])}
     told = {"step": learning, "val_step": validating, "batch": clock_data(job.data, device),
-            "images": shown["train"], "steps": len(list(loaders["train"])),
+            "images": shown["train"], "steps": len(orders["train"]),
             "batch_size": len(train["index"]),
             "epoch": sum(seconds[part] * shown[part] for part in shown)}  # fmt: skip
     print(json.dumps(told))
@@ -67,7 +70,7 @@ def main(steps: str, *words: str) -> None:
 def take_batch(data: ImageDataModule, part: str, device: torch.device) -> Batch:
     """Take the first batch of a part, as the net meets it."""
     loader = data.train_dataloader() if part == "train" else data.val_dataloader()
-    return send(data, next(iter(loader)), device)
+    return data.transfer_batch_to_device(next(iter(loader)), device, 0)
 
 
 def send(data: ImageDataModule, batch: Batch, device: torch.device) -> Batch:

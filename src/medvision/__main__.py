@@ -65,6 +65,12 @@ def _run(words: list[str]) -> int:
             f"unknown command {command!r}{did_you_mean(command, COMMANDS)}; "
             f"use {', '.join(COMMANDS)}, or medvision --help"
         )
+    asked = {"-h", "--help"} & {*rest}
+    if asked and (command != "train" or {*rest} == asked):  # what is composed, only Hydra knows
+        from medvision.commands.help import print_help
+
+        print_help(command)
+        return 0
     if command == "train":
         from medvision.commands.train import launch
 

@@ -171,6 +171,13 @@ def file_safe(text: str, limit: int = 80) -> str:
     return re.sub(r"[^\w.=,+-]+", "_", text).strip("_.")[:limit]
 
 
+def conf_folder() -> Path:
+    """Where the configuration lies: inside an installed package, or beside `src` in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
 def cache_folder() -> Path:
     """Where prepared manifests and stores go: `MEDVISION_CACHE`, else `.medvision` here."""
     return Path(os.environ.get("MEDVISION_CACHE") or ".medvision").resolve()

@@ -69,8 +69,8 @@ class Model:
         config: of the net, as it is built.
         task: the folder below `medvision.tasks`, of a foreign task the dotted path of its class.
         target: what is asked, as plain values; of classification see `Classes`.
-        inputs: how a file becomes an input: `reader`, its settings; `unit`, how rows become
-            series, None where the net takes single images; `tabular`, None.
+        inputs: how a file becomes an input: `reader`, its settings; `unit`, what a
+            sample is, None where the net takes single images; `tabular`, None.
         decision: what was fitted on the val part and frozen; of classification `temperature`, by
             which logits are divided before they become probabilities, `rule` and `threshold`, of
             the positive class, one a class for multi-label, None: argmax.
@@ -130,8 +130,8 @@ class Model:
         return reader
 
     @property
-    def series(self) -> dict[str, Any] | None:
-        """How rows become series; None: the net takes single images."""
+    def unit(self) -> dict[str, Any] | None:
+        """What a sample is, as `data.units.unit.read_unit` reads it; None: a single image."""
         unit: dict[str, Any] | None = self.inputs["unit"]
         return unit
 

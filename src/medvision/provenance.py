@@ -36,8 +36,10 @@ def describe_process(seed: int) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """Return the command as it was typed (in a sweep, as the sweep was)."""
-    return os.environ.get("MEDVISION_COMMAND") or shlex.join(["medvision", *sys.argv[1:]])
+    """Return the command as it was typed (in a sweep, as the sweep was), or the user's script."""
+    program = Path(sys.argv[0]).name
+    script = ["python", program] if program != "medvision" else [program]
+    return os.environ.get("MEDVISION_COMMAND") or shlex.join([*script, *sys.argv[1:]])
 
 
 def name_processor() -> str:

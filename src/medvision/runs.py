@@ -168,10 +168,13 @@ def prepare_folder(run: Run, rerun: bool) -> Literal["new", "resume", "done"]:
 def find_run(name: str | Path) -> Run:
     """Find a run by path, by `last`, or by a unique prefix of `<name>/<key>`, `<name>` or `<key>`.
 
+    Its `model.pt` stands for the folder.
+
     Raises:
         MedvisionError: no run, or several, answer to the name.
     """
     typed = Path(name).expanduser()
+    typed = typed.parent if typed.name == "model.pt" else typed
     if (typed / "record.json").exists():
         return Run(typed.resolve())
     known = known_runs()
@@ -188,6 +191,13 @@ def find_run(name: str | Path) -> Run:
     raise MedvisionError(
         f"run={name} {problem} under {files.runs_folder()}; give a path or one of: {names}"
     )
+
+
+def find_run_around(place: str | Path) -> Run | None:
+    """Find the run folder that a file or a folder lies in; None where it lies in none."""
+    path = Path(place).expanduser().absolute()
+    around = (Run(folder) for folder in (path, *path.parents))
+    return next((run for run in around if run.manifest.exists() and "status" in run.record), None)
 
 
 def find_runs(name: str | Path) -> list[Run]:

@@ -24,12 +24,18 @@ class Ragged:
     """What rows have different numbers of, end to end: boxes, points.
 
     Attributes:
-        values: `[M,D]`.
+        values: `[M]` or `[M,D]`.
         start: int64 `[N+1]`: row n has `values[start[n]:start[n + 1]]`.
     """
 
     values: Array
     start: Ints
+
+    @classmethod
+    def of_rows(cls, values: Array, row: Ints, rows: int) -> "Ragged":
+        """Sort values `[M]` or `[M,D]` of which the row of each is told, from 0 to `rows` − 1."""
+        start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=rows))])
+        return cls(values[np.argsort(row, kind="stable")], start)
 
     def __len__(self) -> int:
         return len(self.start) - 1
@@ -162,6 +168,12 @@ class Target(ABC):
     @abstractmethod
     def from_plain(cls, content: Mapping[str, Any]) -> Self:
         """Read what `plain` wrote."""
+
+
+def array_of(encoded: Encoded, name: str) -> Array:
+    """Return an entry of one row a sample or, of what these have several of, all of it."""
+    held = encoded[name]
+    return held.values if isinstance(held, Ragged) else held
 
 
 def take(encoded: Encoded, rows: Array) -> dict[str, Array | Ragged]:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 
-from medvision.commands.arguments import call, parse, read_value
+from medvision.commands.arguments import parse, read_value
 from medvision.errors import MedvisionError
 
 
@@ -73,15 +73,6 @@ def test_values_read_as_expected(text, value):
     read = read_value(text)
     assert read == value
     assert type(read) is type(value)
-
-
-@pytest.mark.parametrize("name", ["prepare", "evaluate", "report"])
-@pytest.mark.parametrize("word", ["-h", "--help"])
-def test_help_is_printed_and_nothing_is_run(name, word, capsys):
-    call(name, ["nonsense", word])
-    printed = capsys.readouterr().out
-    assert printed.startswith(f"medvision {name}\n\n")
-    assert "=" in printed
 
 
 def test_a_run_in_a_list_may_look_like_a_number():

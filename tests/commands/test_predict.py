@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+import medvision as library
 import medvision.files as files
 from medvision.commands.arguments import read_value
 from medvision.data.formats.decode import decode, load, pixel_digest
@@ -24,6 +26,7 @@ from medvision.data.inputs.profile import summarise_facts, to_plain
 from medvision.data.manifest.path_map import reveal_paths
 from medvision.data.store.facts import read_facts
 from medvision.data.store.reader import Reader
+from medvision.errors import MedvisionError
 from medvision.evaluation import predictions as stored
 from medvision.evaluation.evaluator import open_evaluator
 from medvision.model import Model, load_model, save_model
@@ -161,6 +164,28 @@ def test_an_ensemble_can_be_a_sweep_or_a_pattern(variant, medvision, pictures, t
     assert done.status == 2
     assert "1 of 2 members have not finished: variants/seed=2 (interrupted)" in done.err
     assert not (tmp_path / "q.csv").exists()
+
+
+def test_members_that_read_alike_share_each_decoded_image(
+    trained, variant, medvision, pictures, tmp_path, decoded
+):
+    alike = [variant("one", trained_on=None), variant("two", trained_on=None, temperature=0.5)]
+    reader = load_model(trained / "model.pt").contract | {"size": [24, 24]}
+    other = variant("small", trained_on=None, reader=reader)
+
+    def predict(*runs):
+        decoded.clear()
+        listed = ",".join(f'"{run}"' for run in runs)
+        done = medvision("predict", f"runs=[{listed}]", f"input={pictures}",
+                         f"output={tmp_path}/p.csv")  # fmt: skip
+        assert done.status == 0, done.err
+        return read(tmp_path / "p.csv")[PROBS].to_numpy(), dict(decoded)
+
+    each = [predict(run)[0] for run in (alike[0], other, alike[1])]
+    assert predict(*alike)[1] == {"a.png": 1, "b.png": 1, "c.png": 1}
+    joint, counts = predict(alike[0], other, alike[1])
+    assert counts == {"a.png": 2, "b.png": 2, "c.png": 2}
+    np.testing.assert_allclose(joint, np.mean(each, axis=0), atol=1e-12)
 
 
 def test_a_name_with_commas_can_stand_in_a_list():
@@ -478,3 +503,53 @@ def test_members_that_look_through_other_windows_are_traced_apart(variant, medvi
     assert trace["files"]["windows of model 1"] == [[[-100.0, 200.0]]]
     assert trace["files"]["windows of model 2"] == [[[0.0, 80.0]]]
     assert trace["decision"]["by"].startswith("ensemble of 2 runs: mean of calibrated")
+
+
+def as_written(table: pd.DataFrame, tmp_path: Path) -> bytes:
+    return stored.write_predictions(tmp_path / "as_written.csv", table).read_bytes()
+
+
+@pytest.mark.parametrize("given", ["folder", "file", "model.pt"])
+def test_a_script_gets_the_table_that_the_command_writes(
+    given, fond, medvision, pictures, tmp_path, capsys
+):
+    source = pictures / "a.png" if given == "file" else pictures
+    output = tmp_path / "out.csv"
+    done = medvision("predict", f"run={fond}", f"input={source}", f"output={output}")
+    assert done.status == 0, done.err
+    loaded = library.load(fond / "model.pt" if given == "model.pt" else str(fond))
+    capsys.readouterr()
+    assert as_written(loaded.predict(source), tmp_path) == output.read_bytes()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_script_may_name_several_files_and_folders(fond, pictures, tmp_path):
+    loaded = library.load(fond)
+    whole = loaded.predict(pictures)
+    table = loaded.predict([pictures / "b.png", pictures / "more", str(pictures / "a.png")])
+    assert table["path"].tolist() == ["b.png", "more/c.png", "a.png"]
+    np.testing.assert_allclose(table[PROBS], whole.iloc[[1, 2, 0]][PROBS], rtol=1e-5)
+    (pictures / "broken.png").write_bytes(b"no image")
+    several = [pictures / "a.png", pictures / "broken.png"]
+    with pytest.raises(MedvisionError, match=r"broken\.png"):
+        loaded.predict(several)
+    answers = loaded.answer(several, on_unreadable="exclude")
+    assert answers.table["pred"].ne("").tolist() == [True, False]
+    with pytest.raises(MedvisionError, match="there is nothing to predict; give one path or more"):
+        loaded.predict([])
+
+
+def test_a_script_may_load_an_ensemble_or_a_model_from_anywhere(
+    fond, variant, pictures, tmp_path, medvision
+):
+    other, output = variant("third", trained_on=None), tmp_path / "out.csv"
+    done = medvision("predict", f"runs=[{fond},{other}]", f"input={pictures}", f"output={output}")
+    assert done.status == 0, done.err
+    table = library.load([fond, other]).predict(pictures)
+    assert as_written(table, tmp_path) == output.read_bytes()
+    moved = shutil.copy(fond / "model.pt", tmp_path / "mine.pt")
+    pd.testing.assert_frame_equal(
+        library.load(moved).predict(pictures), library.load(fond).predict(pictures)
+    )
+    with pytest.raises(MedvisionError, match=r"run=nowhere names no run"):
+        library.load("nowhere")

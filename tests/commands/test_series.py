@@ -1,6 +1,7 @@
 """A model of series from training to evidence, external validation and new files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import medvision as library
 import medvision.files as files
 from medvision.evaluation import predictions
 from medvision.evaluation.evaluator import open_evaluator
@@ -47,7 +49,7 @@ def test_a_run_of_series_holds_what_a_run_holds(studied):
     assert "test_patients" not in metrics
     assert table["series"].is_unique
     model = load_model(studied / "model.pt")
-    assert model.series["channels"] is None
+    assert model.unit["channels"] is None
     assert model.trained_on["images"] == 4 * len(set(model.seen.train_patients))
     page = (studied / "report.html").read_text()
     assert "n series" in page
@@ -191,7 +193,7 @@ def test_channels_the_model_knows_nothing_of_are_refused(studied, tmp_path, medv
 def other_form(studied, folder, **changes):
     """The same model, finished, with another way of making series."""
     model = load_model(studied / "model.pt")
-    model.inputs["unit"] = model.series | changes
+    model.inputs["unit"] = model.unit | changes
     save_model(model, folder / "model.pt")
     files.write_json(folder / "record.json", {"status": "done"})
     return folder
@@ -206,6 +208,28 @@ def test_an_ensemble_reads_series_in_one_way(studied, tmp_path, medvision):
         assert done.status == 2
         assert "the runs do not make the same series of rows" in done.err
         assert "max_slices=2" in done.err
+
+
+def test_members_that_read_alike_share_each_decoded_slice(
+    studied, volumes, tmp_path, medvision, decoded
+):
+    same = other_form(studied, tmp_path / "same")
+    wide = other_form(studied, tmp_path / "wide", on_gap="error")
+    model = load_model(wide / "model.pt")
+    model.inputs["reader"] = model.contract | {"window": [-100, 150]}
+    save_model(model, wide / "model.pt")
+    found = []
+    for members, times in (([studied], 1), ([same], 1), ([wide], 1), ([studied, wide, same], 2)):
+        decoded.clear()
+        listed = ",".join(f'"{member}"' for member in members)
+        done = medvision("predict", f"runs=[{listed}]", f"input={volumes}", "on_foreign=warn",
+                         f"output={tmp_path / 'out.csv'}")  # fmt: skip
+        assert done.status == 0, done.err
+        assert decoded == {"a.nii.gz": 4 * times, "b.nii.gz": 6 * times}
+        found.append(pd.read_csv(tmp_path / "out.csv")["prob_lesion"].to_numpy())
+    *alone, joint = found
+    assert abs(alone[0] - alone[2]).max() > 1e-6
+    assert joint == pytest.approx(np.mean(alone, axis=0), abs=1e-12)
 
 
 def test_gaps_are_treated_as_in_training_unless_it_is_said(studied, tmp_path, medvision):
@@ -349,3 +373,24 @@ def test_a_trained_cnn_gives_its_weights_to_the_encoder(trained, phantom, medvis
                      "test=false")  # fmt: skip
     assert done.status == 0, done.err
     assert "tensors loaded" in done.out
+
+
+def test_a_script_gets_both_tables_of_new_series(studied, volumes, tmp_path, medvision):
+    output = tmp_path / "out.csv"
+    words = ("predict", f"run={studied}", f"input={volumes}", f"output={output}")
+    done = medvision(*words, "on_foreign=warn")
+    assert done.status == 0, done.err
+    loaded = library.load(studied)
+    answers = loaded.answer(volumes, on_foreign="warn")
+    for name, place in {"": output, "slices": output.with_name("out_slices.csv")}.items():
+        table = predictions.write_predictions(tmp_path / "as_written.csv", answers.tables[name])
+        assert table.read_bytes() == place.read_bytes()
+
+
+def test_series_of_one_name_in_two_places_stay_two(studied, volumes, tmp_path):
+    shutil.copytree(volumes, tmp_path / "more")
+    several = [tmp_path / "more" / "a.nii.gz", volumes / "b.nii.gz", volumes / "a.nii.gz"]
+    table = library.load(studied).predict(several, on_foreign="warn")
+    assert table["path"].tolist() == ["more/a.nii.gz", "volumes/b.nii.gz", "volumes/a.nii.gz"]
+    assert table["slices"].tolist() == [4, 6, 4]
+    assert table["prob_lesion"][0] == pytest.approx(table["prob_lesion"][2], abs=1e-6)

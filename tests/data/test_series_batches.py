@@ -220,7 +220,7 @@ def test_slices_are_listed_in_the_order_they_are_served(tmp_path):
     data = module(plant(tmp_path / "own", change=label_slices))
     samples = data.ready
     rows = samples.rows("test")
-    told = samples.slices_for(rows)
+    told = samples.tables_for(rows)["slices"]
     (batch,) = samples.batches(rows, 9)
     assert told["position"].tolist() == [at for n in batch["length"] for at in range(n)]
     assert samples.table["position"][told["row"]].tolist() == told["position"].tolist()
@@ -249,9 +249,9 @@ def test_several_labels_a_series(tmp_path):
 
 def test_a_frozen_model_reads_another_manifest_as_its_own(manifest):
     data = module(manifest)
-    samples, form = data.ready, data.ready.slices.form
+    samples, unit = data.ready, data.ready.unit
     given = read_manifest(manifest)
-    foreign = assemble_foreign(given, data.options.reader, samples.target, "stop", "test", form)
+    foreign = assemble_foreign(given, data.options.reader, samples.target, "stop", "test", unit)
     assert foreign.rows("test").tolist() == samples.rows("test").tolist()
     for own, same in zip(
         samples.batches(samples.rows("test"), 2), foreign.batches(foreign.rows("test"), 2),

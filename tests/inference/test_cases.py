@@ -7,7 +7,7 @@ from torch import nn
 from medvision.data.batches.assemble import assemble_foreign
 from medvision.data.manifest.manifest import read_manifest
 from medvision.data.store.reader import Reader
-from medvision.data.units.series_form import SeriesForm
+from medvision.data.units.series import Series
 from medvision.inference.cases import draw_cases
 from medvision.inference.predictor import open_model_evaluator, predict_samples
 from medvision.model import Model
@@ -32,16 +32,15 @@ def test_a_foreign_net_without_head_or_weights_is_drawn_without_heat(tmp_path):
                          "series": list("aaabbb"), "position": [0, 1, 2] * 2,
                          "label": list("aaabbb")})  # fmt: skip
     rows.to_csv(tmp_path / "manifest.csv", index=False)
-    form, classes = SeriesForm(), Classes(["a", "b"], "binary", None)
+    unit, classes = Series(), Classes(["a", "b"], "binary", None)
     manifest = read_manifest(tmp_path / "manifest.csv")
-    samples = assemble_foreign(manifest, Reader(size=(16, 16)), classes, "stop", "test", form)
-    inputs = {"reader": {}, "unit": form.contract(), "tabular": None}
+    samples = assemble_foreign(manifest, Reader(size=(16, 16)), classes, "stop", "test", unit)
+    inputs = {"reader": {}, "unit": unit.plain(), "tabular": None}
     asked = Model(Bare().eval(), {}, "classification", classes.plain(), inputs)
     index = samples.rows("test")
     said = predict_samples(asked, samples, index)
-    assert said.slices == {}
-    facts = {"": samples.facts_for(index), "slices": samples.slices_for(index)}
-    tables = open_model_evaluator(asked).tabulate(said.arrays, facts)
+    assert list(said) == ["logits"]
+    tables = open_model_evaluator(asked).tabulate(said, samples.tables_for(index))
     assert list(tables) == [""]  # nothing was said of slices
     found = draw_cases(tmp_path, asked, samples, index, tables)
     assert [path.name for path in found] == ["case_1.png", "case_2.png"]

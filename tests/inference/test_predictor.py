@@ -56,14 +56,14 @@ def test_predictions_do_not_depend_on_the_batch_size(monkeypatch, tta):
     several = []
     for size in (128, 7, 1):
         monkeypatch.setattr(predictor, "BATCH", size)
-        several.append(predict_samples(model(tta=tta), made, rows).logits)
+        several.append(logits_of(predict_samples(model(tta=tta), made, rows)))
     for other in several[1:]:
         torch.testing.assert_close(other, several[0], rtol=0, atol=1e-6)
 
 
 def test_logits_follow_the_rows_and_are_the_nets():
     made, rows = samples(["a", "b"] * 5), np.array([7, 0, 3])
-    logits = predict_samples(model(), made, rows).logits
+    logits = logits_of(predict_samples(model(), made, rows))
     with torch.inference_mode():
         expected = model().net(as_image(torch.from_numpy(made.gather(rows))))
     assert logits.dtype == torch.float32
@@ -72,8 +72,8 @@ def test_logits_follow_the_rows_and_are_the_nets():
 
 def test_views_are_averaged_and_always_the_same():
     made, rows = samples(["a", "b"] * 5), np.arange(10)
-    logits = predict_samples(model(tta=4), made, rows).logits
-    assert torch.equal(predict_samples(model(tta=4), made, rows).logits, logits)
+    logits = logits_of(predict_samples(model(tta=4), made, rows))
+    assert torch.equal(logits_of(predict_samples(model(tta=4), made, rows)), logits)
     image, augment = (
         as_image(torch.from_numpy(made.gather(rows))),
         Augment(rotate_degrees=30.0, contrast=0.5),
@@ -86,15 +86,19 @@ def test_views_are_averaged_and_always_the_same():
             views.append(net(augment_on_device.augment(image, draws)))
     torch.testing.assert_close(logits, torch.stack(views).mean(0), rtol=0, atol=1e-6)
     assert not torch.allclose(logits, views[0], atol=1e-3)
-    other = predict_samples(model(tta=4, seed=4), made, rows).logits
+    other = logits_of(predict_samples(model(tta=4, seed=4), made, rows))
     assert not torch.allclose(logits, other, atol=1e-4)
 
 
 def test_views_follow_the_row_and_not_its_place():
     made = samples(["a", "b"] * 5)
-    whole = predict_samples(model(tta=3), made, np.arange(10)).logits
-    some = predict_samples(model(tta=3), made, np.array([8, 2])).logits
+    whole = logits_of(predict_samples(model(tta=3), made, np.arange(10)))
+    some = logits_of(predict_samples(model(tta=3), made, np.array([8, 2])))
     torch.testing.assert_close(some, whole[[8, 2]], rtol=0, atol=1e-6)
+
+
+def logits_of(outputs):
+    return torch.from_numpy(outputs["logits"])
 
 
 def tabulate(asked, facts, logits):
@@ -106,8 +110,7 @@ def read_predictions(path):
 
 
 def test_no_rows_are_no_logits():
-    logits = run_net(model(), iter(()), np.arange(0), "predicting").logits
-    assert logits.shape == (0, 2)
+    assert run_net(model(), iter(()), np.arange(0), "predicting") == {}
 
 
 def test_the_table_holds_logits_calibrated_probabilities_and_decisions():
@@ -128,8 +131,8 @@ def test_the_table_holds_logits_calibrated_probabilities_and_decisions():
 
 def test_predictions_read_back_as_they_were(tmp_path):
     made, rows = samples(["a", "b"] * 3), np.arange(6)
-    table = tabulate(model(temperature=1.7), made.facts_for(rows), predict_samples(
-        model(), made, rows).logits)  # fmt: skip
+    logits = logits_of(predict_samples(model(), made, rows))
+    table = tabulate(model(temperature=1.7), made.facts_for(rows), logits)
     back = read_predictions(write_predictions(tmp_path / "test.csv", table))
     pd.testing.assert_frame_equal(back, table, check_dtype=False)
     assert back["patient"].tolist() == ["000", "000", "001", "001", "002", "002"]
@@ -157,7 +160,7 @@ def test_the_net_is_left_in_evaluation_mode():
             return image.mean((2, 3)).repeat(1, 2)
 
     asked = replace(model(), net=Strict().eval())
-    assert predict_samples(asked, samples(["a", "b"]), np.arange(2)).logits.shape == (2, 2)
+    assert logits_of(predict_samples(asked, samples(["a", "b"]), np.arange(2))).shape == (2, 2)
 
 
 @pytest.mark.parametrize("difference", [True, False])
@@ -169,7 +172,8 @@ def test_views_of_series_are_drawn_as_in_training(difference):
     plain = torch.rand(5, 2, 10, 10)
     image = pad_series(add_difference(plain, form), torch.tensor([0, 1, 2, 3, 4]), (2, 3))
     augment = Augment(rotate_degrees=30.0, contrast=0.5, brightness=0.2, noise=0.1)
-    seen = change({"image": image, "length": length}, asked, augment, 7, np.array([4, 9]))["image"]
+    batch = {"image": image, "length": length, "step": torch.ones(2, 3)}
+    seen = change(batch, asked, augment, 7, np.array([4, 9]))["image"]
     draws = augment.draw(asked.seed, 7, np.array([4, 4, 4, 9, 9]), (10, 10))
     draws = draws.with_own_noise(np.array([0, 1, 2, 0, 1]))
     expected = augment_on_device.augment(plain, draws)

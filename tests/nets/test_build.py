@@ -57,6 +57,15 @@ def test_the_number_of_outputs_has_a_few_names(net):
         build_net(partial(net, **{names[net]: 4}), num_classes=5, in_channels=3)
 
 
+class Passing(Segmenter):
+    def __init__(self, width=4, **others):
+        super().__init__(**others)
+
+
+def test_a_class_that_passes_arguments_on_gets_those_of_the_class_above():
+    assert build_net(Passing, num_classes=5, in_channels=3).head.weight.shape[:2] == (5, 3)
+
+
 @pytest.mark.parametrize(
     ("given", "labels", "settled"),
     [

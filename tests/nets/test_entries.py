@@ -5,7 +5,7 @@ from torchvision import models
 
 from medvision.errors import MedvisionError
 from medvision.nets.convnet import ConvNet
-from medvision.nets.entries import call_net, reads_series
+from medvision.nets.entries import answer_by_name, call_net, reads_series
 from medvision.nets.slice_rnn import SliceRNN
 
 BATCH = {
@@ -41,6 +41,12 @@ def test_one_that_names_none_gets_the_image():
     assert call_net(nn.Flatten(), BATCH).shape == (2, 16)
     assert call_net(torch.jit.script(nn.Flatten()), BATCH).shape == (2, 16)
     assert call_net(models.resnet18(num_classes=2), BATCH | {"image": torch.ones(2, 3, 8, 8)}).shape
+
+
+def test_of_a_tuple_the_first_is_the_answer():
+    net = models.googlenet(num_classes=2, init_weights=False, aux_logits=True)
+    batch = {"image": torch.ones(2, 3, 64, 64)}
+    assert call_net(net, batch).shape == answer_by_name(net, batch)["logits"].shape == (2, 2)
 
 
 def test_what_the_batch_does_not_hold_is_named():

@@ -443,14 +443,14 @@ def test_a_net_is_given_what_it_names_and_may_answer_with_a_dictionary(tmp_path)
     fit(made, tmp_path, 1)
     answer = made(VAL[0])
     assert torch.equal(answer["index"], VAL[0]["index"])
-    assert made.infer(made.net.eval(), VAL[0])["logits"].shape == (8, 2)
+    assert made.infer(made.net.eval(), VAL[0], {})["logits"].shape == (8, 2)
 
 
 def test_a_checkpoint_says_what_it_wants_or_what_to_take_instead(tmp_path):
     best = ModelCheckpoint(tmp_path, "best", "val/auroc", mode="max")
     made = task()
     fit(made, tmp_path, 1, [best])
-    with pytest.raises(MedvisionError, match=r"weights alone, .*model\.pt .*load_model, or give"):
+    with pytest.raises(MedvisionError, match=r"with medvision\.load, or give net=… as well"):
         Classifier.load_from_checkpoint(tmp_path / "best.ckpt")
     net = ConvNet(2, 1, widths=(4, 8), dropout=0.0)
     loaded = Classifier.load_from_checkpoint(tmp_path / "best.ckpt", net=net, loss=cross_entropy)

@@ -56,7 +56,16 @@ def test_a_sweep_stays_a_sweep_however_long_unless_it_is_a_file(tmp_path, monkey
     assert heard("data.manifest=a,b.csv") == "a,b.csv"
 
 
-@pytest.mark.parametrize("key", ["data.columns.label", "data.rename.NCP", "data.source.patients"])
+def test_the_fidelity_group_goes_by_both_its_names():
+    assert quote("fidelity.run=plain") == "judge.run=plain"
+    assert quote("fidelity=default") == "judge=default"
+    assert quote("fidelity_weight=1") == "fidelity_weight=1"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["data.annotation.targets", "data.columns.label", "data.rename.NCP", "data.source.patients"],
+)
 def test_keys_of_free_mappings_may_be_new(key):
     assert quote(f"{key}=x") == f"++{key}=x"
     assert quote(f"+{key}=x") == f"+{key}=x"

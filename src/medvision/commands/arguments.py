@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from medvision.commands.help import read_signature
 from medvision.errors import MedvisionError, did_you_mean
 
 TEXTS = (list[str], list[str] | None)
@@ -18,10 +19,8 @@ def call(command: str, words: Sequence[str]) -> None:
     Raises:
         MedvisionError: an unknown, missing or misspelt argument.
     """
+    parse(words, read_signature(command), command)  # a mistake is told before torch is imported
     function: Callable[..., None] = importlib.import_module(f"medvision.commands.{command}").run
-    if any(word in ("-h", "--help") for word in words):
-        print(f"medvision {command}\n\n{inspect.getdoc(function)}")
-        return
     function(**parse(words, function, command))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -63,19 +63,44 @@ def run(
     resamples=2000     of the paired patient bootstrap
     output=DIR         default: a folder under runs/_joint/
     """
+    found = compare(runs, split=split, metric=metric, resamples=resamples, output=output)
+    print_comparison(found.results, found.evaluator)
+    print(f"written: {found.folder}")
+
+
+class Comparison(NamedTuple):
+    """What `comparison.json` holds, the folder it lies in, and what scored the arms."""
+
+    results: dict[str, Any]
+    folder: Path
+    evaluator: Evaluator
+
+
+def compare(
+    runs: Sequence[str | Path],
+    *,
+    split: Literal["val", "test"] = "test",
+    metric: str | None = None,
+    resamples: int = 2000,
+    output: str | Path | None = None,
+) -> Comparison:
+    """Do what `medvision compare` does, which says what the words mean, and print no table.
+
+    Raises:
+        MedvisionError: what the command would refuse.
+    """
     check_resamples(resamples)
     sides = gather_sides(runs)
     evaluator = sides[0].evaluator
     metric = check_metric(metric, evaluator)
     check_pairing(sides)
     check_predictions(sides, split)
-    comparison = compare(sides, split, metric, resamples)
+    results = compare_sides(sides, split, metric, resamples)
     cells = [cell for side in sides for cell in side.cells.values()]
     parts = [*(str(cell.run.folder) for cell in cells), split, metric, str(resamples)]
     folder = Path(output).expanduser() if output else joint_folder("compare", *parts)
-    write_comparison(folder, comparison, sides)
-    print_comparison(comparison, evaluator)
-    print(f"written: {folder}")
+    write_comparison(folder, results, sides)
+    return Comparison(results, folder, evaluator)
 
 
 def check_metric(metric: str | None, evaluator: Evaluator) -> str:
@@ -93,14 +118,14 @@ def check_resamples(resamples: int) -> None:
         raise MedvisionError(f"resamples={resamples} is too few; take {FEWEST} or more")
 
 
-def gather_sides(runs: Sequence[str]) -> list[Side]:
+def gather_sides(runs: Sequence[str | Path]) -> list[Side]:
     """Find what each item names.
 
     Raises:
         MedvisionError: fewer than two items, an item of several arms or of no finished run, a run
             in two items, or two runs of one cell.
     """
-    words = [runs] if isinstance(runs, str) else [str(name) for name in runs]
+    words = [str(name) for name in ([runs] if isinstance(runs, str | Path) else runs)]
     if len(words) < 2:
         raise MedvisionError("medvision compare needs at least two arms: runs=[A,B]")
     sides = [gather_side(word) for word in words]
@@ -195,7 +220,7 @@ def check_predictions(sides: Sequence[Side], split: str) -> None:
         raise collect(what, listed, "Compare equal ones")
 
 
-def compare(sides: Sequence[Side], split: str, metric: str, resamples: int) -> dict[str, Any]:
+def compare_sides(sides: Sequence[Side], split: str, metric: str, resamples: int) -> dict[str, Any]:
     """Return the content of `comparison.json`."""
     evaluator = sides[0].evaluator
     repeats = [read_repeats(Arm("", {}, list(side.cells.values())), split) for side in sides]

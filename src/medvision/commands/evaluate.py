@@ -1,8 +1,8 @@
 """`medvision evaluate`: stored predictions and evidence, of a run's own parts or of other rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import medvision.files as files
 from medvision.errors import MedvisionError
@@ -12,6 +12,7 @@ from medvision.inference.cases import draw_cases
 from medvision.inference.checks import OnUnlike, check_overlap, check_unlike_training
 from medvision.inference.ensemble import Ensemble, load_ensemble
 from medvision.inference.evaluate import derive_evidence, store
+from medvision.inference.predictor import open_model_unit
 from medvision.inference.rows import Rows, predict_rows, read_rows
 from medvision.provenance import command_line
 from medvision.runs import Run, joint_folder, record_opening
@@ -47,19 +48,50 @@ def run(
     output=DIR                 default: the run's folder; RUN/evaluations/ for other rows, where
                                the run's own files stay; a folder under runs/_joint/ for runs=
     """
+    metrics, folder = evaluate(
+        run, runs, data=data, split=split, allow_overlap=allow_overlap,
+        on_unreadable=on_unreadable, on_foreign=on_foreign, output=output,
+    )  # fmt: skip
+    print_scores(metrics)
+    print(f"written: {folder}")
+
+
+class Evaluation(NamedTuple):
+    """What `metrics.json` holds, and the folder it lies in."""
+
+    metrics: dict[str, Any]
+    folder: Path
+
+
+def evaluate(
+    run: str | Path | None = None,
+    runs: Sequence[str | Path] | None = None,
+    *,
+    data: Mapping[str, Any] | None = None,
+    split: str = "test",
+    allow_overlap: bool = False,
+    on_unreadable: Literal["stop", "exclude"] = "stop",
+    on_foreign: OnUnlike = "stop",
+    output: str | Path | None = None,
+) -> Evaluation:
+    """Do what `medvision evaluate` does, which says what the words mean, and print no table.
+
+    `data` holds what stands behind its dot: `{"manifest": FILE, "columns.label": "diagnosis"}`.
+
+    Raises:
+        MedvisionError: what the command would refuse.
+    """
     ensemble = load_ensemble("evaluate", run, runs)
     rows = read_rows(ensemble, data or {}, split, on_unreadable)
     if run and rows.own:
         if output:
             raise MedvisionError("a run's own part is scored in its own folder; omit output=")
-        folder, metrics = ensemble.runs[0].folder, evaluate_own(ensemble, rows)
-    else:
-        warnings = check_overlap(ensemble, rows, allow_overlap)
-        warnings += check_unlike_training(ensemble, rows, on_foreign)
-        folder = choose_folder(ensemble, rows, output, joint=not run)
-        metrics = evaluate_apart(ensemble, rows, folder, warnings, joint=not run)
-    print_scores(metrics)
-    print(f"written: {folder}")
+        return Evaluation(evaluate_own(ensemble, rows), ensemble.runs[0].folder)
+    warnings = check_overlap(ensemble, rows, allow_overlap)
+    warnings += check_unlike_training(ensemble, rows, on_foreign)
+    folder = choose_folder(ensemble, rows, output, joint=not run)
+    metrics = evaluate_apart(ensemble, rows, folder, warnings, joint=not run)
+    return Evaluation(metrics, folder)
 
 
 def evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
@@ -76,7 +108,9 @@ def evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
     return metrics
 
 
-def choose_folder(ensemble: Ensemble, rows: Rows, output: Path | None, *, joint: bool) -> Path:
+def choose_folder(
+    ensemble: Ensemble, rows: Rows, output: str | Path | None, *, joint: bool
+) -> Path:
     """Name the folder of results beside the runs by what they are made of.
 
     Raises:
@@ -115,7 +149,7 @@ def evaluate_apart(
     """
     stamps = [ensemble.stamp] if joint else []
     stamps += [] if rows.own else [FOREIGN]
-    lost = "unreadable images" if ensemble.joined.series is None else "series with missing slices"
+    lost = open_model_unit(ensemble.joined).lost
     stamps += [*warnings, *([f"{rows.unread} {lost} left out"] if rows.unread else [])]
     place = Run(folder)
     place.note(

@@ -26,10 +26,11 @@ from medvision.data.manifest.card import Card, read_card
 from medvision.data.manifest.manifest import CARD, MANIFEST
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.evaluation.report.table import Table
-from medvision.inference.predictor import run_net
+from medvision.inference.predictor import open_model_evaluator, run_net
 from medvision.model import Model, load_generator, load_model
 from medvision.provenance import command_line
 from medvision.runs import Run, find_run
+from medvision.target import array_of
 from medvision.tasks.generation.copies import load_reference
 from medvision.tasks.generation.filter import Checks, filter_images
 from medvision.tasks.generation.sampling import GeneratedImages, make_images
@@ -220,12 +221,12 @@ def open_checks(run: Run) -> Checks:
 
 def classify_with(model: Model) -> Callable[[torch.Tensor], NDArray[np.float64]]:
     """Return image `[N,C,H,W]` in [0,1] → calibrated probabilities `[N,K]` of a classifier."""
-    from medvision.tasks.classification.calibration import apply_temperature
+    evaluator = open_model_evaluator(model)
 
     def classify(image: torch.Tensor) -> NDArray[np.float64]:
         batches = ({"image": some} for some in torch.split(image, 256))
         said = run_net(model, batches, np.arange(len(image)), "asking the classifier")
-        return apply_temperature(said.logits.numpy(), model.temperature, model.question)
+        return array_of(evaluator.combine([said], [evaluator]), "probs")
 
     return classify
 

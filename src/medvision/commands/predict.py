@@ -2,41 +2,22 @@
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import pandas as pd
 from rich.console import Console
 
 import medvision.files as files
-from medvision.data.inputs.files import NewImages, find_images
-from medvision.data.inputs.profile import join_mismatches
-from medvision.data.inputs.series import find_series
-from medvision.data.inputs.stream import read_batches, refuse_unreadable
-from medvision.data.manifest.path_map import reveal_paths
-from medvision.data.store.reader import Reader
 from medvision.data.units.series_form import OnGap
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import Evaluator
 from medvision.evaluation.predictions import write_predictions
-from medvision.inference.answer import (
-    Answers,
-    is_read,
-    lay_out,
-    note_unchecked,
-    predict_series,
-    unit_of,
-    watch_inputs,
-)
-from medvision.inference.checks import OnUnlike, stamp_unlike_training
+from medvision.inference.answer import Answers, answer_files, is_read
+from medvision.inference.checks import OnUnlike
 from medvision.inference.ensemble import load_ensemble
-from medvision.inference.predictor import BATCH, run_net
-from medvision.inference.rows import read_form
 from medvision.inference.trace import write_trace
-from medvision.model import Model
 
 DISCLAIMER = "research software, not a medical device"
 SHOWN = 5  # files left out that are named on the terminal; all are in the table
@@ -77,30 +58,33 @@ def run(
     source = files.find_input(input)
     place = check_output(Path(output), source)
     ensemble = load_ensemble("predict", run, runs)
-    modes = {"stop": on_unreadable == "stop", "refuse": on_foreign == "stop"}
+    refuse_covering(place, source, ensemble.evaluator.tables)
+    answers = answer_files(
+        ensemble.models, [source], columns, on_unreadable=on_unreadable, on_foreign=on_foreign,
+        on_gap=on_gap, folder=place.with_name(f"{place.stem}_files"),
+    )  # fmt: skip
     choices: dict[str, str] = {"on_unreadable": on_unreadable, "on_foreign": on_foreign}
-    written, others = [place], 0
-    forms = [form for model in ensemble.models if (form := read_form(model, on_gap))]
-    if not forms:
-        images = find_images(source, columns or {})
-        answers, others = predict(ensemble.models, images, **modes), images.others
-    else:
-        exclude = on_unreadable == "exclude"
-        found = [find_series(source, columns or {}, form, exclude) for form in forms]
-        answers, slices = predict_series(ensemble.models, found, **modes)
-        choices["on_gap"], others = forms[0].on_gap, found[0].others
-        written.append(slices_beside(place))
-        write_predictions(written[-1], slices)
-    write_predictions(place, answers.table)
+    choices |= {} if answers.unit.alone else {"on_gap": answers.unit.form.on_gap}
+    written = [name_output(place, name) for name in answers.tables]
+    for output, table in zip(written, answers.tables.values(), strict=True):
+        write_predictions(output, table)
     written.append(write_trace(place, ensemble, answers, choices))
-    print_summary(answers, ensemble.evaluator, others)
-    beside = " and ".join(path.name for path in written[1:])
+    print_summary(answers, ensemble.evaluator)
+    names = [path.name for path in written[1:]]
+    names += [f"{folder.name}/" for folder in dict.fromkeys(p.parent for p in answers.files)]
+    beside = " and ".join(names)
     print(f"written: {place}\n         {beside} beside it\n{DISCLAIMER}")
 
 
-def slices_beside(output: Path) -> Path:
-    """Name the table of slices beside that of their series."""
-    return output.with_name(f"{output.stem}_slices.csv")
+def name_output(output: Path, name: str) -> Path:
+    """Name the table of samples, "", or that of their images beside it."""
+    return output.with_name(f"{output.stem}_{name}.csv") if name else output
+
+
+def refuse_covering(output: Path, source: Path, tables: Iterable[str]) -> None:
+    """Refuse to write one of these tables over the input."""
+    if source.resolve() in [name_output(output, name).resolve() for name in tables]:
+        raise MedvisionError(f"output={output} would cover the input itself; choose another name")
 
 
 def check_output(output: Path, source: Path) -> Path:
@@ -108,66 +92,24 @@ def check_output(output: Path, source: Path) -> Path:
     place = output.expanduser().absolute()
     if place.suffix.lower() != ".csv" or place.is_dir():
         raise MedvisionError(f"output={output} is no CSV file; give output=FILE.csv")
-    if source.resolve() in (place.resolve(), slices_beside(place).resolve()):
-        raise MedvisionError(f"output={output} would cover the input itself; choose another name")
+    refuse_covering(place, source, [""])
     there = next(folder for folder in place.parents if folder.exists())
     if not os.access(there, os.W_OK):
         raise files.explain_refusal(PermissionError(errno.EACCES, ""), place)
     return place
 
 
-def predict(members: Sequence[Model], images: NewImages, *, stop: bool, refuse: bool) -> Answers:
-    """Return the output table; an ensemble is the mean of its members' probabilities.
-
-    Args:
-        members: of the ensemble, or one model.
-        images: to predict.
-        stop: on unreadable files.
-        refuse: images that are foreign to any of the members.
-
-    Raises:
-        MedvisionError: unreadable or foreign files where that is asked for, or nothing but
-            unreadable files.
-    """
-    table = images.table
-    # A file of many frames is read once, from front to back, however the table is ordered.
-    order = table.assign(file=pd.factorize(table["path"])[0]).sort_values(["file", "frame"]).index
-    rows = order.to_numpy()
-    paths = [images.folder / path for path in reveal_paths(table["path"][rows].tolist())]
-    frames = table["frame"][rows].tolist()
-    reasons: dict[int, str] = {}
-    several, watches = [], []
-    for number, model in enumerate(members, start=1):
-        task = "predicting" if len(members) == 1 else f"predicting {number} of {len(members)}"
-        reader = Reader.from_contract(model.contract)
-        watch = watch_inputs(model, refuse, table["path"][rows].tolist())
-        read = read_batches(paths, frames, reader, BATCH, reasons, stop, watch)
-        arrays = run_net(model, ({"image": image} for image in read), rows, task).arrays
-        several.append({name: values[np.argsort(rows)] for name, values in arrays.items()})
-        watches.append(watch)
-    if len(reasons) == len(table):
-        raise refuse_unreadable(reasons, len(table), "Give files that can be read")
-    foreign = {row: found for watch in watches[::-1] for row, found in watch.foreign.items()}
-    statuses = {k: f"ok, but {join_mismatches(found)}" for k, found in foreign.items()} | reasons
-    told = {int(rows[k]): text for k, text in statuses.items()}
-    return Answers(
-        lay_out(members, several, {"": table}, told)[""],
-        [{int(rows[k]): taken for k, taken in watch.taken.items()} for watch in watches],
-        [*stamp_unlike_training(foreign, len(table)), *note_unchecked(members, watches)],
-    )
-
-
-def print_summary(answers: Answers, evaluator: Evaluator, others: int) -> None:
+def print_summary(answers: Answers, evaluator: Evaluator) -> None:
     """Print what was predicted, what was left out and what is odd."""
     table, there = answers.table, is_read(answers.table)
     read = table[there]
-    unit = unit_of(answers)
+    unit = answers.unit.counted
     summary = evaluator.sum_up_predictions(read, unit)
     replace(summary, title=f"predictions: {len(read)} {unit}").print(Console())
     for note in answers.notes:
         print(f"note       {note}")
-    if others:
-        print(f"left out   {others} files that are no images by their endings")
+    if answers.others:
+        print(f"left out   {answers.others} files that are no images by their endings")
     reasons = table.loc[~there, "status"]
     if len(reasons):
         print(f"left out   {len(reasons)} of {len(table)} {unit} that cannot be read:")

@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from medvision.errors import MedvisionError
+from medvision.files import conf_folder
 from medvision.training.config import (
-    conf_folder,
     part_flags,
     quote,
     register_resolvers,

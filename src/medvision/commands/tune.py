@@ -21,7 +21,6 @@ from medvision.runs import find_runs, run_key
 from medvision.tasks import find_task
 from medvision.training.config import (
     REPEATS,
-    conf_folder,
     own_direction,
     part_flags,
     quote,
@@ -60,9 +59,6 @@ def launch(words: Sequence[str]) -> int:
 
     Start it several times, on several machines that share the runs folder, and they share the work.
     """
-    if {"-h", "--help"} & set(words):
-        print(f"medvision tune\n\n{inspect.getdoc(launch)}")
-        return 0
     register_resolvers()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -138,7 +134,7 @@ def read_settings(words: Sequence[str]) -> tuple[DictConfig, list[str]]:
 
     A new `_target_` keeps the settings that it takes.
     """
-    settings = OmegaConf.load(conf_folder() / "tune.yaml")
+    settings = OmegaConf.load(files.conf_folder() / "tune.yaml")
     assert isinstance(settings, DictConfig)
     rest = []
     for word in words:

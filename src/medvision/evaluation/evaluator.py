@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from medvision.target import Encoded
 
 T = TypeVar("T")
-Arrays = Mapping[str, NDArray[Any]]
 Tables = Mapping[str, "pd.DataFrame"]  # "" has a row a sample; nested ones, by name, several
 Pixels = NDArray[np.uint8]  # [V,H,W,C], C is 1 or 3
 HIT = "hit"  # the kind of a case that was decided rightly
@@ -216,28 +215,37 @@ class Evaluator(ABC):
     # Answers → predictions
 
     @abstractmethod
-    def tabulate(self, outputs: Arrays, facts: Tables) -> dict[str, pd.DataFrame]:
+    def tabulate(self, outputs: Encoded, facts: Tables) -> dict[str, pd.DataFrame]:
         """Put predictions beside the facts of their samples, and of what these have several of.
 
         Args:
-            outputs: of a net, or of `combine`.
+            outputs: of a net, or of `combine`: an entry of one row a sample, or of several
+                (`Ragged`).
             facts: `""`, a row a sample; nested tables that nothing is predicted for are left out.
         """
 
-    @abstractmethod
-    def combine(self, several: Sequence[Arrays], members: Sequence[Evaluator]) -> Arrays:
-        """Average the outputs of several nets, each under the decision of its own evaluator."""
+    def combine(self, several: Sequence[Encoded], members: Sequence[Evaluator]) -> Encoded:
+        """Average the outputs of several nets, each under the decision of its own evaluator.
 
-    @abstractmethod
+        Those of one are to be put into the table of new inputs.
+        """
+        (alone,) = several
+        return alone
+
     def join(self, members: Sequence[Evaluator]) -> Evaluator:
         """Return the evaluator that decides for all members.
 
         Raises:
             MedvisionError: their decisions have no mean.
         """
+        if len(members) > 1:
+            raise MedvisionError(
+                f"predictions of {self.task} have no mean; take each run alone, with run=RUN"
+            )
+        return members[0]
 
     @abstractmethod
-    def fit(self, outputs: Arrays, truth: Encoded, rule: str) -> dict[str, Any]:
+    def fit(self, outputs: Encoded, truth: Encoded, rule: str) -> dict[str, Any]:
         """Fit the decision on the val part: `decision` of an evaluator, as plain values.
 
         Args:
@@ -263,7 +271,7 @@ class Evaluator(ABC):
         ]
         return Table(["predicted", "mean", "least", "most"], rows)
 
-    def write(self, outputs: Arrays, facts: Tables, folder: Path) -> Iterator[Path]:
+    def write(self, outputs: Encoded, facts: Tables, folder: Path) -> Iterator[Path]:
         """Write the files of a prediction that fit into no table."""
         return iter(())
 
@@ -348,7 +356,7 @@ class Evaluator(ABC):
         """Yield the samples worth looking at, misses first."""
         return iter(())
 
-    def draw(self, case: Case, image: Pixels, outputs: Arrays) -> Sequence[Pixels]:
+    def draw(self, case: Case, image: Pixels, outputs: Encoded) -> Sequence[Pixels]:
         """Return rows of pictures of a case: its image, and what was found in it.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from medvision.files import written_aside
 IDS = ("dataset", "path", "patient", "series")  # exact text, "" = missing
 
 
-Unit = Literal["images", "series", "patients"]
+Counted = Literal["images", "series", "patients"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,12 @@ class Schema:
     needed: tuple[str, ...] = ()
     example: str = ""
     scored: bool = True
+
+
+def name_scored(metrics: Mapping[str, Any]) -> Counted:
+    """Name what the scores of `metrics.json` count: images or series."""
+    counts = next(iter((metrics.get("n") or {}).values()), None)
+    return "series" if isinstance(counts, Mapping) and "series" in counts else "images"
 
 
 def write_predictions(path: str | Path, predictions: pd.DataFrame) -> Path:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import Evaluator, Metric, Scored
-from medvision.evaluation.predictions import Unit, read_tables
+from medvision.evaluation.predictions import Counted, read_tables
 from medvision.evaluation.subgroups import score_subgroups
 from medvision.runs import Run
 from medvision.stats.bootstrap import LARGE, draw
@@ -52,7 +52,7 @@ def score_parts(
     evaluator: Evaluator,
     rows: pd.DataFrame,
     *,
-    unit: Unit = "images",
+    unit: Counted = "images",
     resamples: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from medvision.evaluation.covariates import (
     title_of,
 )
 from medvision.evaluation.evaluator import Evaluator, Scored
-from medvision.evaluation.predictions import Unit
+from medvision.evaluation.predictions import Counted
 from medvision.evaluation.report.table import (
     UNDEFINED,
     UNITS,
@@ -46,7 +46,7 @@ def score_subgroups(
     evaluator: Evaluator,
     rows: pd.DataFrame,
     *,
-    unit: Unit = "images",
+    unit: Counted = "images",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Score the groups of one part that the manifest tells apart; empty where it tells none.
@@ -87,7 +87,7 @@ def _first(covariates: Iterator[Covariate], most: int) -> Iterator[Covariate]:
 
 
 def _cut(
-    covariate: Covariate, rows: pd.DataFrame, index: np.ndarray, unit: Unit
+    covariate: Covariate, rows: pd.DataFrame, index: np.ndarray, unit: Counted
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield name and `[N]` bool of each group that has samples among `index`."""
     keys = series_of(rows) if unit == "series" else pd.Series(rows.index, rows.index)
@@ -111,7 +111,7 @@ def _cut(
     return ((name, mask) for name, mask in masks.items() if mask.any())
 
 
-def _score(group: Scored, evaluator: Evaluator, unit: Unit, seed: int) -> dict[str, Any]:
+def _score(group: Scored, evaluator: Evaluator, unit: Counted, seed: int) -> dict[str, Any]:
     names = evaluator.headline
     counted = {"n": evaluator.count(group, unit)}
     if counted["n"]["patients"] < FEWEST:

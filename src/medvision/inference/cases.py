@@ -19,9 +19,10 @@ from medvision.evaluation.figures.gallery import CaseCaption, short_id, write_ga
 from medvision.evaluation.figures.saliency import draw_heat
 from medvision.evaluation.figures.series import draw_slices, overlay
 from medvision.evaluation.figures.style import save_figure
-from medvision.inference.predictor import answer_batch, open_model_evaluator
+from medvision.inference.predictor import Batch, answer_batch, open_model_evaluator
 from medvision.model import Model
 from medvision.nets.encoder import encoder
+from medvision.tasks import find_infer
 
 SHEET, STRIPS = 8, 6  # cases in figures of their own, up to half of them misses
 
@@ -53,19 +54,17 @@ def draw_cases(
         return []
     shown = index[scored.table.index.to_numpy()[[case.row for case in cases]]]
     model.net.requires_grad_(False)  # heat asks for the gradients of maps alone
-    draw = draw_image_cases if model.series is None else draw_series_cases
-    drawn = list(draw(model, samples, cases, shown))
+    drawn = list(_draw_pixels(model, samples, cases, shown))
     captions = [_tell(one, samples, evaluator) for one in drawn]
     write_gallery(place / "cases", captions, evaluator.kinds(scored))
-    some = _take_some(drawn, SHEET if model.series is None else STRIPS)
-    if model.series is None:
-        return [save_figure(_draw_sheet(some), place / "cases.png")]
+    if not drawn[0].position:
+        return [save_figure(_draw_sheet(_take_some(drawn, SHEET)), place / "cases.png")]
     strips = (
         draw_slices(
             one.image, one.heat, one.weight, one.score, one.position, one.case.text,
             one.case.curve[1],
         )
-        for one in some
+        for one in _take_some(drawn, STRIPS)
     )  # fmt: skip
     return [save_figure(s, place / f"case_{n}.png") for n, s in enumerate(strips, start=1)]
 
@@ -126,32 +125,15 @@ def _draw_sheet(drawn: Sequence[Drawn]) -> Figure:
     return draw_grid(both, [*truth, *(one.case.said for one in drawn)], columns=len(plain))
 
 
-MOST_PIXELS = 2**24  # of a series whose heat is drawn: one pass keeps the maps of all its slices
+MOST_PIXELS = 2**24  # of a sample whose heat is drawn: one pass keeps the maps of all its images
 
 
-def draw_image_cases(
+def _draw_pixels(
     model: Model, samples: Samples, cases: Sequence[Case], index: np.ndarray
 ) -> Iterator[Drawn]:
-    """Yield images and what spoke for the decision, of one pass through the net."""
-    image = torch.cat([b["image"] for b in samples.batches(index, len(index))]).to(model.device)
-    part, targets = _find_encoder(model), [case.target for case in cases]
-    heat = None
-    if part is not None and None not in targets:
-        heat = draw_heat(part, model.net, image, torch.tensor(targets))
-    hot = None if heat is None else heat.cpu().double().numpy()
-    pixels = _to_bytes(image)
-    for n, case in enumerate(cases):
-        own = None if hot is None else hot[n : n + 1]
-        yield Drawn(case, int(index[n]), pixels[n][None], own, np.ones(1), None, [])
-
-
-def draw_series_cases(
-    model: Model, samples: Samples, cases: Sequence[Case], index: np.ndarray
-) -> Iterator[Drawn]:
-    """Yield the slices of each series, their heat and what each of them counts."""
+    """Yield the images of each sample, what spoke for the decision in them and what each counts."""
     part, evaluator = _find_encoder(model), open_model_evaluator(model)
-    # Heat is of one pass through the encoder.
-    model.net.encode_batch = None  # type: ignore[assignment]
+    model.net.encode_batch = None  # type: ignore[assignment]  # heat is of one pass of the encoder
     for case, sample in zip(cases, index.tolist(), strict=True):
         own = np.array([sample])
         (batch,) = samples.batches(own, 1)
@@ -159,26 +141,26 @@ def draw_series_cases(
         with torch.inference_mode():
             answer = {k: v.cpu().numpy() for k, v in answer_batch(model, there).items()}
 
-        def answer_study(image: Tensor, there: dict[str, Tensor] = there) -> Tensor:
-            logits: Tensor = model.net(image, there["length"], there["step"])["logits"]
-            return logits
+        def answer_for(image: Tensor, there: Batch = there) -> Tensor:
+            return find_infer(model.task)(model.net, there | {"image": image}, model.decision)[
+                "logits"
+            ]
 
-        heat = None
-        small = there["image"][:, :, 0].numel() <= MOST_PIXELS
-        if part is not None and case.target is not None and small:
-            heat = draw_heat(part, answer_study, there["image"], case.target)
-        slices = samples.slices_for(own)
-        facts = {"": samples.facts_for(own), "slices": slices}
+        heat, pictures = None, samples.unit.pictures(there["image"][0], samples.colours)
+        if part is not None and case.target is not None and pictures[:, 0].numel() <= MOST_PIXELS:
+            heat = draw_heat(part, answer_for, there["image"], case.target)
+        facts = samples.tables_for(own)
+        slices = facts.get("slices", pd.DataFrame({"position": range(len(pictures))}))
         told = evaluator.tabulate(answer, facts).get("slices", slices)
         even = np.full(len(slices), np.float32(1 / len(slices)), dtype=np.float64)
         yield Drawn(
             case,
             sample,
-            _to_bytes(there["image"][0, :, samples.shown_channels]),
+            _to_bytes(pictures),
             None if heat is None else heat.cpu().double().numpy(),
             told["attention"].to_numpy() if "attention" in told else even,
             told[case.curve[0]].to_numpy() if case.curve[0] in told else None,
-            slices["position"].tolist(),
+            [] if samples.unit.alone else slices["position"].tolist(),
         )
 
 

@@ -12,6 +12,7 @@ from medvision.data.inputs.profile import (
     refuse_unlike_training,
 )
 from medvision.data.manifest.manifest import Manifest
+from medvision.data.units.image import Images
 from medvision.errors import MedvisionError, collect
 from medvision.inference.ensemble import Ensemble
 from medvision.inference.rows import Rows
@@ -29,7 +30,7 @@ def check_overlap(ensemble: Ensemble, rows: Rows, allow_overlap: bool) -> list[s
     overlaps, unchecked = [], 0
     for number, (run, model) in enumerate(zip(ensemble.runs, ensemble.models, strict=True)):
         samples = rows.samples[number]
-        places = samples.spread(rows.find(number))
+        places = samples.unit.rows(rows.find(number))
         patients, images = model.seen.meet(
             samples.table["patient"].to_numpy()[places],
             [samples.digest[place] for place in places],
@@ -76,7 +77,7 @@ def check_unlike_training(ensemble: Ensemble, rows: Rows, on_foreign: OnUnlike) 
     lines: set[int] = set()
     for number, model in enumerate(ensemble.models):
         trained, samples = from_plain(model.trained_on), rows.samples[number]
-        places = samples.spread(rows.find(number))
+        places = samples.unit.rows(rows.find(number))
         natives, own = samples.file_facts(places), samples.where[places, 1].tolist()
         lines.update(own)
         notes += note_unchecked_facts(trained, natives)
@@ -92,12 +93,12 @@ def check_unlike_training(ensemble: Ensemble, rows: Rows, on_foreign: OnUnlike) 
     return stamp_unlike_training(foreign, len(lines))
 
 
-def stamp_unlike_training(foreign: Mapping[int, Sequence[Mismatch]], total: int) -> list[str]:
-    """Count foreign images, and in what they are foreign."""
+def stamp_unlike_training(
+    foreign: Mapping[int, Sequence[Mismatch]], total: int, text: str = Images.unlike
+) -> list[str]:
+    """Count foreign images, and in what they are foreign, or the samples that hold some."""
     if not foreign:
         return []
     ways = Counter(about for row in foreign.values() for about in {o.about for o in row})
     counts = ", ".join(f"{about} {count}" for about, count in sorted(ways.items()))
-    return [
-        f"{len(foreign)} of {total} images are unlike those the model was trained on ({counts})"
-    ]
+    return [text.format(found=len(foreign), total=total, ways=counts)]

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import medvision.files as files
 from medvision.errors import MedvisionError, collect
 from medvision.evaluation.evaluator import Evaluator
-from medvision.inference.predictor import open_model_evaluator
+from medvision.inference.predictor import open_model_evaluator, open_model_unit
 from medvision.model import Model, load_model
 from medvision.runs import Run, find_run, find_runs
 
-SAME = ("channels", "max_slices", "on_gap")  # of a series: what decides which slices it has
+SAME = ("channels", "max_slices", "on_gap")  # of rows that belong together: which samples they make
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,16 @@ class Ensemble:
         return f"ensemble of {count}: {self.evaluator.averaged}"
 
 
-def load_ensemble(command: str, run: str | None, runs: Sequence[str] | None) -> Ensemble:
+def load_ensemble(
+    command: str, run: str | Path | None, runs: Sequence[str | Path] | None
+) -> Ensemble:
     """Load the model of `run=`, or the members of `runs=`.
 
     Raises:
         MedvisionError: neither or both were given, a run twice, one that has not finished, or
             members that cannot be averaged.
     """
-    names = [runs] if isinstance(runs, str) else [str(name) for name in runs or []]
+    names = [str(name) for name in ([runs] if isinstance(runs, str | Path) else runs or [])]
     if bool(run) == bool(names):
         raise MedvisionError(
             f"medvision {command} needs run=… or, for an ensemble, runs=[A,B], and not both"
@@ -104,12 +107,13 @@ def check_agreement(ensemble: Ensemble) -> None:
             [f"{run.folder}: {text}" for run, text in zip(ensemble.runs, questions, strict=True)],
             f"An ensemble needs equal {what} in equal order; take each run alone",
         )
-    if len({model.series is None for model in models}) > 1:
+    units = [open_model_unit(model) for model in models]
+    if len({type(unit) for unit in units}) > 1:
+        kinds = " and some ".join(sorted({unit.taken for unit in units}))
         raise MedvisionError(
-            "the runs do not read the same: some take series and some single images; "
-            "an ensemble is of one kind"
+            f"the runs do not read the same: some take {kinds}; an ensemble is of one kind"
         )
-    ways = [{key: (model.series or {}).get(key) for key in SAME} for model in models]
+    ways = [{key: unit.form.contract()[key] for key in SAME} for unit in units]
     if any(way != ways[0] for way in ways):
         described = [f"{run.folder}: {', '.join(f'{k}={v}' for k, v in way.items())}"
                      for run, way in zip(ensemble.runs, ways, strict=True)]  # fmt: skip

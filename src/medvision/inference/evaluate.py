@@ -11,10 +11,14 @@ from medvision.data.batches.samples import Samples
 from medvision.evaluation.covariates import read_rows
 from medvision.evaluation.evaluator import Evaluator, Scored
 from medvision.evaluation.figures.style import save_figure
-from medvision.evaluation.predictions import Unit, write_predictions
+from medvision.evaluation.predictions import write_predictions
 from medvision.evaluation.scoring import read_parts, score_parts
 from medvision.inference.cases import draw_cases
-from medvision.inference.predictor import open_model_evaluator, predict_samples
+from medvision.inference.predictor import (
+    open_model_evaluator,
+    open_model_unit,
+    predict_samples,
+)
 from medvision.model import Model
 from medvision.runs import Run, record_opening
 
@@ -28,10 +32,8 @@ def evaluate_parts(
         if part == "test":
             record_opening(run, files.digest_file(run.model))
         rows = samples.rows(part)
-        facts = {"": samples.facts_for(rows)}
-        if samples.slices is not None:
-            facts["slices"] = samples.slices_for(rows)
-        tables = evaluator.tabulate(predict_samples(model, samples, rows).arrays, facts)
+        outputs = predict_samples(model, samples, rows)
+        tables = evaluator.tabulate(outputs, samples.tables_for(rows))
         store(run, part, tables)
     metrics = derive_evidence(run.folder, model)
     draw_cases(run.folder, model, samples, rows, tables)
@@ -75,5 +77,5 @@ def compute_metrics(folder: Path, model: Model) -> dict[str, Any]:
 def _score(
     folder: Path, model: Model, evaluator: Evaluator, parts: Mapping[str, Scored]
 ) -> dict[str, Any]:
-    unit: Unit = "images" if model.series is None else "series"
+    unit = open_model_unit(model).counted
     return score_parts(parts, evaluator, read_rows(folder / "manifest.csv"), unit=unit)

@@ -14,12 +14,12 @@ from medvision.data.batches.read import OnUnreadable
 from medvision.data.batches.samples import Samples
 from medvision.data.manifest.manifest import Manifest, read_manifest
 from medvision.data.store.reader import Reader
-from medvision.data.units.series_form import OnGap, SeriesForm
+from medvision.data.units.series_form import OnGap
+from medvision.data.units.unit import Unit
 from medvision.errors import MedvisionError
 from medvision.evaluation.comparison.sweep_run import read_sweep_runs
-from medvision.identity import series_keys
 from medvision.inference.ensemble import Ensemble
-from medvision.inference.predictor import BATCH, run_net
+from medvision.inference.predictor import BATCH, open_model_unit, run_net
 from medvision.model import Model
 from medvision.runs import Run
 from medvision.target import Target, open_target
@@ -50,12 +50,14 @@ class Rows:
 
     def facts(self) -> dict[str, pd.DataFrame]:
         """Return the identifying columns, as predictions carry them, and those of all slices."""
-        first, own = self.samples[0], self.find(0)
-        facts = {"": first.facts_for(own).assign(index=self.index)}
-        if first.slices is not None:
-            slices, lines = first.slices_for(own), first.where[:, 1]
-            facts["slices"] = slices.assign(index=lines[slices["index"]], row=lines[slices["row"]])
-        return facts
+        first = self.samples[0]
+        lines = first.where[:, 1]
+        return {
+            name: table.assign(
+                **{key: lines[table[key]] for key in ("index", "row") if key in table}
+            )
+            for name, table in first.tables_for(self.find(0)).items()
+        }
 
 
 def read_rows(
@@ -80,7 +82,9 @@ def read_rows(
         real = manifest.table[manifest.table["origin"] != "generated"]
         manifest.table = real.reset_index(drop=True)
     target = read_target(ensemble.models[0], rename)
-    ways = [(Reader.from_contract(m.contract), read_form(m, on_gap)) for m in ensemble.models]
+    units = [open_model_unit(model).allow_gaps(on_gap) for model in ensemble.models]
+    readers = [Reader.from_contract(model.contract) for model in ensemble.models]
+    ways = list(zip(readers, units, strict=True))
     made = {
         way: assemble_foreign(manifest, way[0], target, on_unreadable, part, way[1])
         for way in dict.fromkeys(ways)
@@ -90,30 +94,15 @@ def read_rows(
     index = reduce(np.intersect1d, lines)
     if len(index) == 0:
         raise MedvisionError(f"{manifest.path} has no rows of split={part}; name another split")
-    asked = count_asked(manifest.table, part, series=ways[0][1] is not None)
+    asked = count_asked(manifest.table, part, units[0])
     return Rows(manifest, part, samples, index, asked - len(index), own=place is None)
 
 
-def read_form(model: Model, on_gap: OnGap | None) -> SeriesForm | None:
-    """Return how a model makes series of rows; None of a model of images.
-
-    Raises:
-        MedvisionError: `on_gap` is no choice, or there are no series to have gaps.
-    """
-    if model.series is None:
-        if on_gap is not None:
-            raise MedvisionError(
-                "on_gap is for models of series, and this one takes single images; omit it"
-            )
-        return None
-    return SeriesForm(**model.series | ({"on_gap": on_gap} if on_gap else {}))
-
-
-def count_asked(table: pd.DataFrame, part: str, *, series: bool) -> int:
-    """Count the rows of a part, or its series; without a split column all rows are it."""
+def count_asked(table: pd.DataFrame, part: str, unit: Unit) -> int:
+    """Count the samples of a part; without a split column all rows are it."""
     if (table["split"] != "").any():
         table = table[table["split"] == part]
-    return series_keys(table).nunique() if series else len(table)
+    return unit.count(table)
 
 
 def read_data_words(
@@ -172,9 +161,7 @@ def read_own(run: Run, model: Model, part: str) -> dict[tuple[str, str, int], tu
     """Return the truth of each row in one part of a run, by (dataset, path, frame)."""
     target = read_target(model, {})
     table = read_manifest(run.manifest, target=type(target)).table
-    mine = table[table["split"] == part]
-    if model.series is not None:
-        mine = mine.assign(**target.of_unit(mine, series_keys(mine)))
+    mine = open_model_unit(model).annotate(table[table["split"] == part], target)
     truth = zip(*target.decode(target.encode(mine)).values(), strict=True)
     keys = zip(mine["dataset"], mine["path"], mine["frame"].tolist(), strict=True)
     return dict(zip(keys, truth, strict=True))
@@ -197,7 +184,7 @@ def predict_rows(ensemble: Ensemble, rows: Rows) -> dict[str, pd.DataFrame]:
     for number, model in enumerate(models):
         task = "predicting" if len(models) == 1 else f"predicting {number + 1} of {len(models)}"
         batches = rows.samples[number].batches(rows.find(number), BATCH)
-        several.append(run_net(model, batches, rows.index, task).arrays)
+        several.append(run_net(model, batches, rows.index, task))
     if len(models) == 1:
         return ensemble.evaluators[0].tabulate(several[0], facts)
     joined = ensemble.evaluator.combine(several, ensemble.evaluators)

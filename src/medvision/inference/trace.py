@@ -8,7 +8,7 @@ from typing import Any
 
 import medvision.files as files
 from medvision.evaluation.evaluator import Evaluator
-from medvision.inference.answer import Answers, is_read, unit_of
+from medvision.inference.answer import Answers, is_read
 from medvision.inference.ensemble import Ensemble
 from medvision.model import Model
 from medvision.provenance import describe_process
@@ -47,7 +47,7 @@ def _count_rows(answers: Answers) -> dict[str, int]:
     """Count images or series by what became of them; foreign ones were predicted."""
     table, read = answers.table, is_read(answers.table)
     return {
-        unit_of(answers): len(table), "predicted": int(read.sum()),
+        answers.unit.counted: len(table), "predicted": int(read.sum()),
         "unreadable": int((~read).sum()), "foreign": int((read & (table["status"] != "ok")).sum()),
     }  # fmt: skip
 
@@ -70,7 +70,7 @@ def _describe_members(ensemble: Ensemble) -> list[dict[str, Any]]:
 def _describe_model(model: Model, evaluator: Evaluator) -> dict[str, Any]:
     """Return what of a frozen model decides a prediction, beside its weights."""
     return {
-        **evaluator.describe(), "reader": model.contract, "series": model.series,
+        **evaluator.describe(), "reader": model.contract, "series": model.unit,
         "steps": [*_list_steps(model), *evaluator.steps()], "tta": model.tta, "seed": model.seed,
         "trained_on": model.trained_on,
     }  # fmt: skip

@@ -14,7 +14,7 @@ from medvision.nets.encoder import Encoder, replace_head
 from medvision.nets.initialise import initialise
 from medvision.nets.transfer import adapt_stem
 
-CHANNEL_NAMES = ("in_channels", "in_chans")
+CHANNEL_NAMES = ("in_channels", "in_chans", "n_input_channels")
 OUTPUT_NAMES = ("num_classes", "out_channels", "num_outputs")
 STATISTICS = {"imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}
 
@@ -28,11 +28,10 @@ def build_net(
     multilabel: bool = False,
     slice_labels: bool = False,
 ) -> nn.Module:
-    """Build a net of ours, of torchvision, of timm or of the user for given data.
+    """Build a net of ours, of torchvision, MONAI, timm or the user for given data.
 
-    A constructor that takes neither `in_channels` nor `in_chans` has its first convolution
-    adapted. One with `weights=` (torchvision's enum) is built with the weights' own classes and
-    gets a fresh head.
+    A constructor that takes none of `CHANNEL_NAMES` has its first convolution adapted. One with
+    `weights=` (torchvision's enum) is built with the weights' own classes and gets a fresh head.
 
     Args:
         net: constructor with all else filled in (`_partial_: true`); it must take `num_classes`,
@@ -111,10 +110,11 @@ def _standardise(net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ..
 def _parameters(net: Callable[..., nn.Module], given: dict[str, Any], name: str) -> set[str]:
     if not callable(net) or isinstance(net, nn.Module):
         raise MedvisionError(f"the net {name} is built already; write `_partial_: true` beside it")
-    parameters = inspect.signature(net.func if isinstance(net, partial) else net).parameters
+    constructor = net.func if isinstance(net, partial) else net
+    parameters = inspect.signature(constructor).parameters
     names = ", ".join(parameters) or "nothing"
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return set(parameters)
+        return {*parameters, *_passed_on(constructor)}
     if not {*OUTPUT_NAMES} & {*parameters}:
         raise MedvisionError(
             f"the net {name} takes no num_classes; give its constructor that argument "
@@ -124,6 +124,13 @@ def _parameters(net: Callable[..., nn.Module], given: dict[str, Any], name: str)
         hint = did_you_mean(unknown[0], parameters)
         raise MedvisionError(f"the net {name} takes no {unknown[0]}{hint}; it takes {names}")
     return set(parameters)
+
+
+def _passed_on(constructor: Callable[..., nn.Module]) -> set[str]:
+    """Return what the classes above a class take, to which it passes on what it does not name."""
+    above = constructor.__mro__[1:] if inspect.isclass(constructor) else ()
+    own = (kind for kind in above if issubclass(kind, nn.Module) and kind is not nn.Module)
+    return {name for kind in own for name in inspect.signature(kind).parameters}
 
 
 def _check(

@@ -17,7 +17,8 @@ OF_SERIES = ("length", "step")
 def call_net(net: nn.Module, batch: Mapping[str, Tensor]) -> Any:
     """Call a net with the entries of a batch that its `forward` names, in its own order.
 
-    A first parameter that is no entry, such as torchvision's `x`, is given the image.
+    A first parameter that is no entry, such as torchvision's `x`, is given the image. Of a tuple,
+    such as GoogLeNet's with its auxiliary logits, the first is the answer.
 
     Raises:
         MedvisionError: it needs an entry that the batch does not hold.
@@ -31,7 +32,8 @@ def call_net(net: nn.Module, batch: Mapping[str, Tensor]) -> Any:
             f"the net {type(net).__name__} reads {', '.join(lacking)}, which the batches do not "
             f"hold (they hold {', '.join(batch)}); change data.unit, or take another net"
         )
-    return net(*given, **more)
+    answer = net(*given, **more)
+    return answer[0] if isinstance(answer, tuple) else answer
 
 
 def answer_by_name(net: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

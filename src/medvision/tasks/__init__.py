@@ -1,6 +1,6 @@
 """What is asked, lost, kept and scored: a folder a question."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -41,17 +41,17 @@ def find_task(path: str) -> "type[Trainable]":
 
 
 @cache
-def find_infer(task: str) -> "Callable[[nn.Module, Batch], Batch]":
-    """Find how a trained net of a task answers for a batch: `Task.infer` of a foreign one.
+def find_infer(task: str) -> "Callable[[nn.Module, Batch, Mapping[str, Any]], Batch]":
+    """Find how a trained net of a task answers for a batch: its `Task.infer`.
 
     Args:
         task: as `short_name` names it.
     """
     if not find_folder(task):
         return find_task(task).infer
-    from medvision.nets.entries import answer_by_name
+    from medvision.nets.entries import answer_by_name  # without Lightning, which takes a second
 
-    return answer_by_name
+    return lambda net, batch, _: answer_by_name(net, batch)
 
 
 def short_name(task: type) -> str:

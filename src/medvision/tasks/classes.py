@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medvision.errors import MedvisionError, collect, did_you_mean
-from medvision.target import Array, Encoded, Ints, Ragged, Target
+from medvision.target import Array, Encoded, Ints, Ragged, Target, array_of
 
 Kind = Literal["binary", "multiclass", "multilabel"]
 NOTHING = "-"  # the decoded label of a multi-label row in which nothing was found
@@ -227,9 +227,7 @@ class Classes(Target):
 
 def encoded_label(encoded: Encoded) -> Array:
     """Return the one entry that classes encode: `[N]` or `[N,K]`."""
-    label = encoded["label"]
-    assert isinstance(label, np.ndarray)
-    return label
+    return array_of(encoded, "label")
 
 
 def split_label(label: str, rename: Mapping[str, str | None]) -> list[str]:

@@ -14,7 +14,6 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import direction
 from medvision.moved import current
 from medvision.nets.encoder import Encoder
@@ -177,7 +176,7 @@ class Task(Trainable):
         self._step("test", as_batch(batch))
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Batch:
-        return self.infer(self.net, as_batch(batch))
+        return self.infer(self.net, as_batch(batch), {})
 
     def on_train_epoch_start(self) -> None:
         """Hold the body still while it is frozen: no gradients, no moving statistics."""
@@ -241,21 +240,6 @@ class Task(Trainable):
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self.monitor},
         }
 
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **given: Any) -> Self:
-        """Load the weights of a checkpoint into a task of the net that is given.
-
-        Raises:
-            MedvisionError: there is no net to load them into.
-        """
-        if "net" not in given:
-            raise MedvisionError(
-                f"{checkpoint_path} holds weights alone, not the net they belong to; load the "
-                "run's model.pt with medvision.model.load_model, or give net=NET as well"
-            )
-        loaded: Self = super().load_from_checkpoint(checkpoint_path, *args, **given)
-        return loaded
-
     def _rates(self) -> dict[str, float]:
         """Read `lr` and `weight_decay` from the partial, else from the optimiser's own defaults."""
         takes = inspect.signature(getattr(self.optimizer, "func", self.optimizer)).parameters
@@ -286,7 +270,8 @@ class Task(Trainable):
             return
         if self.trainer.world_size > 1:
             kept = {name: gather_ranks(self, value) for name, value in kept.items()}
-        scores = {"loss": float(kept["loss"].mean())} | self.score(kept)
+        loss = float(kept.pop("loss").mean())
+        scores = {"loss": loss} | self.score(kept)
         if part == "train" and self._norms:
             norms, self._norms = self._norms, []
             scores["grad_norm"] = float(torch.stack(norms).mean())

@@ -1,5 +1,6 @@
 """What `medvision train` asks of a task around its steps, and what it tells it of a run."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, nn
 
+from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import Evaluator
 from medvision.nets.entries import answer_by_name
 from medvision.target import Encoded, Target
@@ -83,7 +85,7 @@ class Context:
     folder: Path
     target: Any
     rows: RunRows
-    answer: Callable[[Ints], Mapping[str, NDArray[Any]]]
+    answer: Callable[[Ints], Encoded]
     judge: nn.Module | None = None
     classify: Callable[[Tensor], Tensor] | None = None
     inception: Path | None = None
@@ -96,6 +98,8 @@ class Trainable(LightningModule):
         target: what the annotations of its data mean; None: what those of classification do.
         evaluator: what tabulates and scores its answers; those of ours are opened by their folder.
         monitor: the logged score that picks the best epoch where none is named.
+        averages_views: the mean of what is answered to augmented views is an answer; where it is
+            none, as of outlines, `tta` is refused.
         predicts: it answers for rows; their predictions are stored, scored and reported. One that
             does not is judged by what `finish` writes, and never opens the test part.
         graphs_fail: why CUDA graphs cannot run its nets; "" where they can.
@@ -105,6 +109,7 @@ class Trainable(LightningModule):
     target: ClassVar[type[Target] | None] = None
     evaluator: ClassVar[type[Evaluator] | None] = None
     monitor: str = "val/loss"
+    averages_views: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
     graphs_fail: ClassVar[str] = ""
     next_command: ClassVar[str] = "medvision predict run=last input=FOLDER output=predictions.csv"
@@ -160,14 +165,45 @@ class Trainable(LightningModule):
         yield from ()
 
     @staticmethod
-    def infer(net: nn.Module, batch: Batch) -> Batch:
-        """Return what a trained net answers, by name; tiles, where an image is too large for it."""
+    def infer(net: nn.Module, batch: Batch, decision: Mapping[str, Any]) -> Batch:  # noqa: ARG004 -- a hook
+        """Return what a trained net answers for B samples, by name.
+
+        The place for tiles, where an image is too large for a net, and for the grid of the file.
+        Entries are of one row a sample or, where these have different numbers of it, end to end:
+        beside `<name>` `[M,…]` stands `<name>_row` `[M]`, the sample of each, from 0 to B − 1.
+
+        Args:
+            net: in evaluation mode.
+            batch: on its device; what the target encodes is among it where that is known.
+            decision: as `finish` made it; {} before.
+        """
         return answer_by_name(net, batch)
 
     @staticmethod
     def read_progress(checkpoint: Mapping[str, Any]) -> int:
         """Return where the curves of a resumed run go on: the epochs behind a checkpoint."""
         return int(checkpoint["epoch"]) + 1
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **given: Any) -> Self:
+        """Load the weights of a checkpoint into a task of the nets that are given.
+
+        Raises:
+            MedvisionError: there is nothing to load them into.
+        """
+        takes = [
+            p for p in inspect.signature(cls).parameters.values() if p.kind is not p.VAR_KEYWORD
+        ]
+        if lacking := [
+            f"{p.name}=…" for p in takes if p.default is p.empty and p.name not in given
+        ]:
+            way = "medvision.load" if cls.predicts else "medvision.model.load_generator"
+            raise MedvisionError(
+                f"{checkpoint_path} holds weights alone, not what they belong to; load the run's "
+                f"model.pt with {way}, or give {', '.join(lacking)} as well"
+            )
+        loaded: Self = super().load_from_checkpoint(checkpoint_path, *args, **given)
+        return loaded
 
     @property
     @abstractmethod

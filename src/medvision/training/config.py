@@ -14,21 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import direction
+from medvision.files import conf_folder
 from medvision.moved import current
 from medvision.tasks import find_task, short_name
 
 _told: set[str] = set()  # paths of before that this process has said something about
-FREE_MAPPINGS = ("data.columns.", "data.rename.", "data.source.")
+FREE_MAPPINGS = ("data.annotation.", "data.columns.", "data.rename.", "data.source.")
 FLAGS_WITH_A_VALUE = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn",
                       "--config-name", "-cp", "--config-path", "-i", "--info")  # fmt: skip
 REPEATS = ("seed", "experiment", "data", "data.fold", "data.split_seed", "data.manifest", "name")
-
-
-def conf_folder() -> Path:
-    """Find `conf/`: inside an installed package, or beside `src` in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
 def run_name(experiment: str, data: str) -> str:
@@ -139,11 +133,15 @@ def compose_train(flags: Sequence[str], overrides: Sequence[str]) -> DictConfig:
 def quote(word: str) -> str:
     """Quote a value that Hydra's grammar refuses or takes apart, so that any path works as typed.
 
-    Keys of free mappings (`data.columns.…`) may be new, which Hydra writes as `++`.
+    Keys of free mappings (such as `data.columns.…`) may be new, which Hydra writes as `++`; the
+    group `judge` will be called `fidelity`, and may be already.
     """
     key, equals, value = word.partition("=")
     if word.startswith("-") or not equals:
         return word
+    group, dot, rest = key.partition(".")
+    if group == "fidelity":
+        key = f"judge{dot}{rest}"
     if key.startswith(FREE_MAPPINGS):
         key = "++" + key
     try:

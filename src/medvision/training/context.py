@@ -1,10 +1,8 @@
 """What a task is told of a run: its samples, its folder, and the classifier that judges."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from medvision.data.batches.samples import Samples, as_image
@@ -54,7 +52,7 @@ def open_context(run: Run, job: Job) -> Context:
     )  # fmt: skip
 
 
-def refuse_answer(_: Ints) -> Mapping[str, NDArray[Any]]:
+def refuse_answer(_: Ints) -> Encoded:
     """Stand for a trained net where there is none yet."""
     raise MedvisionError("there is no trained net yet; ask for its answers in finish()")
 

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.training.config import compose_train, conf_folder
+from medvision.files import conf_folder
+from medvision.training.config import compose_train
 
 SEE_KEYS = "see all keys with: medvision train --cfg job"
 

@@ -5,12 +5,9 @@ for which the first step need not wait.
 """
 
 import copy
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
-from numpy.typing import NDArray
 
 import medvision.files as files
 from medvision.data.inputs.profile import summarise_facts, to_plain
@@ -22,6 +19,7 @@ from medvision.inference.evaluate import evaluate_parts
 from medvision.inference.predictor import predict_samples
 from medvision.model import Model, Seen, load_model, save_model
 from medvision.runs import Run
+from medvision.target import Encoded
 from medvision.tasks import short_name
 from medvision.tasks.trainable import Context, Ints, Trainable
 from medvision.training.build import gather_facts, read_progress
@@ -33,8 +31,8 @@ def freeze_model(run: Run, job: Job, task: Trainable, context: Context) -> str:
     """Let the task decide what it decides on the val part, write `model.pt`, return its digest."""
     model = assemble_model(job, task)
 
-    def answer(index: Ints) -> Mapping[str, NDArray[Any]]:
-        return predict_samples(model, job.data.ready, index).arrays
+    def answer(index: Ints) -> Encoded:
+        return predict_samples(model, job.data.ready, index)
 
     decision = task.finish(replace(context, answer=answer))
     model.gate, model.decision = decision.pop("gate", None), decision
@@ -48,7 +46,7 @@ def assemble_model(job: Job, task: Trainable) -> Model:
     seen = Seen(*samples.seen("train"), *samples.seen("val"), key=card.key)
     for earlier in job.earlier:
         seen = seen.join(earlier)
-    rows = samples.spread(samples.rows("train"))
+    rows = samples.unit.rows(samples.rows("train"))
     return Model(
         net=copy.deepcopy(task.trained).eval(),  # as it will be loaded: copies are not compiled
         config=task.describe_net(config.model, gather_facts(config, data)),
@@ -56,7 +54,7 @@ def assemble_model(job: Job, task: Trainable) -> Model:
         target=samples.target.plain(),
         inputs={
             "reader": data.options.reader.contract(),
-            "unit": samples.slices.form.contract() if samples.slices else None,
+            "unit": samples.unit.plain(),
             "tabular": None,
         },
         augment=job.plain["augment"] if task.predicts else None,
@@ -75,7 +73,7 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
     parts, monitor = ["val", "test"] if job.config.test else ["val"], job.config.monitor
     if job.task.predicts:
         metrics = evaluate_parts(run, load_model(run.model), job.data.ready, parts)
-        draw_history(run, monitor)
+        draw_history(run, monitor, short_name(job.task))
     else:  # it was judged before it was frozen
         metrics = files.read_json(run.metrics)
     stepped = run.last_checkpoint.exists()
@@ -87,11 +85,11 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
         print_scores(metrics)
 
 
-def draw_history(run: Run, monitor: str) -> None:
+def draw_history(run: Run, monitor: str, task: str) -> None:
     """Draw the learning curves of `history.csv`; what was fitted without steps has none."""
     path = run.folder / "history.csv"
     if path.exists():
-        figure = draw_learning_curves(pd.read_csv(path), monitor)
+        figure = draw_learning_curves(pd.read_csv(path), monitor, task)
         save_figure(figure, run.folder / "figures" / "learning_curves.png")
 
 

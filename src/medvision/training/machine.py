@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from omegaconf import DictConfig
 
+from medvision.data.units.unit import make_unit
 from medvision.devices import takes_gpu
 from medvision.errors import collect
 from medvision.tasks.trainable import Trainable
@@ -90,7 +91,7 @@ def check_compile(config: DictConfig, task: type[Trainable]) -> None:
         stands = {
             "CUDA graphs need a GPU": not gpu,
             "series differ in length, and each length would be a graph of its own":
-                config.data.get("unit") == "series",
+                make_unit(config.data.get("unit", "image"), {}).varies,
             task.graphs_fail: bool(task.graphs_fail),
             "gradients add up over trainer.accumulate_grad_batches, and a graph overwrites them":
                 config.trainer.accumulate_grad_batches != 1,

@@ -26,21 +26,16 @@ class Preview(Callback):
 def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int = 3) -> Path:
     """Draw a row of training images over rows of augmented views of the same images, if any.
 
-    Of series the images are slices of one, evenly spread: they change alike.
+    Of samples that hold several images they are those of one: they change alike.
     """
     from medvision.evaluation.figures.common import draw_grid
     from medvision.evaluation.figures.style import save_figure
 
     samples = data.ready
     rows = samples.rows("train")
-    if samples.slices is None:
-        chosen = keys = rows[np.linspace(0, len(rows) - 1, min(images, len(rows)), dtype=int)]
-        captions = _caption(samples, chosen)
-    else:
-        (label,), own = _caption(samples, rows[:1]), samples.slices_for(rows[:1])
-        some = np.linspace(0, len(own) - 1, min(images, len(own)), dtype=int)
-        chosen, keys = own["row"].to_numpy()[some], np.repeat(rows[:1], len(some))
-        captions = [label, *(str(at) for at in own["position"].to_numpy()[some[1:]])]
+    chosen, keys, texts = samples.unit.preview(rows, images)
+    labels = _caption(samples, keys)
+    captions = [text or label for text, label in zip(texts, labels, strict=True)]
     plain = samples.gather(chosen)
     size = (plain.shape[1], plain.shape[2])
     options = data.options

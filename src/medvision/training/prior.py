@@ -6,6 +6,7 @@ from pathlib import Path
 
 import medvision.files as files
 from medvision.data.batches.datamodule import ImageDataModule
+from medvision.data.units.unit import read_unit
 from medvision.errors import MedvisionError, collect
 from medvision.model import Seen, is_model_file, load_model, read_model_file, refuse_generator
 from medvision.runs import Run, find_run
@@ -63,12 +64,13 @@ def find_judge(name: str | None, data: ImageDataModule) -> Run | None:
         return None
     run = find_run(name)
     model, samples = load_model(run.model), data.ready
+    unit = read_unit(model.unit)
     key, classes = data.card.key if data.card else None, samples.target.plain()["classes"]
     met = [len(set().union(*model.seen.meet(*samples.seen(part), key, train=part == "val")))
            for part in ("val", "test")]  # fmt: skip
     problems = {
         f"its classes are {model.classes}, not {classes}": model.classes != classes,
-        "it reads series": model.series is not None,
+        f"it reads {unit.taken}": not unit.alone,
         f"it reads images as {model.contract}, which data.reader does not":
             model.contract != data.options.reader.contract(),
         f"it has met patients or images of val ({met[0]}) or test ({met[1]})": any(met),

@@ -26,6 +26,9 @@ def check_settings(config: DictConfig) -> None:
     task = find_task(current(str(config.model._target_)))
     check_watched(task, str(config.monitor))
     problems = list(task.check(config))
+    if config.tta and not task.averages_views:
+        problems.append(f"tta={config.tta} asks for the mean of several views, which means nothing "
+                        "for what this model answers; leave it out")  # fmt: skip
     if len(problems) == 1:
         raise MedvisionError(problems[0])
     if problems:

@@ -119,14 +119,6 @@ def test_only_training_is_augmented(manifest, backend, residency):
     assert plain == {"train": False, "val": True}
 
 
-def test_without_a_trainer_nothing_is_augmented(manifest):
-    data = module(manifest)
-    data.trainer = None
-    for batch in serve(data):
-        stored = as_image(torch.from_numpy(data.ready.gather(batch["index"].numpy())))
-        assert torch.equal(batch["image"], stored)
-
-
 @pytest.mark.parametrize("backend", ["host", "device"])
 def test_an_epoch_is_drawn_anew_and_again_the_same(manifest, backend):
     def images(epoch, seed=0):

@@ -31,9 +31,15 @@ def test_the_order_is_a_pure_function_of_seed_and_epoch():
     assert at(4) == at(4)
     assert at(4) != at(5)
     assert at(4) != at(4, seed=1)
+
+
+def test_each_pass_is_the_next_epoch_unless_one_is_chosen():
     sampler = TrainingBatches(ROWS, 3, 0)
-    first = drawn(sampler)
-    assert drawn(sampler) == first  # the epoch decides, not how often it was asked
+    assert [drawn(sampler) for _ in range(3)] == [at(0), at(1), at(2)]
+    sampler.set_epoch(7)
+    assert [drawn(sampler), drawn(sampler)] == [at(7), at(8)]
+    side_by_side = [(a["epoch"], b["epoch"]) for a, b in zip(sampler, sampler, strict=True)]
+    assert {(int(a), int(b)) for a, b in side_by_side} == {(9, 10)}
 
 
 def test_an_epoch_takes_no_row_twice_and_drops_only_the_smaller_last_batch():
@@ -78,7 +84,8 @@ def test_weights_draw_in_proportion():
 def test_repeats_of_a_row_have_draws_of_their_own():
     weights = np.where(ROWS == 9, 50.0, 1.0)
     sampler = TrainingBatches(ROWS, 3, 0, weights=weights)
-    index, draw = (np.concatenate(drawn(sampler, key)).tolist() for key in ("index", "draw"))
+    batches = list(sampler)
+    index, draw = (np.concatenate(drawn(batches, key)).tolist() for key in ("index", "draw"))
     assert Counter(index)[9] > 3
     assert len(set(draw)) == len(draw)
     by_row = {row: [d for i, d in zip(index, draw, strict=True) if i == row] for row in index}
@@ -87,7 +94,8 @@ def test_repeats_of_a_row_have_draws_of_their_own():
 
 def test_without_weights_the_draw_is_the_row():
     sampler = TrainingBatches(ROWS, 3, 0)
-    assert drawn(sampler) == drawn(sampler, "draw")
+    batches = list(sampler)
+    assert drawn(batches) == drawn(batches, "draw")
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -102,7 +110,7 @@ def test_no_rows_are_no_batches():
 
 
 def test_a_loader_hands_the_batches_through():
-    loader = DataLoader(Indexes(), sampler=OrderedBatches(ROWS, 4), batch_size=None)
+    loader = DataLoader(Indexes(dict), sampler=OrderedBatches(ROWS, 4), batch_size=None)
     assert [batch["index"].tolist() for batch in loader] == drawn(OrderedBatches(ROWS, 4))
 
 

@@ -5,19 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
-from medvision.data.units.series import (
-    add_difference,
-    drop_difference,
-    index_slices,
-    join_channels,
-    pad_series,
-)
+from medvision.data.units.series import add_difference, drop_difference, pad_series
 from medvision.data.units.series_form import (
     SeriesForm,
     check_series,
     note_sizes,
     refuse_torn,
 )
+from medvision.data.units.slices import index_slices
+from medvision.data.units.unit import join_channels
 from medvision.errors import MedvisionError
 
 
@@ -118,7 +114,9 @@ def test_steps_are_distances_and_the_first_is_their_median(column, unit):
     table = make([4, 3]).assign(**{column: [0, 2, 5, 9, 30.0, 25.0, 20.0]})
     slices = indexed(shuffled(table))
     assert slices.measure == [unit] * 2
-    steps = {len(s): s for s in (slices.lay_out(np.array([f])).step[0] for f in slices.first)}
+    steps = {
+        len(s): s for s in (slices.lay_out(np.array([f])).entries["step"][0] for f in slices.first)
+    }
     assert steps[4].tolist() == [3, 2, 3, 4]
     assert steps[3].tolist() == [5, 5, 5]  # descending is a direction, not a distance
     assert f"steps of series are in {unit} for 2" in slices.describe()
@@ -127,32 +125,34 @@ def test_steps_are_distances_and_the_first_is_their_median(column, unit):
 @pytest.mark.parametrize("place", [[0, 2, np.nan, 6], [0, 2, 2, 4], [0, 2, 1, 4]])
 def test_steps_that_are_not_known_throughout_are_1_and_that_is_said(place):
     slices = indexed(make([4], position_mm=np.array(place, float)))
-    assert slices.lay_out(np.array([0])).step.tolist() == [[1, 1, 1, 1]]
+    assert slices.lay_out(np.array([0])).entries["step"].tolist() == [[1, 1, 1, 1]]
     assert "steps of series are 1 a slice for 1" in slices.describe()[-1]
 
 
 def test_a_dropped_slice_adds_its_distance_to_the_next():
     slices = indexed(make([5], position_mm=np.array([0, 1, 3, 6, 10.0])))
     strips = slices.lay_out(np.array([0]), [np.array([0, 2, 4])])
-    assert strips.step.tolist() == [[5, 3, 7]]
-    assert indexed(make([5])).lay_out(np.array([0]), [np.array([4, 1])]).step.tolist() == [[3, 3]]
-    assert slices.lay_out(np.array([0]), [np.array([1])]).step.tolist() == [[2.5]]
+    assert strips.entries["step"].tolist() == [[5, 3, 7]]
+    assert indexed(make([5])).lay_out(np.array([0]), [np.array([4, 1])]).entries[
+        "step"
+    ].tolist() == [[3, 3]]
+    assert slices.lay_out(np.array([0]), [np.array([1])]).entries["step"].tolist() == [[2.5]]
 
 
 def test_sampling_every_third_frame_is_no_gap():
     table = make([4])
     slices = indexed(table.assign(position=table["position"] * 3))
-    assert slices.lay_out(np.array([0])).step.tolist() == [[1, 1, 1, 1]]
+    assert slices.lay_out(np.array([0])).entries["step"].tolist() == [[1, 1, 1, 1]]
 
 
 def test_a_batch_is_padded_to_its_longest_series():
     slices = indexed(make([2, 4, 1]))
     strips = slices.lay_out(slices.first)
-    assert strips.length.tolist() == [2, 4, 1]
-    assert strips.slot.tolist() == [0, 1, 4, 5, 6, 7, 8]
-    assert strips.step.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
+    assert strips.entries["length"].tolist() == [2, 4, 1]
+    assert strips.slots["slot"].tolist() == [0, 1, 4, 5, 6, 7, 8]
+    assert strips.entries["step"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
     image = torch.arange(1.0, 8)[:, None, None, None].expand(7, 2, 3, 3)
-    padded = pad_series(image, torch.from_numpy(strips.slot), strips.step.shape)
+    padded = pad_series(image, torch.from_numpy(strips.slots["slot"]), strips.entries["step"].shape)
     assert padded.shape == (3, 4, 2, 3, 3)
     assert padded[:, :, 1, 2, 2].tolist() == [[1, 2, 0, 0], [3, 4, 5, 6], [7, 0, 0, 0]]
 
@@ -163,7 +163,7 @@ def test_long_series_are_thinned_evenly_and_that_is_said():
     slices = index_slices(kept, form)
     assert slices.position[:10].tolist() == [0, 111, 222, 333, 444, 555, 666, 777, 888, 999]
     assert slices.rows[1, :, 0].tolist() == [110, 111, 112]  # neighbours as they were scanned
-    assert slices.lay_out(slices.first).step[:, :3].tolist() == [[111] * 3, [1] * 3]
+    assert slices.lay_out(slices.first).entries["step"][:, :3].tolist() == [[111] * 3, [1] * 3]
     assert notes == ["1 series of up to 1000 slices were thinned evenly to 10 (data.max_slices)"]
 
 
@@ -234,7 +234,7 @@ def test_a_gap_can_be_left_out_or_served():
     kept, form, notes = check_series(table, SeriesForm(on_gap="keep"))
     assert len(kept) == 5
     assert "1 series serve what is there" in notes[0]
-    assert index_slices(kept, form).lay_out(np.array([0])).step.tolist() == [[1.5, 1, 2]]
+    assert index_slices(kept, form).lay_out(np.array([0])).entries["step"].tolist() == [[1.5, 1, 2]]
     assert "no series is left of 1" in refused(gap(make([4])), SeriesForm(on_gap="exclude"))
 
 

@@ -1,7 +1,10 @@
 from functools import partial
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+import torchmetrics.functional.classification
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.functional import cross_entropy as torch_cross_entropy
@@ -10,6 +13,8 @@ from torch.optim import AdamW
 from medvision.errors import MedvisionError
 from medvision.losses import cross_entropy
 from medvision.nets.convnet import ConvNet
+from medvision.tasks.classes import Classes
+from medvision.tasks.classification.evaluator import ClassificationEvaluator
 from medvision.tasks.classification.metrics import score
 from medvision.tasks.classification.task import Classifier, mix
 
@@ -93,6 +98,48 @@ def test_scores_are_those_of_the_probabilities(kind, classes):
     logits = made(given["image"]).detach()
     probs = logits.sigmoid() if several else logits.softmax(1)
     assert made.score({"logits": logits} | given) == score(probs, given["label"], kind)
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("kind", "classes"), [("binary", 2), ("multiclass", 4), ("multilabel", 3)])
+def test_torchmetrics_scores_where_the_tensors_are_and_the_host_agrees(
+    kind, classes, device, monkeypatch
+):
+    asked = {}
+    for name in (
+        "binary_auroc", "binary_average_precision", "multiclass_confusion_matrix",
+        "multilabel_confusion_matrix",
+    ):  # fmt: skip
+        whole = getattr(torchmetrics.functional.classification, name)
+
+        def spied(*given, name=name, whole=whole, **options):
+            asked[name] = {x.device.type for x in given if isinstance(x, torch.Tensor)}
+            return whole(*given, **options)
+
+        monkeypatch.setattr(torchmetrics.functional.classification, name, spied)
+    several, names = kind == "multilabel", [f"c{k}" for k in range(classes)]
+    given = batch(classes, 60, several)
+    logits = 2 * torch.randn(60, classes)
+    made = task(kind, classes).to(device)
+    kept = made.keep(logits.to(device), {"label": given["label"].to(device)})
+    scores = made.score(kept)
+    counted = "multilabel_confusion_matrix" if several else "multiclass_confusion_matrix"
+    assert asked == {
+        name: {device} for name in ("binary_auroc", "binary_average_precision", counted)
+    }
+
+    threshold = {"binary": 0.5, "multiclass": None, "multilabel": [0.5] * classes}[kind]
+    target = Classes(names, kind)
+    evaluator = ClassificationEvaluator(target.plain(), {"threshold": threshold})
+    facts = {"label": target.decode({"label": given["label"].numpy()})["label"], "patient": "p"}
+    tables = evaluator.tabulate({"logits": logits.numpy()}, {"": pd.DataFrame(facts)})
+    scored = evaluator.read(tables)
+    for name in ("accuracy", "precision", "recall", "f1", "auroc"):
+        (host,) = evaluator.metrics[name].compute(scored, np.ones((1, 60)))
+        assert scores[name] == pytest.approx(host, abs=1e-6), name
 
 
 def test_a_mixed_image_is_its_share_and_its_partners():

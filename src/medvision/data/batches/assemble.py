@@ -4,6 +4,7 @@ import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,7 @@ from medvision.data.batches.boxes import place_boxes
 from medvision.data.batches.extra import Main, read_extras
 from medvision.data.batches.generated import holds_generated
 from medvision.data.batches.options import DataOptions
-from medvision.data.batches.read import (
-    DecodedRows,
-    OnUnreadable,
-    decode_rows,
-    keep_whole_series,
-)
+from medvision.data.batches.read import DecodedRows, OnUnreadable, decode_rows, keep_whole
 from medvision.data.batches.samples import Samples
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.columns import FILES, find_file_columns
@@ -30,17 +26,11 @@ from medvision.data.manifest.path_map import mask_paths
 from medvision.data.splits.splits import SHARES, assign_splits
 from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.reader import Reader
-from medvision.data.units.series import index_slices
-from medvision.data.units.series_form import (
-    SeriesForm,
-    check_series,
-    check_series_alike,
-    count_series,
-    refuse_torn,
-)
+from medvision.data.units.image import Images
+from medvision.data.units.unit import Unit
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.identity import PARTS, series_keys
-from medvision.target import Array, Ragged, Target, is_among
+from medvision.identity import PARTS
+from medvision.target import Ragged, Target, is_among
 
 
 def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit, Card]:
@@ -59,23 +49,21 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
             f"{own.path} holds generated images, whose generator may have seen val or test; give "
             "them as data.extra, which only trains and checks that"
         )
-    if options.form is not None:
-        check_series(own.table, options.form)  # what is wrong is told before hours of decoding
-    asked = _resolve(target, own, options)
+    unit = options.make_unit()
+    unit.keep_whole(own.table)  # what is wrong is told before hours of decoding
+    asked = _resolve(target, own, unit, options.target_options)
     decoded = decode_rows(own, options.reader, options.on_unreadable, options.workers, target.files)
-    read, form, told = keep_whole_series(decoded, options.form, own.table)
+    read, unit, told = keep_whole(decoded, unit, own.table)
     kept, audit = _split(read, asked, options)
-    if form is not None:
-        refuse_torn(read.table, kept)
+    unit.refuse_torn(read.table, kept)
     audit.notes += told
-    listed = decoded.table
-    if form is not None and form.channels:
-        listed = listed[listed["channel"].isin(form.channels)]
+    listed, names = decoded.table, unit.form.channels
+    listed = listed[listed["channel"].isin(names)] if names else listed
     audit.flow = trace_losses(own.table, [
         ("unreadable", decoded.table), ("channel", listed), ("gap", read.table), ("leak", kept),
     ])  # fmt: skip
     read = read._replace(table=kept)
-    extras = read_extras(Main(read, own.card, asked, form), options, audit)
+    extras = read_extras(Main(read, own.card, asked, unit), options, audit)
     parts = [read, *(extra.read for extra in extras)]
     audit.flow["joined"] = count_joined(kept, [extra.read.table for extra in extras])
     whole = _join_tables([part.table for part in parts], target)
@@ -88,18 +76,14 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
     audit.notes += asked.notes()
     if options.residency == "host":
         parts = [_hold(part) for part in parts]
-    samples, lost = _serve(whole, asked, form, parts, options.reader)
+    samples, lost = _serve(whole, asked, unit, parts, options.reader)
     audit.notes += lost
     samples.generated = [extra.generated for extra in extras if extra.generated]
     audit.flow["parts"] = count_samples(
         whole, {part: samples.rows(part) for part in PARTS}, samples.count
     )
-    if samples.slices is not None:
-        audit.notes += samples.slices.describe()
-        first = whole.assign(**asked.of_unit(whole, series_keys(whole))).iloc[samples.slices.first]
-        count_series(audit.counts, first["split"], asked.strata(first))
-        if samples.targets and not samples.row_targets:
-            audit.notes.append("no slice is annotated by itself")
+    audit.notes += samples.unit.describe(samples.targets, samples.row_targets)
+    samples.unit.add_counts(audit.counts, whole, asked)
     return samples, audit, own.card
 
 
@@ -109,7 +93,7 @@ def assemble_foreign(
     target: Target,
     on_unreadable: OnUnreadable,
     part: str,
-    form: SeriesForm | None = None,
+    unit: Unit | None = None,
 ) -> Samples:
     """Serve another manifest's rows to a frozen model: without a split all rows are `part`.
 
@@ -119,36 +103,32 @@ def assemble_foreign(
         target: the model's.
         on_unreadable: stop, or leave unreadable files out.
         part: the name of rows without one.
-        form: of a model of series, with the channels it was trained on.
+        unit: the model's; None: images.
 
     Raises:
         MedvisionError: annotations the model does not know, unreadable files, faults of series.
     """
-    if form is not None:
-        check_series_alike(manifest.table, form)  # what is wrong is told before anything is decoded
+    unit = unit or Images()
+    unit.keep_whole(manifest.table, frozen=True)  # what is wrong is told before decoding
     read = decode_rows(manifest, reader, on_unreadable, files=target.files)
-    read, form, _ = keep_whole_series(read, form, manifest.table)
+    read, unit, _ = keep_whole(read, unit, manifest.table)
     table = read.table
     if not (table["split"] != "").any():
         table = table.assign(split=part)
     rows = table.reset_index(drop=True)
     if manifest.card.key is not None:
         rows = mask_files(rows, type(target))
-    return _serve(rows, target, form, [read], reader)[0]
+    return _serve(rows, target, unit, [read], reader)[0]
 
 
-def _resolve(target: type[Target], own: Manifest, options: DataOptions) -> Target:
-    """Settle what is asked, of series by what they say as a whole."""
-    asked = options.target_options
+def _resolve(target: type[Target], own: Manifest, unit: Unit, asked: Mapping[str, Any]) -> Target:
+    """Settle what is asked of samples, by what they say as a whole."""
     takes = inspect.signature(target.resolve).parameters
     if foreign := [] if _takes_all(takes) else sorted(set(asked) - set(takes)):
         raise MedvisionError(
             f"data.{foreign[0]} means nothing to {target.__name__.lower()}; leave it out"
         )
-    table = own.table
-    if options.form is not None:
-        table = table.assign(**target.of_unit(table, series_keys(table)))
-    return target.resolve(table, own.card.to_json(), **asked)
+    return target.resolve(unit.annotate(own.table, target), own.card.to_json(), **asked)
 
 
 def _takes_all(parameters: Mapping[str, inspect.Parameter]) -> bool:
@@ -195,28 +175,17 @@ def _hold(part: DecodedRows) -> DecodedRows:
 
 
 def _serve(
-    table: pd.DataFrame,
-    target: Target,
-    form: SeriesForm | None,
-    parts: Sequence[DecodedRows],
-    reader: Reader,
+    table: pd.DataFrame, target: Target, unit: Unit, parts: Sequence[DecodedRows], reader: Reader
 ) -> tuple[Samples, list[str]]:
-    """Encode the target and, of series, index the slices; return what is to be noted as well."""
-    own: dict[str, Array | Ragged] = {}
-    if form is None:
-        targets = target.encode(table)
-    else:
-        keys = series_keys(table)
-        targets = target.encode(table.assign(**target.of_unit(table, keys)))
-        own = target.encode_rows(table, keys)
+    """Encode the target, and index the samples; return what is to be noted as well."""
     samples = Samples(
-        table, target, targets,
+        table, target, target.encode(unit.annotate(table, target)),
         np.concatenate([part.digest for part in parts]).tolist(),
         [part.store for part in parts],
         np.concatenate([part.where(number) for number, part in enumerate(parts)]),
         [part.manifest for part in parts],
-        None if form is None else index_slices(table, form),
-        own,
+        unit.index(table),
+        dict(unit.encode_rows(table, target)),
         maps={name: [part.maps.get(name) for part in parts]
               for name in dict.fromkeys(name for part in parts for name in part.maps)},
     )  # fmt: skip

@@ -32,21 +32,28 @@ from medvision.data.batches.sampling import (
 from medvision.data.manifest.card import Card
 from medvision.data.sources.prepare import prepare_once
 from medvision.data.store.reader import Reader
-from medvision.data.units.series import SliceBatch, join_channels
 from medvision.data.units.series_form import OnGap
+from medvision.data.units.unit import Draw, Layout, join_channels, to_tensors
 from medvision.errors import MedvisionError
+from medvision.runs import find_run_around, record_opening
 from medvision.target import Target, open_target, take
 
-READ_ON_HOST = ("draw", "length")
-"""Of a batch, what is no number for the device: asking for it back would wait for all its work."""
+IN_MEMORY = "in memory"  # what is recorded in place of the digest of weights that lie in no file
 
 
 class ImageDataModule(LightningDataModule):
     """Batches of `image` float32 `[B,C,H,W]` in [0,1], `label` and `index` from a manifest.
 
     Of series: `image` `[B,S,C,H,W]`, 0 in the padding, `length` `[B]`, `step` `[B,S]` (mm, s or,
-    where unknown, 1; the first is the series' median), `label` and `slice_label` `[B,S]`. All of a
-    batch goes to the device but `length`, which packed sequences want on the host.
+    where unknown, 1; the first is the series' median), `label` and `slice_label` `[B,S]`; what
+    other units make of rows, see `data.units.unit`.
+
+    A Trainer's loop has the loaders serve indices and calls the hooks of transfer. In any other
+    loop, a plain one or Fabric's (`setup_dataloaders(…, use_distributed_sampler=False)`: of several
+    processes each has its share already), a loader serves the same batches, finished, on the CPU.
+    There each pass over a loader of the training part is the next epoch, from 0, in another order
+    and changed anew; `loader.sampler.set_epoch` chooses it. What is loaded of the test part says so
+    (`open_test`).
 
     All keywords but `target` are settings `data.…`: see `DataOptions`.
 
@@ -82,7 +89,7 @@ class ImageDataModule(LightningDataModule):
         epoch_size: int | None = None,
         extra: Sequence[str] = (),
         extra_ratio: Ratio | None = None,
-        unit: Literal["image", "series"] = "image",
+        unit: str = "image",
         channels: Sequence[str] | None = None,
         neighbours: int = 0,
         difference: bool = False,
@@ -114,6 +121,7 @@ class ImageDataModule(LightningDataModule):
         self.card: Card | None = None
         self._residents: dict[torch.device, DeviceStore | None] = {}
         self._features: Tensor | None = None
+        self._epoch = 0
 
     def prepare_data(self) -> None:
         """Turn the source into a manifest and a store, once; Lightning calls it on one process."""
@@ -142,6 +150,13 @@ class ImageDataModule(LightningDataModule):
             self.target = self.target or _find_classes()
             self.samples, self.audit, self.card = assemble(self.options, self.target)
 
+    def teardown(self, stage: str) -> None:
+        """Leave the Trainer, whose loop has ended: what comes next may be a plain one."""
+        self.trainer = None
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.trainer = None
+
     @property
     def ready(self) -> Samples:
         """The samples, set up if need be."""
@@ -161,26 +176,60 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Indices]:
         rows, options = self.train_rows(), self.options
         weights = self._sampling_weights(rows) if options.balance else None
-        slices, lengths = self.ready.slices, None
-        if slices is not None:
-            lengths = options.sequence.shorten(slices.lengths(rows))
         rank, world = self._rank()
         return self._loader(
             TrainingBatches(
-                rows, options.batch_size, options.seed, weights=weights, lengths=lengths,
-                draws=options.epoch_size if slices is None else None,
+                rows, options.batch_size, options.seed, weights=weights,
+                lengths=self.ready.unit.lengths(rows), draws=options.epoch_size,
                 pools=self._pools(rows, world), rank=rank, world=world,
             )
         )  # fmt: skip
 
     def val_dataloader(self) -> DataLoader[Indices]:
-        rows, size = self.ready.known(self.ready.rows("val")), 2 * self.options.batch_size
+        return self._in_order(self.ready.known(self.ready.rows("val")))
+
+    def test_dataloader(self) -> DataLoader[Indices]:
+        """Serve what is known of the test part, which is opened by that."""
+        self.open_test()
+        return self._in_order(self.ready.known(self.ready.rows("test")))
+
+    def predict_dataloader(self) -> DataLoader[Indices]:
+        """Serve the test part, what is not known of it too, in the order of `rows("test")`."""
+        self.open_test()
+        return self._in_order(self.ready.rows("test"))
+
+    def open_test(self) -> None:
+        """Record that the test part is looked at, in the run folder the Trainer works in, if any.
+
+        Where there is none that is said instead.
+        """
+        trainer = self.trainer
+        checkpoint = None if trainer is None else trainer.ckpt_path
+        places = [] if trainer is None else [checkpoint, trainer.log_dir, trainer.default_root_dir]
+        run = next((run for place in places if place and (run := find_run_around(place))), None)
+        if self._rank()[0] > 0:
+            return
+        if run is not None:
+            record_opening(run, files.digest_file(checkpoint) if checkpoint else IN_MEMORY)
+        else:
+            count = len(self.ready.rows("test"))
+            print(f"note: the test part is opened ({count} samples); no run folder records it")
+
+    def _in_order(self, rows: np.ndarray) -> DataLoader[Indices]:
         rank, world = self._rank()
+        size = 2 * self.options.batch_size
         return self._loader(OrderedBatches(rows, size, rank=rank, world=world))
 
     def _loader(self, sampler: TrainingBatches | OrderedBatches) -> DataLoader[Indices]:
         # A batch is a list of row numbers, so there is nothing for worker processes to do.
-        return DataLoader(Indexes(), sampler=sampler, batch_size=None, num_workers=0)
+        return DataLoader(Indexes(self._serve), sampler=sampler, batch_size=None, num_workers=0)
+
+    def _serve(self, batch: Indices) -> dict[str, Tensor]:
+        """Leave indices to a Trainer's loop, which calls the hooks; finish them for any other."""
+        if self.trainer is not None:
+            return batch
+        self._epoch = int(batch.get("epoch", 0))
+        return self.on_after_batch_transfer(self.on_before_batch_transfer(batch, 0), 0)
 
     def _sampling_weights(self, rows: np.ndarray) -> np.ndarray:
         weights = self.ready.target.row_weights(take(self.ready.targets, rows))
@@ -201,66 +250,69 @@ class ImageDataModule(LightningDataModule):
 
     def _rank(self) -> tuple[int, int]:
         """Return the number of this process and how many there are."""
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
+        if self.trainer is not None:
+            return self.trainer.global_rank, self.trainer.world_size
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return 0, 1
 
     def keep_features(self, encode: Callable[[Tensor], Tensor]) -> None:
-        """Encode every slice once; batches then carry `features` `[N,F]` instead of `image`.
+        """Encode every image once; batches then carry `features` `[N,F]` instead of `image`.
 
-        N counts the slices of all series of a batch, one series after the other.
+        N counts the images of all samples of a batch, one sample after the other.
 
         Args:
             encode: `[V,C,H,W]` in [0,1] → `[V,F]`, where they are to stay.
         """
-        self._features = torch.cat([encode(image) for image in self.ready.each_slice()])
+        self._features = torch.cat([encode(image) for image in self.ready.each_image()])
 
     def on_before_batch_transfer(self, batch: Indices, dataloader_idx: int) -> dict[str, Tensor]:
         """Gather on the host, and augment there in training, unless pixels live on the device."""
         index = batch["index"].numpy()
-        training = self.trainer is not None and self.trainer.training
-        draw = batch["draw"].numpy() if training else None
-        strips = self._lay_out(index, draw)
-        gathered = self.ready.facts(index, strips)
-        if self._features is not None and strips is not None:
-            return gathered | {"slices": torch.from_numpy(strips.slices)}
-        if draw is not None and strips is not None:
-            draw = np.repeat(draw, strips.length)
-        on_host = draw is not None and self._backend() == "host"
-        draws = None
-        if draw is not None and (on_host or self.ready.target.boxes):
-            draws = self._draws(draw, self.ready.stores[0].array.shape[1:3])
-            gathered |= self._move_boxes(gathered, draws, strips)
-        if draw is not None and not on_host:
-            gathered["draw"] = torch.from_numpy(draw)
+        training = self.trainer is None or self.trainer.training
+        draw = batch["draw"].numpy() if training and "draw" in batch else None
+        samples = self.ready
+        drawn = None if draw is None else Draw(self.options.seed, self.epoch, draw)
+        layout = samples.unit.lay_out(index, drawn)
+        gathered = samples.facts(index, layout)
+        if self._features is not None:
+            return gathered | {"numbers": torch.from_numpy(layout.number)}
+        gathered |= to_tensors(layout.slots)
+        draws = None if draw is None else draw[layout.sample]
+        on_host = draws is not None and self._backend() == "host"
+        change = None
+        if draws is not None and (on_host or samples.target.boxes):
+            change = self._draws(draws, samples.stores[0].array.shape[1:3])
+            gathered |= self._move_boxes(gathered, change, layout)
+        if draws is not None and not on_host:
+            gathered["draw"] = torch.from_numpy(draws)
         resident = self._resident()
         if on_host or resident is None:
-            pixels = self.ready.pixels(index, strips)
-            if on_host and draws is not None:
-                pixels = torch.from_numpy(augment_on_host.augment(pixels.numpy(), draws))
-                for name in self.ready.maps:
-                    moved = augment_on_host.move_labels(gathered[name].numpy(), draws)
+            pixels = samples.pixels(layout.rows)
+            if on_host and change is not None:
+                pixels = torch.from_numpy(augment_on_host.augment(pixels.numpy(), change))
+                for name in samples.maps:
+                    moved = augment_on_host.move_labels(gathered[name].numpy(), change)
                     gathered[name] = torch.from_numpy(moved)
             gathered["pixels"] = pixels
         else:
-            rows = index[:, None] if strips is None else strips.rows
-            gathered["places"] = resident.places(self.ready.where[rows])
+            gathered["places"] = resident.places(samples.where[layout.rows])
         return gathered
 
     def transfer_batch_to_device(
         self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int
     ) -> dict[str, Tensor]:
-        """Send everything but what the host reads again."""
-        return {k: v if k in READ_ON_HOST else send(v, device) for k, v in batch.items()}
+        """Send everything but what the host reads again: it would wait for all of its work."""
+        stays = {"draw", *self.ready.unit.on_host}
+        return {k: v if k in stays else send(v, device) for k, v in batch.items()}
 
     def on_after_batch_transfer(
         self, batch: dict[str, Tensor], dataloader_idx: int
     ) -> dict[str, Tensor]:
         """Gather on the device if pixels live there, make floats, augment there in training."""
+        if self._features is not None and "numbers" in batch:
+            return batch | {"features": self._features[batch.pop("numbers")]}
         pixels, draw = (batch.pop(key, None) for key in ("pixels", "draw"))
-        if self._features is not None and "slices" in batch:
-            batch.pop("slot")
-            return batch | {"features": self._features[batch.pop("slices")]}
         if pixels is None:
             resident, places = self._resident(), batch.pop("places")
             assert resident is not None
@@ -274,40 +326,31 @@ class ImageDataModule(LightningDataModule):
         return self.ready.finish(image, batch)
 
     def _move_boxes(
-        self, batch: dict[str, Tensor], draws: Draws, strips: SliceBatch | None
+        self, batch: dict[str, Tensor], draws: Draws, layout: Layout
     ) -> dict[str, Tensor]:
         """Return the boxes of a batch moved as its images will be, those that stay inside."""
         moved: dict[str, Tensor] = {}
-        for name in self.ready.target.boxes:
-            key = name if strips is None else f"slice_{name}"
-            if key not in batch:
+        unit = self.ready.unit
+        for name in [f"{unit.of_rows}{name}" for name in self.ready.target.boxes]:
+            if name not in batch:
                 continue
-            row = batch[f"{key}_row"].numpy()
-            image = row if strips is None else np.searchsorted(strips.slot, row)
-            boxes, kept = augment_on_host.move_boxes(batch[key].numpy(), image, draws)
-            moved |= {key: torch.from_numpy(boxes[kept]),
-                      f"{key}_row": torch.from_numpy(row[kept])}  # fmt: skip
+            row = batch[f"{name}_row"].numpy()
+            image = unit.find_images(row, layout)
+            boxes, kept = augment_on_host.move_boxes(batch[name].numpy(), image, draws)
+            moved |= {name: torch.from_numpy(boxes[kept]),
+                      f"{name}_row": torch.from_numpy(row[kept])}  # fmt: skip
         return moved
 
-    def _lay_out(self, index: np.ndarray, draw: np.ndarray | None) -> SliceBatch | None:
-        """Line up the slices of series, drawn anew in training; None for images."""
-        slices = self.ready.slices
-        if slices is None:
-            return None
-        kept = None
-        sequence = self.options.sequence
-        if draw is not None and sequence.changes:
-            kept = sequence.draw(self.options.seed, self._epoch(), draw, slices.lengths(index))
-        return slices.lay_out(index, kept)
-
     def _draws(self, draw: np.ndarray, size: Sequence[int]) -> Draws:
-        """Draw the change of each image; slices of a series have equal `draw`."""
+        """Draw the change of each image; images of one sample have equal `draw`."""
         options = self.options
-        draws = options.augment.draw(options.seed, self._epoch(), draw, (size[0], size[1]))
-        return draws if options.form is None else draws.with_own_noise(count_repeats(draw))
+        draws = options.augment.draw(options.seed, self.epoch, draw, (size[0], size[1]))
+        return draws if self.ready.unit.alone else draws.with_own_noise(count_repeats(draw))
 
-    def _epoch(self) -> int:
-        return self.trainer.current_epoch if self.trainer is not None else 0
+    @property
+    def epoch(self) -> int:
+        """The epoch of the batch that is served now."""
+        return self._epoch if self.trainer is None else self.trainer.current_epoch
 
     def _device(self) -> torch.device:
         if self.trainer is None:

@@ -15,11 +15,11 @@ from medvision.data.batches.generated import (
 )
 from medvision.data.batches.mixing import RULE
 from medvision.data.batches.options import DataOptions
-from medvision.data.batches.read import DecodedRows, decode_rows, keep_whole_series
+from medvision.data.batches.read import DecodedRows, decode_rows, keep_whole
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.manifest import Manifest, read_manifest
 from medvision.data.store.reader import Reader
-from medvision.data.units.series_form import SeriesForm
+from medvision.data.units.unit import Unit
 from medvision.errors import MedvisionError
 from medvision.identity import patient_keys
 from medvision.target import Target
@@ -31,7 +31,7 @@ class Main(NamedTuple):
     read: DecodedRows
     card: Card
     target: Target
-    form: SeriesForm | None
+    unit: Unit
 
 
 class Extra(NamedTuple):
@@ -83,7 +83,7 @@ def _read_real(manifest: Manifest, own: Main, options: DataOptions, audit: Audit
     read = decode_rows(
         manifest, options.reader, options.on_unreadable, options.workers, own.target.files
     )
-    read, _, told = keep_whole_series(read, own.form, manifest.table)
+    read, _, told = keep_whole(read, own.unit, manifest.table)
     audit.notes += told
     table = read.table[read.table["split"].isin(("", "train"))]  # its val and test stay unseen
     return read._replace(table=table.assign(split="train", group=-1))
@@ -113,7 +113,7 @@ def _read_generated(
 
 def _check_fit(place: str, manifest: Manifest, told: Generated, own: Main, reader: Reader) -> None:
     """Refuse images of other classes, or made alike in another way than those of the run."""
-    if own.form is not None:
+    if not own.unit.alone:
         raise MedvisionError(
             f"data.extra={place} holds generated images, which make no series; say data.unit=image"
         )

@@ -10,6 +10,7 @@ from medvision.data.batches.mixing import RULE, Ratio, is_ratio
 from medvision.data.batches.read import OnUnreadable
 from medvision.data.store.reader import Reader
 from medvision.data.units.series_form import OnGap, SeriesForm
+from medvision.data.units.unit import Unit, find_unit, make_unit
 from medvision.errors import MedvisionError, collect, did_you_mean
 
 Residency = Literal["auto", "disk", "host", "device"]
@@ -22,6 +23,8 @@ CHOICES = {
     "on_unreadable": ("stop", "exclude"), "residency": ("auto", "disk", "host", "device"),
     "backend": ("auto", "host", "device"),
 }  # fmt: skip
+
+OF_UNITS = ("channels", "neighbours", "difference", "max_slices", "on_gap", "sequence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ class DataOptions:
         extra_ratio: generated ÷ real images drawn in an epoch, which has the steps of the real data
             alone; `balance`: classes equally often, each filled up with generated images to the
             commonest one; `only`: nothing but generated images; None: there are none.
-        unit: what a sample is: a row, or all rows of a series.
+        unit: what a sample is: `image`, a row, `series`, all rows of one, or see `data.units.unit`.
         channels, neighbours, difference, max_slices, on_gap: as in `SeriesForm`, for series.
         sequence: random change of the order of training series.
         residency: where decoded pixels stay; `auto` takes the device, else memory, as they fit.
@@ -90,7 +93,7 @@ class DataOptions:
     epoch_size: int | None
     extra: Sequence[str]
     extra_ratio: Ratio | None
-    unit: Literal["image", "series"]
+    unit: str
     channels: Sequence[str] | None
     neighbours: int
     difference: bool
@@ -110,16 +113,15 @@ class DataOptions:
                 f"data.balance=true and data.extra_ratio={self.extra_ratio} both say what an epoch "
                 "draws; keep one of them (data.extra_ratio=balance fills rare classes up)"
             )
-        if self.unit not in ("image", "series"):
-            raise MedvisionError(f"data.unit={self.unit} cannot be; choose image or series")
+        find_unit(str(self.unit))
         if problems := list(self._find_problems()):
             raise collect("values that cannot be", problems, "Mend them and run again")
-        self._make_form()
+        # Whatever the unit: a slip is told, not passed over.
+        SeriesForm(self.channels, self.neighbours, self.difference, self.max_slices, self.on_gap)
 
-    @property
-    def form(self) -> SeriesForm | None:
-        """How rows become series; None where a sample is a row."""
-        return self._make_form() if self.unit == "series" else None
+    def make_unit(self) -> Unit:
+        """Make what a sample is, of the settings its unit names."""
+        return make_unit(self.unit, {key: getattr(self, key) for key in OF_UNITS})
 
     @property
     def target_options(self) -> dict[str, Any]:
@@ -127,11 +129,6 @@ class DataOptions:
         said = {key: getattr(self, key) for key in ("classes", "rename", "multilabel", "negative")}
         given = {key: value for key, value in said.items() if value not in (None, {})}
         return given | dict(self.annotation or {})
-
-    def _make_form(self) -> SeriesForm:
-        return SeriesForm(
-            self.channels, self.neighbours, self.difference, self.max_slices, self.on_gap
-        )
 
     def _find_problems(self) -> Iterator[str]:
         for key, low in LOWEST.items():

@@ -13,7 +13,7 @@ from medvision.data.manifest.manifest import Manifest
 from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.reader import Reader
 from medvision.data.store.store import Store, open_store
-from medvision.data.units.series_form import SeriesForm, check_series, note_sizes
+from medvision.data.units.unit import Unit
 from medvision.target import is_among
 
 OnUnreadable = Literal["stop", "exclude"]
@@ -77,13 +77,9 @@ def decode_rows(
     return read._replace(table=table.drop(index=list(read.unreadable)))
 
 
-def keep_whole_series(
-    read: DecodedRows, form: SeriesForm | None, whole: pd.DataFrame
-) -> tuple[DecodedRows, SeriesForm | None, list[str]]:
-    """Leave out rows that make no whole series; of images all stay."""
-    if form is None:
-        return read, None, []
-    table, form, notes = check_series(read.table, form, whole)
-    natives = [read.store.natives[row] for row in table.index]
-    sizes = [None if each is None else (each.height, each.width) for each in natives]
-    return read._replace(table=table), form, notes + note_sizes(table, sizes)
+def keep_whole(
+    read: DecodedRows, unit: Unit, whole: pd.DataFrame
+) -> tuple[DecodedRows, Unit, list[str]]:
+    """Leave out rows that make no whole sample; `whole` has the unreadable ones as well."""
+    table, unit, notes = unit.keep_whole(read.table, whole, read.store.natives)
+    return read._replace(table=table), unit, notes

@@ -13,27 +13,19 @@ from medvision.data.batches.generated import Generated
 from medvision.data.batches.label_maps import NONE, LabelMaps
 from medvision.data.store.facts import TOLD, FileFacts, tell_by_table
 from medvision.data.store.store import Store
-from medvision.data.units.series import (
-    SliceBatch,
-    Slices,
-    add_difference,
-    join_channels,
-    pad_labels,
-    pad_series,
-)
+from medvision.data.units.image import Images
+from medvision.data.units.unit import Batch, Layout, Unit, join_channels, to_tensors
 from medvision.identity import patient_keys
 from medvision.target import Array, Encoded, Ragged, Target, take
 
 BATCH_BYTES = 2**25
-"""What the images of an unaugmented batch of series may take, as float32: 512 slices of 128 x 128,
-whose maps in a net take a hundred times as much."""
+"""What the images of an unaugmented batch may take where samples hold several, as float32: 512
+slices of 128 x 128, whose maps in a net take a hundred times as much."""
 
 
 @dataclass
 class Samples:
     """Rows and the store positions of their pixels.
-
-    A sample is a row or, where there are `slices`, a series, known by the row of its first slice.
 
     Attributes:
         table: the run's manifest rows; a row's position is its `index` everywhere.
@@ -43,8 +35,8 @@ class Samples:
         stores: decoded arrays, one a manifest.
         where: int64 `[N,2]`: number of the store and row in it.
         manifests: digests of the manifests the rows come from.
-        slices: which rows show the slices of each series; None = every row is a sample.
-        row_targets: what rows of series say for themselves; {}: nothing.
+        unit: which rows make each sample.
+        row_targets: what rows say for themselves, beside their sample; {}: nothing.
         generated: where generated rows come from.
         maps: column → label maps beside each store; None: its manifest has no such column.
     """
@@ -56,7 +48,7 @@ class Samples:
     stores: list[Store]
     where: np.ndarray
     manifests: list[str] = field(default_factory=list)
-    slices: Slices | None = None
+    unit: Unit = field(default_factory=Images)
     row_targets: dict[str, Array | Ragged] = field(default_factory=dict)
     generated: list[Generated] = field(default_factory=list)
     maps: dict[str, list[LabelMaps | None]] = field(default_factory=dict)
@@ -66,8 +58,7 @@ class Samples:
 
     def rows(self, part: str) -> np.ndarray:
         """Return the indices of the samples of one part, in table order; of train, real ones."""
-        held = self._held(part)
-        return np.flatnonzero(held) if self.slices is None else self._first[held[self._first]]
+        return self.unit.samples(self._held(part))
 
     def generated_rows(self) -> np.ndarray:
         """Return the indices of the generated images that train."""
@@ -78,18 +69,12 @@ class Samples:
     @property
     def channels(self) -> int:
         """The channels of a batch's images."""
-        colours = int(self.stores[0].array.shape[-1])
-        return colours if self.slices is None else self.slices.form.width(colours)
+        return self.unit.channels(self.colours)
 
     @property
-    def shown_channels(self) -> slice:
-        """The channels that a person looks at: of a slice its own, the first of them."""
-        colours = int(self.stores[0].array.shape[-1])
-        if self.slices is None:
-            return slice(0, colours)
-        form = self.slices.form
-        first = form.neighbours * form.width(colours) // (2 * form.neighbours + 1)
-        return slice(first, first + colours)
+    def colours(self) -> int:
+        """The channels of a stored image."""
+        return int(self.stores[0].array.shape[-1])
 
     def gather(self, index: np.ndarray) -> np.ndarray:
         """Copy the pixels of the rows `index` into one array `[B,H,W,C]`, uint8 or uint16."""
@@ -104,58 +89,40 @@ class Samples:
                 pixels[chosen] = store.gather(where[chosen, 1])
         return pixels
 
-    def pixels(self, index: np.ndarray, strips: SliceBatch | None = None) -> Tensor:
-        """Copy the pixels of samples `[B,H,W,C]`, or of all slices of series `[V,H,W,C]`."""
-        if strips is None:
-            return torch.from_numpy(self.gather(index))
-        gathered = torch.from_numpy(self.gather(strips.rows.reshape(-1)))
-        return join_channels(gathered, strips.rows.shape[1])
+    def pixels(self, rows: np.ndarray) -> Tensor:
+        """Copy the pixels `[V,H,W,C]` of images, of which `rows` `[V,P]` are the channels."""
+        return join_channels(torch.from_numpy(self.gather(rows.reshape(-1))), rows.shape[1])
 
-    def batches(self, index: np.ndarray, size: int) -> Iterator[dict[str, Tensor]]:
+    def batches(self, index: np.ndarray, size: int) -> Iterator[Batch]:
         """Yield unaugmented batches in the order of `index`.
 
-        At most `size` samples, of series fewer where they would not fit into `BATCH_BYTES`.
+        At most `size` samples, fewer where several images each would not fit into `BATCH_BYTES`.
         """
-        for chosen in self._cut(index, size):
-            strips = None if self.slices is None else self.slices.lay_out(chosen)
-            batch = self.facts(chosen, strips)
-            image = as_image(self.pixels(chosen, strips))
-            yield self.finish(image, batch)
+        height, width = self.stores[0].array.shape[1:3]
+        images = BATCH_BYTES // (4 * height * width * self.channels)
+        for chosen in self.unit.cut(index, size, images):
+            layout = self.unit.lay_out(chosen)
+            batch = self.facts(chosen, layout) | to_tensors(layout.slots)
+            yield self.finish(as_image(self.pixels(layout.rows)), batch)
 
-    def each_slice(self, size: int = 128) -> Iterator[Tensor]:
-        """Yield `[V,C,H,W]` of all slices as they are numbered, at most `size` at once."""
-        assert self.slices is not None
-        rows = self.slices.rows.reshape(len(self.slices.rows), -1)
+    def each_image(self, size: int = 128) -> Iterator[Tensor]:
+        """Yield `[V,C,H,W]` of all images as they are numbered, at most `size` at once."""
+        every = self.unit.samples(np.ones(len(self), bool))
+        rows = self.unit.lay_out(every).rows
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
-            pixels = join_channels(torch.from_numpy(self.gather(some.reshape(-1))), some.shape[1])
-            yield add_difference(as_image(pixels), self.slices.form)
+            yield self.unit.complete(as_image(self.pixels(some)))
 
-    def spread(self, index: np.ndarray) -> np.ndarray:
-        """Return all rows that samples are made of, ascending; an image is its own."""
-        if self.slices is None:
-            return index
-        return np.unique(self.slices.lay_out(index).rows) if len(index) else index
+    def finish(self, image: Tensor, batch: Batch) -> Batch:
+        """Make a batch of its images `[V,C,H,W]` and of its entries, label maps `[V,H,W]` too."""
+        maps = {name: batch[name].long() for name in self.maps}
+        return self.unit.finish(image, batch | maps, [*maps])
 
-    def finish(self, image: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Put images into their batch; of slices `[V,C,H,W]` series `[B,S,C,H,W]` are made."""
-        slot = batch.pop("slot", None)
-        labels = {name: batch[name].long() for name in self.maps}
-        if slot is None or self.slices is None:
-            return batch | labels | {"image": image}
-        shape, joined = batch["step"].shape, add_difference(image, self.slices.form)
-        padded = {name: pad_labels(each, slot, shape, NONE) for name, each in labels.items()}
-        return batch | padded | {"image": pad_series(joined, slot, shape)}
-
-    def facts(self, index: np.ndarray, strips: SliceBatch | None = None) -> dict[str, Tensor]:
-        """Return everything of a batch but its pixels; of series also where their slices go."""
-        told = {"index": index} | _lay_flat(take(self.targets, index))
-        if strips is not None:
-            told |= {"length": strips.length, "step": strips.step, "slot": strips.slot}
-            told |= self._slice_targets(strips)
-        own = index if strips is None or self.slices is None else self.slices.own[strips.slices]
-        told |= {name: self._gather_maps(name, own) for name in self.maps}
-        return {key: torch.from_numpy(value) for key, value in told.items()}
+    def facts(self, index: np.ndarray, layout: Layout) -> Batch:
+        """Return everything of a batch but its pixels; label maps are of one an image."""
+        told = {"index": index} | _lay_flat(take(self.targets, index)) | dict(layout.entries)
+        told |= self.unit.row_entries(layout, self.targets, self.row_targets)
+        return to_tensors(told | {n: self._gather_maps(n, layout.own) for n in self.maps})
 
     def known(self, index: np.ndarray) -> np.ndarray:
         """Return those of the samples `index` that may train and are scored."""
@@ -192,27 +159,11 @@ class Samples:
         facts.insert(0, "index", rows)
         return facts.assign(**self.target.decode(take(self.targets, rows)))
 
-    def slices_for(self, index: Sequence[int] | np.ndarray) -> pd.DataFrame:
-        """Return the slices of series as served, series by series.
-
-        `index` is the series', `slice` counts from 0 within it, `row` is the slice's own in the
-        run's manifest (of several channels, the first); then comes its own truth in words.
-        """
-        assert self.slices is not None
-        index = np.asarray(index)
-        strips = self.slices.lay_out(index)
-        count = strips.step.shape[1] if len(index) else 1
-        rows = self.slices.own[strips.slices]
-        said = take(self.row_targets, rows) or _forget(take(self.targets, rows))
-        return pd.DataFrame({
-            "index": np.repeat(index, strips.length), "slice": strips.slot % count, "row": rows,
-            "position": self.slices.position[strips.slices], **self.target.decode(said),
-        })  # fmt: skip
-
-    @property
-    def _first(self) -> np.ndarray:
-        assert self.slices is not None
-        return self.slices.first
+    def tables_for(self, index: Sequence[int] | np.ndarray) -> dict[str, pd.DataFrame]:
+        """Return `facts_for` under "", and beside it what is told of the images of samples."""
+        rows = np.asarray(index)
+        nested = self.unit.tables(rows, self.target, self.targets, self.row_targets)
+        return {"": self.facts_for(rows)} | nested
 
     def _held(self, part: str, real: bool = True) -> np.ndarray:
         held = np.asarray(self.table["split"].to_numpy() == part)
@@ -229,39 +180,6 @@ class Samples:
             if own is not None and chosen.any():
                 maps[chosen] = own.gather(where[chosen, 1], size)
         return maps
-
-    def _slice_targets(self, strips: SliceBatch) -> dict[str, Array]:
-        """Return `slice_<entry>` `[B,S,…]` of each entry of the target, unknown in the padding."""
-        assert self.slices is not None
-        rows, shape = self.slices.own[strips.slices], strips.step.shape
-        told: dict[str, Array] = {}
-        for name, values in self.targets.items():
-            own = self.row_targets.get(name)
-            if isinstance(values, np.ndarray):
-                filled = _unknown(values, strips.step.size)
-                if isinstance(own, np.ndarray):
-                    filled[strips.slot] = own[rows]
-                told[f"slice_{name}"] = filled.reshape(*shape, *values.shape[1:])
-            elif isinstance(own, Ragged):
-                some = own[rows]
-                told |= {f"slice_{name}": some.values, f"slice_{name}_row": strips.slot[some.row]}
-        return told
-
-    def _cut(self, index: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """Cut into batches whose padded images are not too large; a single series may be."""
-        if self.slices is None:
-            yield from (index[start : start + size] for start in range(0, len(index), size))
-            return
-        height, width = self.stores[0].array.shape[1:3]
-        slices = BATCH_BYTES // (4 * height * width * self.channels)
-        start, longest = 0, 0
-        for place, length in enumerate(self.slices.lengths(index)):
-            longest, count = max(longest, length), place + 1 - start
-            if count > 1 and (count > size or count * longest > slices):
-                yield index[start:place]
-                start, longest = place, length
-        if start < len(index):
-            yield index[start:]
 
 
 def as_image(pixels: Tensor) -> Tensor:
@@ -282,15 +200,3 @@ def _lay_flat(encoded: Encoded) -> dict[str, Array]:
         else:
             flat[name] = values
     return flat
-
-
-def _unknown(values: Array, rows: int) -> Array:
-    """Return as many rows like these of which nothing is known."""
-    return np.full(
-        (rows, *values.shape[1:]), np.nan if values.dtype.kind == "f" else -1, values.dtype
-    )
-
-
-def _forget(encoded: Encoded) -> Encoded:
-    """Return the same entries of which nothing is known."""
-    return {n: _unknown(v, len(v)) for n, v in encoded.items() if not isinstance(v, Ragged)}

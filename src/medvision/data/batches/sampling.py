@@ -1,6 +1,6 @@
 """Which rows make the batches of an epoch: a pure function of (seed, epoch)."""
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from itertools import pairwise
 
 import numpy as np
@@ -17,17 +17,26 @@ POOL = 8
 
 
 class Indexes(Dataset[Indices], Sized):
-    """Answers a batch of indices with itself: pixels are gathered later, at once."""
+    """Answers a batch of indices with what is served for it.
+
+    Args:
+        serve: the indices themselves, or all that is gathered by them.
+    """
+
+    def __init__(self, serve: Callable[[Indices], Indices]) -> None:
+        self.serve = serve
 
     def __len__(self) -> int:
         return 0
 
     def __getitem__(self, batch: Indices) -> Indices:
-        return batch
+        return self.serve(batch)
 
 
 class TrainingBatches(Sampler[Indices]):
-    """Shuffled batches of `index` and `draw`, the same for the same seed and epoch.
+    """Shuffled batches of `index`, `draw` and `epoch`, the same for the same seed and epoch.
+
+    Each pass is the next epoch, from 0, unless `set_epoch` says which one.
 
     `draw` tells repeats of a row within one epoch apart, so that an oversampled image is augmented
     anew each time. The last, smaller batch is dropped (its rows come up in other epochs) unless it
@@ -37,10 +46,10 @@ class TrainingBatches(Sampler[Indices]):
         rows: the indices to draw from.
         weights: None takes every row once; otherwise as many rows are drawn with replacement, in
             proportion to these weights.
-        lengths: of the series the rows stand for: batches then hold series of like length, and no
-            series is dropped: batches are made a little smaller instead.
-        draws: rows drawn an epoch; None: as many as there are. More than that come in shuffled
-            rounds, each row once a round.
+        lengths: of the samples the rows stand for: batches then hold samples of like length, and
+            none is dropped: batches are made a little smaller instead.
+        draws: rows drawn an epoch; None, and where there are `lengths`: as many as there are. More
+            than that come in shuffled rounds, each row once a round.
         pools: what an epoch takes instead of `rows`, which then only say how many steps it has;
             together `count_served` rows, of which none is dropped.
         rank, world: rank r takes every world-th batch of one global order.
@@ -51,7 +60,7 @@ class TrainingBatches(Sampler[Indices]):
         lengths: np.ndarray | None = None, draws: int | None = None, pools: Sequence[Pool] = (),
         rank: int = 0, world: int = 1,
     ) -> None:  # fmt: skip
-        self.draws = draws or len(rows)
+        self.draws = draws or len(rows) if lengths is None else len(rows)
         size = size if lengths is None else min(size, max(len(rows) // world, 1))
         if world > 1 and len(rows) < world * size:
             raise MedvisionError(
@@ -63,7 +72,7 @@ class TrainingBatches(Sampler[Indices]):
         self.pools, self.epoch = pools, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls this before each one."""
+        """Choose the next pass's epoch; Lightning and Fabric call this before each one."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -73,8 +82,9 @@ class TrainingBatches(Sampler[Indices]):
         return max(min(needed, len(self.rows) // self.world), 1)
 
     def __iter__(self) -> Iterator[Indices]:
-        random = np.random.default_rng([self.seed, self.epoch])
-        rows = self.rows if not self.pools else self._mix()
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        random = np.random.default_rng([self.seed, epoch])
+        rows = self.rows if not self.pools else self._mix(epoch)
         if self.weights is None:
             rounds = range(-(-self.draws // len(rows)))
             order = np.concatenate([random.permutation(len(rows)) for _ in rounds])[: self.draws]
@@ -85,11 +95,12 @@ class TrainingBatches(Sampler[Indices]):
         draw = index + (self._highest() + 1) * count_repeats(index)
         batches = self._cut(order, random)[self.rank :: self.world]
         for chosen in batches[: len(self)]:
-            yield {"index": torch.from_numpy(index[chosen]), "draw": torch.from_numpy(draw[chosen])}
+            yield {"index": torch.from_numpy(index[chosen]), "draw": torch.from_numpy(draw[chosen]),
+                   "epoch": torch.tensor(epoch)}  # fmt: skip
 
-    def _mix(self) -> np.ndarray:
-        """Return what this epoch takes of each pool."""
-        drawn = [p.draw(self.seed, n, epoch=self.epoch) for n, p in enumerate(self.pools)]
+    def _mix(self, epoch: int) -> np.ndarray:
+        """Return what an epoch takes of each pool."""
+        drawn = [p.draw(self.seed, n, epoch=epoch) for n, p in enumerate(self.pools)]
         return np.concatenate(drawn)
 
     def _highest(self) -> int:
@@ -131,8 +142,7 @@ class OrderedBatches(Sampler[Indices]):
 
     def __iter__(self) -> Iterator[Indices]:
         for part in self.parts:
-            index = torch.from_numpy(part)
-            yield {"index": index, "draw": index}
+            yield {"index": torch.from_numpy(part)}
 
 
 def count_steps(rows: int, size: int, world: int = 1) -> int:

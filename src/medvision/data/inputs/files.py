@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -28,14 +27,13 @@ TABLES = (".csv", ".tsv")
 ENDINGS = (*SUFFIXES, *CLIPS, *VOLUMES, ".hdr")  # of a pair, which is refused by name
 
 
-@dataclass(frozen=True)
-class NewImages:
-    """Images to predict.
+class NewRows(NamedTuple):
+    """Rows that nobody annotated.
 
     Attributes:
         folder: what the paths are seen from.
         table: `path` and `frame`, in the order of the output.
-        others: number of files in the folder that are no images.
+        others: number of files in the folder that are none of them.
     """
 
     folder: Path
@@ -43,7 +41,7 @@ class NewImages:
     others: int = 0
 
 
-def find_images(source: Path, columns: Mapping[str, Any]) -> NewImages:
+def find_images(source: Path, columns: Mapping[str, Any]) -> NewRows:
     """Find the images of a file, a folder or a table.
 
     Raises:
@@ -54,9 +52,9 @@ def find_images(source: Path, columns: Mapping[str, Any]) -> NewImages:
     if columns:
         raise MedvisionError(f"columns.… is for an input=FILE.csv, and {source} is none")
     if not source.is_dir():
-        return NewImages(source.parent, list_frames(source.parent, [source.name]))
+        return NewRows(source.parent, list_frames(source.parent, [source.name]))
     names, others = list_all(source)
-    return NewImages(source, list_frames(source, names), others)
+    return NewRows(source, list_frames(source, names), others)
 
 
 def list_all(top: Path) -> tuple[list[str], int]:
@@ -75,7 +73,7 @@ def _is_nameless(top: Path, name: str) -> bool:
     return is_image(name, ("",)) and is_dicom_image(top / name)
 
 
-def read_table(path: Path, columns: Mapping[str, Any]) -> NewImages:
+def read_table(path: Path, columns: Mapping[str, Any]) -> NewRows:
     """Read `path` and `frame` of a CSV; missing files are told when they are read."""
     unread: dict[str, str | None] = dict.fromkeys(set(COLUMNS) - {"path", "frame"})
     wanted = {ours: None if name is None else str(name) for ours, name in columns.items()}
@@ -90,8 +88,8 @@ def read_table(path: Path, columns: Mapping[str, Any]) -> NewImages:
     if problems:
         raise collect(str(path), problems, "Mend this and run again", show=30)
     if "frame" in given and (given["frame"] != "").any():
-        return NewImages(path.parent, table[["path", "frame"]].reset_index(drop=True))
-    return NewImages(path.parent, list_frames(path.parent, list(table["path"])))
+        return NewRows(path.parent, table[["path", "frame"]].reset_index(drop=True))
+    return NewRows(path.parent, list_frames(path.parent, list(table["path"])))
 
 
 def list_frames(folder: Path, names: Sequence[str]) -> pd.DataFrame:

@@ -1,22 +1,20 @@
 """Images on their way to a net, decoded in threads a little ahead of it and never stored."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from medvision.data.batches.samples import as_image
 from medvision.data.formats.decode import Decoded, pixel_digest
 from medvision.data.inputs.profile import Mismatch, refuse_unlike_training
 from medvision.data.store.facts import FileFacts, read_facts
 from medvision.data.store.parallel import decode_all
 from medvision.data.store.reader import Reader, ViewLevel, find_windows
 from medvision.errors import MedvisionError, collect
+from medvision.target import Array
 
 WAY_OUT = "Mend or remove these files, or leave them out with on_unreadable=exclude"
 
@@ -69,48 +67,48 @@ def read_batches(
     paths: Sequence[Path],
     frames: Sequence[int],
     reader: Reader,
-    batch_size: int,
+    sizes: Iterable[int],
     reasons: dict[int, str],
     stop: bool,
-    watch: InputMonitor | None = None,
-) -> Iterator[Tensor]:
-    """Yield all images as batches `[B,C,H,W]` in [0,1]; unreadable ones are black.
+    monitors: Sequence[InputMonitor] = (),
+) -> Iterator[Array]:
+    """Yield all images in the model's form, some `[N,H,W,C]` at once; unreadable ones are black.
 
     Args:
         paths: rows of one file stand together.
         frames: of each row.
         reader: the model's own.
-        batch_size: of all batches but the last.
+        sizes: how many rows at once, each time.
         reasons: filled with why a row cannot be read.
         stop: from the first fault on only look for more of them, and end with all in one error.
-        watch: looks at what can be read; what it refuses is such a fault.
+        monitors: look at what can be read; what one refuses is such a fault.
 
     Raises:
-        MedvisionError: where `stop` or the watch says so.
+        MedvisionError: where `stop` or a monitor says so.
     """
     shape, results = _find_shape(reader, _read_ahead(paths, frames, reader))
     black, first = np.zeros(shape, np.uint8 if reader.depth == 8 else np.uint16), 0
-    watch = watch or InputMonitor(lambda _: [], stop=False, names=paths.__getitem__)
-    while batch := list(islice(results, batch_size)):
-        pixels = np.stack([black] * len(batch))
-        for k, result in enumerate(batch):
+    for size in sizes:
+        pixels = np.stack([black] * size)
+        for k, result in enumerate(islice(results, size)):
             fault = find_fault(paths[first + k], result, shape)
             if fault:
                 reasons.setdefault(first + k, fault)
             elif isinstance(result, ReadImage):
                 pixels[k] = result.levels
-                watch.note(first + k, result.taken)
-        first += len(batch)
-        if not (watch.refuses or (stop and reasons)):
-            yield as_image(torch.from_numpy(pixels))
-    refuse_faults(reasons if stop else {}, watch, len(paths))
+                for monitor in monitors:
+                    monitor.note(first + k, result.taken)
+        first += size
+        if not ((stop and reasons) or any(monitor.refuses for monitor in monitors)):
+            yield pixels
+    refuse_faults(reasons if stop else {}, monitors, len(paths))
 
 
-def refuse_faults(reasons: Mapping[int, str], watch: InputMonitor, total: int) -> None:
-    """Raise all that was met in one error, if there is anything."""
+def refuse_faults(reasons: Mapping[int, str], monitors: Sequence[InputMonitor], total: int) -> None:
+    """Raise all that was met in one error, if there is anything; of monitors the first speaks."""
     problems = [refuse_unreadable(reasons, total, WAY_OUT)] if reasons else []
-    if watch.refuses:
-        problems.append(refuse_unlike_training(watch.foreign, watch.names, total))
+    if monitor := next((each for each in monitors if each.refuses), None):
+        problems.append(refuse_unlike_training(monitor.foreign, monitor.names, total))
     if problems:
         raise MedvisionError(". ".join(map(str, problems)))
 

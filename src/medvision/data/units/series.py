@@ -1,152 +1,163 @@
-"""Which rows show each slice of each series, in order, and how far slices lie apart."""
+"""A sample is a series: its slices in order, which differ in number."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from medvision.data.units.series_form import SeriesForm, positions
-from medvision.identity import series_keys
-
-Ints = NDArray[np.int64]
-MEASURES = {"position_mm": "mm", "time_s": "s"}
-
-
-@dataclass(frozen=True)
-class SliceBatch:
-    """The slices of one batch of series, end to end.
-
-    Attributes:
-        slices: int64 `[V]`, numbers of the slices.
-        rows: int64 `[V,P]`, the rows whose pixels are the channels of each.
-        slot: int64 `[V]`, the place of each in the flattened `[B,S]`.
-        length: int64 `[B]`.
-        step: float32 `[B,S]`, 0 in the padding.
-    """
-
-    slices: Ints
-    rows: Ints
-    slot: Ints
-    length: Ints
-    step: NDArray[np.float32]
+from medvision.augment.sequence import SequenceAugment
+from medvision.data.units.grouped import Grouped
+from medvision.data.units.series_form import OnGap, SeriesForm
+from medvision.data.units.unit import Batch, Draw, Layout
+from medvision.target import Array, Encoded, Ints, Ragged, Target, take
 
 
 @dataclass(frozen=True)
-class Slices:
-    """The slices of all series, end to end; series in the order of their first rows.
+class Series(Grouped):
+    """Series slice after slice.
+
+    A batch holds `image` `[B,S,C,H,W]`, 0 in the padding, `length` `[B]` and `step` `[B,S]`; of
+    what slices are annotated with themselves `slice_<entry>` `[B,S,…]`.
 
     Attributes:
-        form: how rows became series, its channels settled.
-        first: int64 `[M]`, the row of each series' first slice, ascending: its `index`.
-        start: int64 `[M+1]`, where its slices start.
-        rows: int64 `[T,N,C]`: neighbours from before to after, channels in order.
-        place: float64 `[T]`, along the series: mm, s or, where unknown, slices.
-        position: int64 `[T]`.
-        measure: "mm", "s" or "" of each series.
+        sequence: random change of the order of training series.
     """
 
-    form: SeriesForm
-    first: Ints
-    start: Ints
-    rows: Ints
-    place: NDArray[np.float64]
-    position: Ints
-    measure: list[str]
+    sequence: SequenceAugment = field(default_factory=SequenceAugment)
 
-    def find(self, index: Ints) -> Ints:
-        """Return the numbers of the series whose first rows are `index`."""
-        return np.searchsorted(self.first, index)
+    varies = True
+    of_rows = "slice_"
+    on_host = ("length",)  # packed sequences want it there
 
-    def lengths(self, index: Ints) -> Ints:
-        """Return the number of slices of each series."""
-        return np.diff(self.start)[self.find(index)]
+    def plain(self) -> dict[str, Any] | None:
+        return self.form.contract()
 
-    @property
-    def own(self) -> Ints:
-        """The row of each slice itself, of its first channel, `[T]`."""
-        return self.rows[:, self.form.neighbours, 0]
+    def lay_out(self, index: Ints, draw: Draw | None = None) -> Layout:
+        kept = None
+        if draw is not None and self.sequence.changes:
+            lengths = self.slices.lengths(index)
+            kept = self.sequence.draw(draw.seed, draw.epoch, draw.number, lengths)
+        return self.slices.lay_out(index, kept)
 
-    def lay_out(self, index: Ints, kept: Sequence[Ints] | None = None) -> SliceBatch:
-        """Line up the slices of the series `index`.
+    def lengths(self, index: Ints) -> Ints | None:
+        return self.sequence.shorten(self.slices.lengths(index))
 
-        Args:
-            index: `[B]`, their first rows.
-            kept: of each series, the slices to serve, in order; descending ones read it from its
-                end, so that before and after change places. None serves all.
-        """
-        starts, lengths = self.start[self.find(index)], self.lengths(index)
-        chosen = kept or [np.arange(length) for length in lengths]
-        length = np.array([len(each) for each in chosen], dtype=np.int64)
-        longest = int(length.max(initial=0))
-        slices = np.concatenate([s + each for s, each in zip(starts, chosen, strict=True)])
-        ends = np.cumsum(length)
-        number = np.repeat(np.arange(len(index)), length)
-        slot = np.arange(len(slices)) - np.repeat(ends - length, length) + number * longest
-        rows = self.rows[slices]
-        backwards = np.array([each[0] > each[-1] for each in chosen])[number]
-        rows[backwards] = rows[backwards, ::-1]
-        step = np.zeros((len(index), longest), np.float32)
-        step.reshape(-1)[slot] = np.concatenate(
-            [
-                self._steps(s + each, s, n)
-                for s, n, each in zip(starts, lengths, chosen, strict=True)
-            ]
+    def cut(self, index: Ints, size: int, images: int) -> Iterator[Ints]:
+        """Cut into batches whose padded images are not too many; a single series may have more."""
+        start, longest = 0, 0
+        for place, length in enumerate(self.slices.lengths(index)):
+            longest, count = max(longest, length), place + 1 - start
+            if count > 1 and (count > size or count * longest > images):
+                yield index[start:place]
+                start, longest = place, length
+        if start < len(index):
+            yield index[start:]
+
+    def row_entries(self, layout: Layout, targets: Encoded, of_rows: Encoded) -> dict[str, Array]:
+        """Return `slice_<entry>` of each entry of the target, unknown in the padding."""
+        rows, step, slot = (
+            self.slices.own[layout.number],
+            layout.entries["step"],
+            layout.slots["slot"],
         )
-        return SliceBatch(slices, rows.reshape(len(slices), -1), slot, length, step)
+        told: dict[str, Array] = {}
+        for name, values in targets.items():
+            own = of_rows.get(name)
+            if isinstance(values, np.ndarray):
+                filled = _unknown(values, step.size)
+                if isinstance(own, np.ndarray):
+                    filled[slot] = own[rows]
+                told[f"slice_{name}"] = filled.reshape(*step.shape, *values.shape[1:])
+            elif isinstance(own, Ragged):
+                some = own[rows]
+                told |= {f"slice_{name}": some.values, f"slice_{name}_row": slot[some.row]}
+        return told
 
-    def _steps(self, slices: Ints, start: int, length: int) -> NDArray[np.float64]:
-        """Return the distance of each slice to the one before; of the first, the median."""
-        apart = np.abs(np.diff(self.place[slices]))
-        typical = apart if len(apart) else np.abs(np.diff(self.place[start : start + length]))
-        return np.append(np.median(typical) if len(typical) else 1.0, apart)
+    def find_images(self, place: Ints, layout: Layout) -> Ints:
+        return np.searchsorted(layout.slots["slot"], place)
 
-    def describe(self) -> list[str]:
-        """Return what a report should say of lengths and steps."""
-        lengths = np.diff(self.start)
-        least, most = lengths.min(), lengths.max()
-        between = f"{least} to {most} slices (median {np.median(lengths):g})"
-        notes = [f"{len(lengths)} series of {f'{most} slices' if least == most else between}"]
-        if single := int((lengths == 1).sum()):
-            notes.append(f"{single} of them have one slice, whose step is 1")
-        several = [m for m, length in zip(self.measure, lengths, strict=True) if length > 1]
-        told = [f"in {kind} for {several.count(kind)}" for kind in ("mm", "s") if kind in several]
-        if unknown := several.count(""):
-            told.append(f"1 a slice for {unknown}, where neither position_mm nor time_s tells them")
-        return [*notes, *([f"steps of series are {', '.join(told)}"] if told else [])]
+    def tables(
+        self, index: Ints, target: Target, targets: Encoded, of_rows: Encoded
+    ) -> dict[str, pd.DataFrame]:
+        """Return the `slices` as served, series by series.
+
+        `index` is the series', `slice` counts from 0 within it, `row` is the slice's own in the
+        run's manifest (of several channels, the first); then comes its own truth in words.
+        """
+        layout = self.lay_out(index)
+        rows = self.slices.own[layout.number]
+        said = take(of_rows, rows) or _forget(take(targets, rows))
+        return {"slices": pd.DataFrame({
+            "index": index[layout.sample], "slice": self._place(layout), "row": rows,
+            "position": self.slices.position[layout.number], **target.decode(said),
+        })}  # fmt: skip
+
+    def tables_of_new(
+        self, table: pd.DataFrame, index: Ints, folder: Path
+    ) -> dict[str, pd.DataFrame]:
+        tables, layout = super().tables_of_new(table, index, folder), self.lay_out(index)
+        slices = tables[""].loc[layout.sample, ["path", "series"]].reset_index(drop=True)
+        position = self.slices.position[layout.number]
+        return tables | {"slices": slices.assign(slice=self._place(layout), position=position)}
+
+    def channels(self, stored: int) -> int:
+        return self.form.width(stored)
+
+    def complete(self, image: Tensor) -> Tensor:
+        return add_difference(image, self.form)
+
+    def finish(self, image: Tensor, batch: Batch, maps: Sequence[str] = ()) -> Batch:
+        slot, shape = batch.pop("slot"), batch["step"].shape
+        padded = {name: _pad_labels(batch[name], slot, shape) for name in maps}
+        return batch | padded | {"image": pad_series(self.complete(image), slot, shape)}
+
+    def take_apart(self, batch: Batch) -> tuple[Tensor, Ints, Batch]:
+        image, valid = batch["image"], _find_valid(batch)
+        sample = np.repeat(np.arange(len(image)), batch["length"].cpu().numpy())
+        slot = valid.flatten().nonzero()[:, 0]
+        return drop_difference(image[valid], self.form), sample, {"slot": slot}
+
+    def pictures(self, image: Tensor, stored: int) -> Tensor:
+        """Return the slices' own channels, the first of them."""
+        first = self.form.neighbours * self.form.width(stored) // (2 * self.form.neighbours + 1)
+        return image[:, first : first + stored]
+
+    def unpad(self, answer: Batch, batch: Batch) -> Batch:
+        valid = _find_valid(batch)
+        sample = valid.nonzero()[:, 0]
+        of_slices = [name for name in answer if name == "attention" or name.startswith("slice_")]
+        for name in of_slices:
+            answer |= {name: answer[name][valid], f"{name}_row": sample}
+        return answer
+
+    def _place(self, layout: Layout) -> Ints:
+        """Return the place of each slice in its series."""
+        count = layout.entries["step"].shape[1]
+        return np.asarray(layout.slots["slot"] % count)
 
 
-def index_slices(table: pd.DataFrame, form: SeriesForm) -> Slices:
-    """Index the rows of whole series; `table` has passed `settle_series` and counts from 0."""
-    keys, at = series_keys(table), positions(table).to_numpy(np.int64)
-    code = pd.factorize(keys)[0]
-    order_of = {word: number for number, word in enumerate(form.channels or ("",))}
-    channel = table["channel"].map(order_of).fillna(0).to_numpy(np.int64)
-    rows = _sort(channel, at, code, len(order_of))
-    starts = np.flatnonzero(np.diff(code[rows[:, 0]], prepend=-1))
-    # The order of their first rows, not of their names, is the order of the samples.
-    code = np.argsort(np.argsort(rows[starts, 0]))[code]
-    rows = _sort(channel, at, code, len(order_of))
-    start = np.r_[np.flatnonzero(np.diff(code[rows[:, 0]], prepend=-1)), len(rows)]
-    place, measure = _measure(table, rows, start, at)
-    around = _neighbours(start, form.neighbours)
-    kept, start = _thin(start, form.max_slices)
-    return Slices(
-        form, rows[kept[start[:-1]], 0], start, rows[around[kept]], place[kept],
-        at[rows[kept, 0]], measure,
-    )  # fmt: skip
+def build(
+    channels: Sequence[str] | None = None,
+    neighbours: int = 0,
+    difference: bool = False,
+    max_slices: int | None = None,
+    on_gap: OnGap = "error",
+    sequence: SequenceAugment | None = None,
+) -> Series:
+    """Make the unit of its settings: see `SeriesForm`."""
+    form = SeriesForm(channels, neighbours, difference, max_slices, on_gap)
+    return Series(form, sequence=sequence or SequenceAugment())
 
 
-def join_channels(pixels: Tensor, count: int) -> Tensor:
-    """Make one image of every `count` rows: `[V*P,H,W,c]` → `[V,H,W,P*c]`."""
-    if count == 1:
-        return pixels
-    parted = pixels.reshape(-1, count, *pixels.shape[1:])
-    return parted.permute(0, 2, 3, 1, 4).flatten(3).contiguous()
+def _find_valid(batch: Batch) -> Tensor:
+    """Tell the slices `[B,S]` of a batch from its padding."""
+    image = batch["image"]
+    return torch.arange(image.shape[1], device=image.device) < batch["length"][:, None]
 
 
 def add_difference(image: Tensor, form: SeriesForm) -> Tensor:
@@ -180,62 +191,21 @@ def pad_series(image: Tensor, slot: Tensor, shape: Sequence[int]) -> Tensor:
     return image.view(series, longest, *image.shape[1:])
 
 
-def pad_labels(labels: Tensor, slot: Tensor, shape: Sequence[int], none: int) -> Tensor:
-    """Put label maps of slices `[V,H,W]` in their places in `[B,S,H,W]`, `none` in the padding."""
+def _pad_labels(labels: Tensor, slot: Tensor, shape: Sequence[int]) -> Tensor:
+    """Put label maps of slices `[V,H,W]` in their places in `[B,S,H,W]`, −1 in the padding."""
     series, longest = shape
-    padded = labels.new_full((series * longest, *labels.shape[1:]), none)
+    padded = labels.new_full((series * longest, *labels.shape[1:]), -1)
     padded[slot] = labels
     return padded.view(series, longest, *labels.shape[1:])
 
 
-def _sort(channel: Ints, at: Ints, code: Any, channels: int) -> Ints:
-    """Return `[T,C]`: rows by series, then position, then channel."""
-    return np.asarray(np.lexsort((channel, at, code)).reshape(-1, channels))
+def _unknown(values: Array, rows: int) -> Array:
+    """Return as many rows like these of which nothing is known."""
+    return np.full(
+        (rows, *values.shape[1:]), np.nan if values.dtype.kind == "f" else -1, values.dtype
+    )
 
 
-def _measure(
-    table: pd.DataFrame, rows: Ints, start: Ints, at: Ints
-) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the place of each slice, and what it is measured in, series by series."""
-    lengths = np.diff(start)
-    number = np.repeat(np.arange(len(lengths)), lengths)
-    position = at[rows[:, 0]].astype(np.float64)
-    place, kind = position - position[start[:-1]][number], np.full(len(lengths), "", object)
-    inside = np.diff(number) == 0
-    steps = np.where(inside, np.diff(place), np.inf)
-    shortest = np.minimum.reduceat(np.append(steps, np.inf), start[:-1])
-    place /= np.where(np.isfinite(shortest), shortest, 1)[number]
-    for column, unit in reversed(MEASURES.items()):
-        if column not in table:
-            continue
-        told = table[column].to_numpy(np.float64)[rows]
-        told = told[np.arange(len(rows)), np.isfinite(told).argmax(axis=1)]
-        moved = np.diff(told)
-        one_way = [
-            np.bincount(number[1:], inside & ~(sign * moved > 0), len(lengths)) == 0
-            for sign in (1, -1)
-        ]
-        known = (one_way[0] | one_way[1]) & (lengths > 1)
-        place = np.where(known[number], told, place)
-        kind[known] = unit
-    return place, [str(each) for each in kind]
-
-
-def _neighbours(start: Ints, count: int) -> Ints:
-    """Return `[T,N]`: each slice with `count` on either side, the outermost repeated."""
-    lengths = np.diff(start)
-    low, high = (np.repeat(edge, lengths)[:, None] for edge in (start[:-1], start[1:] - 1))
-    around = np.arange(start[-1])[:, None] + np.arange(-count, count + 1)
-    return np.asarray(np.clip(around, low, high))
-
-
-def _thin(start: Ints, most: int | None) -> tuple[Ints, Ints]:
-    """Return the slices that stay, evenly spread from first to last, and their new starts."""
-    lengths = np.diff(start)
-    if most is None or lengths.max() <= most:
-        return np.arange(start[-1]), start
-    kept = [
-        s + np.linspace(0, length - 1, min(length, most)).round().astype(np.int64)
-        for s, length in zip(start[:-1], lengths, strict=True)
-    ]
-    return np.concatenate(kept), np.r_[0, np.cumsum(np.minimum(lengths, most))]
+def _forget(encoded: Encoded) -> Encoded:
+    """Return the same entries of which nothing is known."""
+    return {n: _unknown(v, len(v)) for n, v in encoded.items() if not isinstance(v, Ragged)}

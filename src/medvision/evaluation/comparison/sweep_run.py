@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 import medvision.files as files
 from medvision.evaluation.evaluator import Evaluator, name_task, open_evaluator, target_of
+from medvision.evaluation.predictions import name_scored
 from medvision.moved import rename_targets
 from medvision.runs import Run
 
@@ -46,7 +47,7 @@ class SweepRun:
     @property
     def unit(self) -> str:
         """What a row of its predictions is: images or series."""
-        return "series" if self._data.get("unit") == "series" else "images"
+        return name_scored(self.metrics)
 
     @property
     def split_seed(self) -> int:

@@ -15,6 +15,7 @@ from medvision.evaluation.covariates import Covariate, find_covariates, read_row
 from medvision.evaluation.evaluator import Evaluator, name_task, open_evaluator, target_of
 from medvision.evaluation.figures.common import find_best_epoch
 from medvision.evaluation.figures.gallery import INDEX
+from medvision.evaluation.predictions import name_scored
 from medvision.evaluation.report.scores import read_scores
 from medvision.evaluation.report.table import count_words
 
@@ -91,7 +92,7 @@ class RunFiles:
     @property
     def unit(self) -> str:
         """What a sample is: images or series."""
-        return "series" if self.get("config.data.unit") == "series" else "images"
+        return name_scored(self.metrics)
 
     @cached_property
     def rows(self) -> pd.DataFrame:

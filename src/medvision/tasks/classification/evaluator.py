@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.evaluation.evaluator import (
-    Arrays,
     Case,
     Draw,
     Evaluator,
@@ -26,6 +25,7 @@ from medvision.evaluation.evaluator import (
 from medvision.evaluation.predictions import Schema
 from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
+from medvision.target import Encoded, array_of
 from medvision.tasks.classes import NOTHING, encoded_label
 from medvision.tasks.classification.calibration import (
     apply_temperature,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     from medvision.evaluation.report.table import Table
     from medvision.stats.hypothesis_tests import Finding
-    from medvision.target import Encoded
 
 AT_ARGMAX = ("accuracy", "precision", "recall", "specificity", "f1")
 HEADLINE = {
@@ -157,22 +156,21 @@ class ClassificationEvaluator(Evaluator):
 
     # Answers → predictions
 
-    def calibrate(self, outputs: Arrays) -> Floats:
+    def calibrate(self, outputs: Encoded) -> Floats:
         """Return the probabilities `[N,K]` of outputs: those of `combine`, else of logits."""
         if "probs" in outputs:
-            return outputs["probs"]
-        return apply_temperature(
-            outputs["logits"], self.decision.get("temperature", 1.0), self.kind
-        )
+            return array_of(outputs, "probs")
+        logits = array_of(outputs, "logits")
+        return apply_temperature(logits, self.decision.get("temperature", 1.0), self.kind)
 
-    def tabulate(self, outputs: Arrays, facts: Tables) -> dict[str, pd.DataFrame]:
+    def tabulate(self, outputs: Encoded, facts: Tables) -> dict[str, pd.DataFrame]:
         """Put logits, calibrated probabilities and decisions beside the facts of their rows.
 
         Probabilities of slices are not calibrated.
         """
         table, probs = facts[""].reset_index(drop=True), self.calibrate(outputs)
         for k, name in enumerate(self.classes if "logits" in outputs else ()):
-            table[f"logit_{name}"] = outputs["logits"][:, k].astype(np.float64)
+            table[f"logit_{name}"] = array_of(outputs, "logits")[:, k].astype(np.float64)
         table = self._add_probs(table, probs)
         tables = {"": table.assign(pred=decide_labels(probs, self.classes, self.kind,
                                                       self.threshold))}  # fmt: skip
@@ -182,10 +180,10 @@ class ClassificationEvaluator(Evaluator):
             tables["slices"] = self._tabulate_slices(outputs, facts["slices"])
         return tables
 
-    def _tabulate_slices(self, outputs: Arrays, facts: pd.DataFrame) -> pd.DataFrame:
+    def _tabulate_slices(self, outputs: Encoded, facts: pd.DataFrame) -> pd.DataFrame:
         table = facts.reset_index(drop=True)
         if "attention" in outputs:
-            table["attention"] = outputs["attention"].astype(np.float64)
+            table["attention"] = array_of(outputs, "attention").astype(np.float64)
         if (probs := self._slice_probs(outputs)) is not None:
             table = self._add_probs(table, probs)
         return table
@@ -193,18 +191,18 @@ class ClassificationEvaluator(Evaluator):
     def _add_probs(self, table: pd.DataFrame, probs: Floats) -> pd.DataFrame:
         return table.assign(**{f"prob_{name}": probs[:, k] for k, name in enumerate(self.classes)})
 
-    def _slice_probs(self, outputs: Arrays) -> Floats | None:
+    def _slice_probs(self, outputs: Encoded) -> Floats | None:
         if "slice_logits" in outputs:
-            return apply_temperature(outputs["slice_logits"], 1.0, self.kind)
-        return outputs.get("slice_probs")
+            return apply_temperature(array_of(outputs, "slice_logits"), 1.0, self.kind)
+        return array_of(outputs, "slice_probs") if "slice_probs" in outputs else None
 
-    def combine(self, several: Sequence[Arrays], members: Sequence[Evaluator]) -> Arrays:
+    def combine(self, several: Sequence[Encoded], members: Sequence[Evaluator]) -> Encoded:
         """Average calibrated probabilities, and what all nets say of their slices."""
         members = cast(Sequence[ClassificationEvaluator], members)
         probs = [one.calibrate(said) for one, said in zip(members, several, strict=True)]
         joined = {"probs": np.mean(probs, axis=0)}
         if all("attention" in outputs for outputs in several):
-            weights = [outputs["attention"] for outputs in several]
+            weights = [array_of(outputs, "attention") for outputs in several]
             joined["attention"] = np.mean(weights, axis=0, dtype=np.float64)
         slices = [said for one in several if (said := self._slice_probs(one)) is not None]
         if len(slices) == len(several):
@@ -230,11 +228,11 @@ class ClassificationEvaluator(Evaluator):
             joined["temperature"] = None  # each member has its own
         return ClassificationEvaluator(self.target, self.decision | joined)
 
-    def fit(self, outputs: Arrays, truth: Encoded, rule: str) -> dict[str, Any]:
+    def fit(self, outputs: Encoded, truth: Encoded, rule: str) -> dict[str, Any]:
         """Fit the temperature, then choose the operating point on calibrated probabilities."""
         label = encoded_label(truth)
-        temperature = fit_temperature(outputs["logits"], label, self.kind)
-        probs = apply_temperature(outputs["logits"], temperature, self.kind)
+        temperature = fit_temperature(array_of(outputs, "logits"), label, self.kind)
+        probs = apply_temperature(array_of(outputs, "logits"), temperature, self.kind)
         threshold = choose_thresholds(probs, label, self.kind, rule)
         return {"temperature": temperature, "rule": rule, "threshold": threshold}
 
@@ -441,12 +439,14 @@ class ClassificationEvaluator(Evaluator):
         sureness = self.confidence(scored)
         yield from choose_cases(scored, self.kinds(scored), targets, sureness, self.classes)
 
-    def draw(self, case: Case, image: Pixels, outputs: Arrays) -> Sequence[Pixels]:
+    def draw(self, case: Case, image: Pixels, outputs: Encoded) -> Sequence[Pixels]:
         """Return the image and, if there is heat, what spoke for the decision."""
         from medvision.evaluation.figures.series import overlay
 
-        heat = outputs.get("heat")
-        return [image] if heat is None else [image, overlay(image, heat, heat.max())]
+        if "heat" not in outputs:
+            return [image]
+        heat = array_of(outputs, "heat")
+        return [image, overlay(image, heat, heat.max())]
 
     def phrase_case(self, facts: Mapping[str, Any]) -> str:
         from medvision.tasks.classification.cases import phrase_case

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import numpy as np
 
 from medvision.errors import MedvisionError
-from medvision.evaluation.evaluator import Arrays, Evaluator, Metric, Scored, Section, Tables
+from medvision.evaluation.evaluator import Evaluator, Metric, Scored, Section, Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,16 +59,16 @@ class GenerationEvaluator(Evaluator):
             for name, better in BETTER.items()
         }
 
-    def tabulate(self, outputs: Arrays, facts: Tables) -> dict[str, pd.DataFrame]:
+    def tabulate(self, outputs: Encoded, facts: Tables) -> dict[str, pd.DataFrame]:
         _refuse()
 
-    def combine(self, several: Sequence[Arrays], members: Sequence[Evaluator]) -> Arrays:
+    def combine(self, several: Sequence[Encoded], members: Sequence[Evaluator]) -> Encoded:
         _refuse()
 
     def join(self, members: Sequence[Evaluator]) -> Evaluator:
         _refuse()
 
-    def fit(self, outputs: Arrays, truth: Encoded, rule: str) -> dict[str, Any]:
+    def fit(self, outputs: Encoded, truth: Encoded, rule: str) -> dict[str, Any]:
         _refuse()
 
     def read(self, tables: Tables) -> Scored:

@@ -20,6 +20,7 @@ from medvision.devices import takes_several
 from medvision.errors import MedvisionError, collect
 from medvision.losses import GanLoss, gradient_penalty, zero_centred_penalty
 from medvision.ranges import Real, Switch, Whole
+from medvision.tasks.classes import Classes
 from medvision.tasks.trainable import Batch, Context, Facts, Trainable
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Adversarial(Trainable):
         seed: of the policy.
     """
 
+    target = Classes
     monitor = "val/gate_score"
     predicts = False
     graphs_fail = "the nets of a GAN take turns, and one would overwrite what the other still needs"

@@ -13,7 +13,6 @@ import pandas as pd
 from medvision.errors import MedvisionError, collect
 from medvision.evaluation.evaluator import (
     HIT,
-    Arrays,
     Case,
     Evaluator,
     Metric,
@@ -25,6 +24,7 @@ from medvision.evaluation.evaluator import (
 from medvision.evaluation.predictions import Schema
 from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
+from medvision.target import Encoded, array_of
 from medvision.tasks.regression.interval import LEVEL, bound, find_point, fit_width, read_answer
 from medvision.tasks.regression.metrics import (
     LABELS,
@@ -39,7 +39,6 @@ from medvision.tasks.regression.target import encoded_value
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from medvision.target import Encoded
 
 BETTER = {"mae": "low", "rmse": "low", "r2": "high", "width": "low"}  # others are best near a value
 COLUMNS = ("value", "pred", "low", "high")
@@ -141,22 +140,22 @@ class RegressionEvaluator(Evaluator):
 
     # Answers → predictions
 
-    def bound(self, outputs: Arrays) -> Arrays:
+    def bound(self, outputs: Encoded) -> Encoded:
         """Return `pred`, `low` and `high` `[N,T]` of outputs: those of `combine`, else of a net."""
         if "pred" in outputs:
             return outputs
-        answer = read_answer(outputs["logits"], **self._scales())
+        answer = read_answer(array_of(outputs, "logits"), **self._scales())
         low, high = bound(answer, self.decision.get("width") or [None] * len(self.targets))
         return {"pred": answer.pred, "low": low, "high": high}
 
     def _scales(self) -> dict[str, Any]:
         return {name: self.decision[name] for name in ("outputs", "center", "spread")}
 
-    def tabulate(self, outputs: Arrays, facts: Tables) -> dict[str, pd.DataFrame]:
+    def tabulate(self, outputs: Encoded, facts: Tables) -> dict[str, pd.DataFrame]:
         """Put predictions and their intervals beside the facts of their rows."""
         given = self.bound(outputs)
         said = {
-            f"{column}_{name}": given[column][:, t].astype(np.float64)
+            f"{column}_{name}": array_of(given, column)[:, t].astype(np.float64)
             for t, name in enumerate(self.targets)
             for column in COLUMNS[1:]
         }
@@ -164,18 +163,21 @@ class RegressionEvaluator(Evaluator):
         if "slices" in facts and "attention" in outputs:
             slices = facts["slices"].reset_index(drop=True)
             own = slices.drop(columns=[n for n in slices if str(n).startswith("value_")])
-            tables["slices"] = own.assign(attention=outputs["attention"].astype(np.float64))
+            tables["slices"] = own.assign(
+                attention=array_of(outputs, "attention").astype(np.float64)
+            )
         return tables
 
-    def combine(self, several: Sequence[Arrays], members: Sequence[Evaluator]) -> Arrays:
+    def combine(self, several: Sequence[Encoded], members: Sequence[Evaluator]) -> Encoded:
         """Average predictions, the bounds of their intervals and the weights of slices."""
         members = cast(Sequence[RegressionEvaluator], members)
         given = [one.bound(said) for one, said in zip(members, several, strict=True)]
         joined = {
-            name: np.mean([one[name] for one in given], axis=0) for name in ("pred", "low", "high")
+            name: np.mean([array_of(one, name) for one in given], axis=0)
+            for name in ("pred", "low", "high")
         }
         if all("attention" in outputs for outputs in several):
-            weights = [outputs["attention"] for outputs in several]
+            weights = [array_of(outputs, "attention") for outputs in several]
             joined["attention"] = np.mean(weights, axis=0, dtype=np.float64)
         return joined
 
@@ -194,12 +196,12 @@ class RegressionEvaluator(Evaluator):
         return RegressionEvaluator(self.target, members[0].decision)
 
     def fit(
-        self, outputs: Arrays, truth: Encoded, rule: str,
+        self, outputs: Encoded, truth: Encoded, rule: str,
         patients: Sequence[str] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Choose how wide intervals are: as errors on val were; see `interval.fit_width`."""
         value = encoded_value(truth).astype(np.float64)
-        answer = read_answer(outputs["logits"], **self._scales())
+        answer = read_answer(array_of(outputs, "logits"), **self._scales())
         width = fit_width(answer, value, patients, self.level)
         return {**self.decision, "level": self.level, "width": width}
 
@@ -317,12 +319,14 @@ class RegressionEvaluator(Evaluator):
             outputs.index(find_point(outputs)) if outputs else 0,
         )  # fmt: skip
 
-    def draw(self, case: Case, image: Pixels, outputs: Arrays) -> Sequence[Pixels]:
+    def draw(self, case: Case, image: Pixels, outputs: Encoded) -> Sequence[Pixels]:
         """Return the image and, if there is heat, what raised the prediction."""
         from medvision.evaluation.figures.series import overlay
 
-        heat = outputs.get("heat")
-        return [image] if heat is None else [image, overlay(image, heat, heat.max())]
+        if "heat" not in outputs:
+            return [image]
+        heat = array_of(outputs, "heat")
+        return [image, overlay(image, heat, heat.max())]
 
     def phrase_case(self, facts: Mapping[str, Any]) -> str:
         from medvision.tasks.regression.cases import phrase_case

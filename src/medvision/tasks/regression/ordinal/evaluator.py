@@ -11,7 +11,6 @@ import pandas as pd
 
 from medvision.errors import collect
 from medvision.evaluation.evaluator import (
-    Arrays,
     Case,
     Evaluator,
     Metric,
@@ -22,6 +21,7 @@ from medvision.evaluation.evaluator import (
 )
 from medvision.evaluation.predictions import Schema
 from medvision.stats.ranking import Floats
+from medvision.target import Encoded, array_of
 from medvision.tasks.regression.ordinal.metrics import (
     LABELS,
     METRICS,
@@ -35,7 +35,6 @@ from medvision.tasks.regression.ordinal.metrics import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from medvision.target import Encoded
 
 RULE = "the median: the lowest grade that a case is not likelier above"
 
@@ -110,32 +109,34 @@ class OrdinalEvaluator(Evaluator):
 
     # Answers → predictions
 
-    def _probs(self, outputs: Arrays) -> Floats:
-        return outputs["probs"] if "probs" in outputs else read_answer(outputs["logits"])
+    def _probs(self, outputs: Encoded) -> Floats:
+        if "probs" in outputs:
+            return array_of(outputs, "probs")
+        return read_answer(array_of(outputs, "logits"))
 
-    def tabulate(self, outputs: Arrays, facts: Tables) -> dict[str, pd.DataFrame]:
+    def tabulate(self, outputs: Encoded, facts: Tables) -> dict[str, pd.DataFrame]:
         """Put probabilities and decisions beside the facts of their rows."""
         probs = self._probs(outputs)
         said = {f"prob_{name}": probs[:, k] for k, name in enumerate(self.grades)}
         names = np.array(self.grades, dtype=object)[decide(probs)]
         tables = {"": facts[""].reset_index(drop=True).assign(**said, pred=names)}
         if "slices" in facts and "attention" in outputs:
-            attention = outputs["attention"].astype(np.float64)
+            attention = array_of(outputs, "attention").astype(np.float64)
             tables["slices"] = facts["slices"].reset_index(drop=True).assign(attention=attention)
         return tables
 
-    def combine(self, several: Sequence[Arrays], members: Sequence[Evaluator]) -> Arrays:
+    def combine(self, several: Sequence[Encoded], members: Sequence[Evaluator]) -> Encoded:
         """Average probabilities, and the weights of slices."""
         joined = {"probs": np.mean([self._probs(outputs) for outputs in several], axis=0)}
         if all("attention" in outputs for outputs in several):
-            weights = [outputs["attention"] for outputs in several]
+            weights = [array_of(outputs, "attention") for outputs in several]
             joined["attention"] = np.mean(weights, axis=0, dtype=np.float64)
         return joined
 
     def join(self, members: Sequence[Evaluator]) -> OrdinalEvaluator:
         return OrdinalEvaluator(self.target, {})
 
-    def fit(self, outputs: Arrays, truth: Encoded, rule: str) -> dict[str, Any]:
+    def fit(self, outputs: Encoded, truth: Encoded, rule: str) -> dict[str, Any]:
         """Fit nothing: a median needs no threshold."""
         return {}
 
@@ -221,12 +222,14 @@ class OrdinalEvaluator(Evaluator):
 
         return choose_cases(scored, self.grades)
 
-    def draw(self, case: Case, image: Pixels, outputs: Arrays) -> Sequence[Pixels]:
+    def draw(self, case: Case, image: Pixels, outputs: Encoded) -> Sequence[Pixels]:
         """Return the image and, if there is heat, what raised the grade."""
         from medvision.evaluation.figures.series import overlay
 
-        heat = outputs.get("heat")
-        return [image] if heat is None else [image, overlay(image, heat, heat.max())]
+        if "heat" not in outputs:
+            return [image]
+        heat = array_of(outputs, "heat")
+        return [image, overlay(image, heat, heat.max())]
 
     def phrase_case(self, facts: Mapping[str, Any]) -> str:
         from medvision.tasks.regression.ordinal.cases import phrase_case
