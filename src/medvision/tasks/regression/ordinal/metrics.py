@@ -41,8 +41,7 @@ def read_answer(answer: Floats) -> Floats:
 def decide(probs: Floats) -> NDArray[np.int64]:
     """Return the median grade of each row `[N]`: the lowest that a case is not likelier above."""
     above = 1 - np.cumsum(probs, axis=1)[:, :-1]
-    preds: NDArray[np.int64] = (above > 0.5).sum(axis=1).astype(np.int64)
-    return preds
+    return np.asarray((above > 0.5).sum(axis=1), dtype=np.int64)
 
 
 def confuse(weights: Floats, label: NDArray[np.int64], preds: NDArray[np.int64], K: int) -> Floats:
