@@ -316,7 +316,7 @@ class ImageDataModule(LightningDataModule):
         """Draw the change of each image; images of one sample have equal `draw`."""
         options = self.options
         draws = options.augment.draw(options.seed, self.epoch, draw, (size[0], size[1]))
-        return draws.with_own_noise(count_repeats(draw))
+        return draws if self.ready.unit.alone else draws.with_own_noise(count_repeats(draw))
 
     @property
     def epoch(self) -> int:
