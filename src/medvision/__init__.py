@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medvision.nets.convnet import ConvNet
     from medvision.nets.slice_rnn import SliceRNN
     from medvision.tasks.classification.task import Classifier
-    from medvision.tasks.generation.dcgan import DCGAN
+    from medvision.tasks.generation.task import DCGAN
 
     __version__: str
 
@@ -46,7 +46,7 @@ _PLACES = {
     "Augment": "medvision.augment.draw",
     "Classifier": "medvision.tasks.classification.task",
     "ConvNet": "medvision.nets.convnet",
-    "DCGAN": "medvision.tasks.generation.dcgan",
+    "DCGAN": "medvision.tasks.generation.task",
     "ImageDataModule": "medvision.data.batches.datamodule",
     "Predictor": "medvision.inference.load",
     "Reader": "medvision.data.store.reader",

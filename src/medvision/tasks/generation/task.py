@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 import torch
@@ -14,11 +15,12 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.nn.utils.parametrize import is_parametrized
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, collect
-from medvision.losses import GanLoss, gradient_penalty, zero_centred_penalty
+from medvision.losses import GanLoss, gradient_penalty, non_saturating, zero_centred_penalty
+from medvision.nets.dcgan import Critic, Generator
 from medvision.ranges import Real, Switch, Whole
 from medvision.tasks.classes import Classes
 from medvision.tasks.trainable import Batch, Context, Facts, Trainable
@@ -352,6 +354,35 @@ class Adversarial(Trainable):
                 mean.lerp_(state[name], share)
             else:
                 mean.copy_(state[name])
+
+
+def DCGAN(  # noqa: N802 -- named as what it returns
+    size: int, in_channels: int = 1, num_classes: int = 2, *, width: int = 32, **settings: Any
+) -> Adversarial:
+    """Return the generator and critic of `conf/model/dcgan_classic.yaml`, ready for a Trainer.
+
+    Batches hold `image` `[B,C,H,W]` in [0,1] and `label` `[B]`; `.sample(noise, label)` answers.
+
+    Args:
+        size: of the square images: 32, 64, 128 or 256.
+        in_channels: C.
+        num_classes: of the images.
+        width: channels at half the size.
+        settings: of `Adversarial`, in place of those of the file.
+
+    Reference:
+        Radford, Metz, Chintala: Unsupervised Representation Learning with Deep Convolutional
+        Generative Adversarial Networks, 2016, arXiv:1511.06434.
+    """
+    adam = partial(Adam, lr=0.0002, betas=(0.5, 0.999))
+    given: dict[str, Any] = {
+        "loss": non_saturating, "optimizer": adam, "critic_optimizer": adam, "kimg": 100,
+    }  # fmt: skip
+    return Adversarial(
+        Generator(size, in_channels, num_classes, width=width, embedding=32),
+        Critic(size, in_channels, num_classes, width=width),
+        **given | settings,
+    )
 
 
 def _describe_data(facts: Facts) -> dict[str, int]:
