@@ -24,12 +24,12 @@ REFUSALS = {
     errno.ENOTDIR: "a file stands where a folder should be",
     errno.EISDIR: "a folder stands where the file should be",
 }
-WAYS_OUT = {
+_WAYS_OUT = {
     errno.ENOSPC: "free some space and run the same command again; nothing done so far is lost",
     errno.EDQUOT: "free some space and run the same command again; nothing done so far is lost",
 }
 Stamp = tuple[int, int]
-MOVE_ELSEWHERE = "choose a writable place (MEDVISION_RUNS, MEDVISION_CACHE or output=)"
+_MOVE_ELSEWHERE = "choose a writable place (MEDVISION_RUNS, MEDVISION_CACHE or output=)"
 
 
 def explain_refusal(error: OSError, path: str | os.PathLike[str] | None = None) -> MedvisionError:
@@ -37,7 +37,9 @@ def explain_refusal(error: OSError, path: str | os.PathLike[str] | None = None) 
     number = error.errno or 0
     reason = REFUSALS.get(number, error.strerror or str(error))
     place = path or error.filename or "a file"
-    return MedvisionError(f"cannot write {place}: {reason}; {WAYS_OUT.get(number, MOVE_ELSEWHERE)}")
+    return MedvisionError(
+        f"cannot write {place}: {reason}; {_WAYS_OUT.get(number, _MOVE_ELSEWHERE)}"
+    )
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from medvision.target import TASKS, find_folder
 
 Question = Literal["binary", "multiclass", "multilabel"]
 FORMAT = 5
-GENERATION = "generation"
+_GENERATION = "generation"
 PLAIN = ("task", "target", "decision", "inputs", "trained_on", "tta", "seed", "gate")
 
 
@@ -220,7 +220,7 @@ def _modernise(content: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("weights", "augment", "seen", "tta", "seed")
     return {name: content[name] for name in kept} | {
         "format": content["format"],
-        "task": GENERATION if generator else "classification",
+        "task": _GENERATION if generator else "classification",
         "target": {"classes": classes, "kind": kind, "negative": content["negative"],
                    "rename": content["rename"]},
         "decision": {name: content[name] for name in ("temperature", "rule", "threshold")},
@@ -249,7 +249,7 @@ def load_generator(path: Path) -> Model:
         MedvisionError: there is none, or it is a classifier.
     """
     content = read_model_file(path)
-    if content["task"] != GENERATION:
+    if content["task"] != _GENERATION:
         raise MedvisionError(
             f"{path} is a classifier, which makes no images; give a run of a generator, or score "
             "this one with medvision evaluate"
@@ -263,7 +263,7 @@ def refuse_generator(content: Mapping[str, Any], path: str | Path) -> None:
     Raises:
         MedvisionError: it is one.
     """
-    if content["task"] == GENERATION:
+    if content["task"] == _GENERATION:
         raise MedvisionError(
             f"{path} is a generator, which tells no classes apart; make images with it: "
             "medvision generate run=RUN per_class=500"

@@ -26,7 +26,7 @@ PLACES = (
     "judge.run", "judge.inception",
 )  # fmt: skip
 
-Status = Literal["running", "done", "failed", "interrupted"]
+_Status = Literal["running", "done", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Run:
         files.write_json(self.folder / "record.json", self.record | facts)
 
     @property
-    def status(self) -> Status | None:
-        status: Status | None = self.record.get("status")
+    def status(self) -> _Status | None:
+        status: _Status | None = self.record.get("status")
         return status
 
     @property
@@ -177,7 +177,7 @@ def find_run(name: str | Path) -> Run:
     typed = typed.parent if typed.name == "model.pt" else typed
     if (typed / "record.json").exists():
         return Run(typed.resolve())
-    known = known_runs()
+    known = _known_runs()
     if str(name) == "last":
         finished = [run for run in known if run.status == "done"]
         return max(finished or known, key=lambda run: str(run.record.get("started", "")))
@@ -219,7 +219,7 @@ def find_runs(name: str | Path) -> list[Run]:
     return [find_run(name)]
 
 
-def known_runs() -> list[Run]:
+def _known_runs() -> list[Run]:
     """List every run there is, oldest name first.
 
     Raises:

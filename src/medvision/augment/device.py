@@ -10,7 +10,7 @@ from torch.nn.functional import grid_sample, pad
 from medvision.augment import intensity, spatial
 from medvision.augment.draw import Draws
 
-PADDINGS = {"background": "zeros", "nearest": "border", "reflect": "reflection"}
+_PADDINGS = {"background": "zeros", "nearest": "border", "reflect": "reflection"}
 
 
 def augment(images: Tensor, draws: Draws) -> Tensor:
@@ -93,7 +93,7 @@ def _warp(pixels: Tensor, matrix: Tensor, fill: str, mode: str = "bilinear") -> 
     y = _centres(height, pixels.device)[None, :, None]
     a, b, c, d, e, f = matrix[..., None].unbind(dim=1)
     grid = torch.stack([a * x + b * y + c, d * x + e * y + f], dim=-1)
-    return grid_sample(pixels, grid, mode, PADDINGS[fill], align_corners=False)
+    return grid_sample(pixels, grid, mode, _PADDINGS[fill], align_corners=False)
 
 
 def _centres(length: int, device: torch.device) -> Tensor:

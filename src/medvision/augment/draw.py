@@ -35,7 +35,7 @@ SLOTS: Final = (
     *("blur", "noise", "noise_offset", "erase", "erase_y", "erase_x", "unused"),
 )
 
-NOISE_STRIDE: Final = 617_369  # odd: so many starts later in the tape, none comes twice
+_NOISE_STRIDE: Final = 617_369  # odd: so many starts later in the tape, none comes twice
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Draws:
         if self.noise is None:
             return self
         noise = self.noise.copy()
-        noise[:, 1] = (noise[:, 1] + NOISE_STRIDE * number) % intensity.NOISE_STARTS
+        noise[:, 1] = (noise[:, 1] + _NOISE_STRIDE * number) % intensity.NOISE_STARTS
         return replace(self, noise=noise)
 
     def background(self) -> Array:

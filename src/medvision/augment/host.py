@@ -12,13 +12,13 @@ from medvision.augment.draw import Draws
 Image = NDArray[Any]
 Pixels = NDArray[np.float32]
 
-BORDERS = {
+_BORDERS = {
     "background": cv2.BORDER_CONSTANT,
     "nearest": cv2.BORDER_REPLICATE,
     "reflect": cv2.BORDER_REFLECT,
 }
 # OpenCV interpolates these numbers of channels in floating point, others on a grid of 1/32 pixel.
-EXACT_CHANNELS = (1, 3, 4)
+_EXACT_CHANNELS = (1, 3, 4)
 
 
 def augment(images: Image, draws: Draws, out: Image | None = None) -> Image:
@@ -37,7 +37,7 @@ def augment(images: Image, draws: Draws, out: Image | None = None) -> Image:
     if out is not images:
         out[~draws.changed] = images[~draws.changed]
     rows = np.flatnonzero(draws.changed)
-    if images.shape[-1] in EXACT_CHANNELS:
+    if images.shape[-1] in _EXACT_CHANNELS:
         _augment_rows(images, draws, rows, out, 0)
         return out
     for channel in range(images.shape[-1]):
@@ -59,7 +59,7 @@ def move_labels(labels: Image, draws: Draws) -> Image:
                 draws.size[::-1],
                 dst=moved[row],
                 flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-                borderMode=BORDERS[draws.fill],
+                borderMode=_BORDERS[draws.fill],
             )
     return moved
 
@@ -136,7 +136,7 @@ def _move(pixels: Pixels, draws: Draws, row: int, background: float, spare: Pixe
         draws.size[::-1],
         dst=spare,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=BORDERS[draws.fill],
+        borderMode=_BORDERS[draws.fill],
         borderValue=(background,) * 4,
     )
     return spare

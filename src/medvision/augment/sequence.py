@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from medvision.errors import MedvisionError, collect
 
 Ints = NDArray[np.int64]
-STREAM = 5  # apart from the streams of order and of images
+_STREAM = 5  # apart from the streams of order and of images
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class SequenceAugment:
         if min(lengths, default=1) < 1:
             raise MedvisionError("A series without slices cannot be augmented.")
         pairs = zip(np.asarray(indices).tolist(), np.asarray(lengths).tolist(), strict=True)
-        return [self._draw_one([STREAM, seed, epoch, index], length) for index, length in pairs]
+        return [self._draw_one([_STREAM, seed, epoch, index], length) for index, length in pairs]
 
     def _draw_one(self, key: list[int], length: int) -> Ints:
         # One place in the stream for each quantity: turning one on never changes another's.

@@ -8,7 +8,7 @@ from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 
 import medvision.files as files
 
-RESUMING = ("optimizer_states", "lr_schedulers", "callbacks", "loops", "current_model_state")
+_RESUMING = ("optimizer_states", "lr_schedulers", "callbacks", "loops", "current_model_state")
 
 
 class CheckpointFile(TorchCheckpointIO):
@@ -35,5 +35,5 @@ class Checkpoints(AsyncCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         if Path(path).stem == "best":
-            checkpoint = {k: value for k, value in checkpoint.items() if k not in RESUMING}
+            checkpoint = {k: value for k, value in checkpoint.items() if k not in _RESUMING}
         super().save_checkpoint(checkpoint, path, storage_options)

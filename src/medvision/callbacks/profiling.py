@@ -20,22 +20,22 @@ from medvision.errors import MedvisionError
 from medvision.evaluation.report.table import Table, write_list
 from medvision.provenance import cost, name_processor
 
-PARTS = GATHER, TRANSFER, FORWARD, BACKWARD, CLIPPING, OPTIMISER, REST = (
+PARTS = _GATHER, _TRANSFER, FORWARD, BACKWARD, CLIPPING, OPTIMISER, _REST = (
     "gather + host augmentation", "transfer + device augmentation", "forward + loss", "backward",
     "clipping", "optimiser", "Lightning, callbacks, logging",
 )  # fmt: skip
 # Which part begins where one of Lightning's actions starts, and which where it stops.
-AT_START = {
-    "train_dataloader_next": GATHER, "batch_to_device": TRANSFER, "training_step": FORWARD,
-    "on_after_backward": REST, "configure_gradient_clipping": CLIPPING,
+_AT_START = {
+    "train_dataloader_next": _GATHER, "batch_to_device": _TRANSFER, "training_step": FORWARD,
+    "on_after_backward": _REST, "configure_gradient_clipping": CLIPPING,
     "optimizer_step": OPTIMISER, "optimizer_zero_grad": OPTIMISER,
 }  # fmt: skip
-AT_STOP = {
-    "batch_to_device": REST, "training_step": REST, "on_before_backward": BACKWARD,
-    "configure_gradient_clipping": OPTIMISER, "optimizer_step": REST, "optimizer_zero_grad": REST,
+_AT_STOP = {
+    "batch_to_device": _REST, "training_step": _REST, "on_before_backward": BACKWARD,
+    "configure_gradient_clipping": OPTIMISER, "optimizer_step": _REST, "optimizer_zero_grad": _REST,
 }  # fmt: skip
 # A task that steps its optimisers itself does so, and clips before, inside of `training_step`.
-AT_STOP_BY_HAND = AT_STOP | {"on_after_backward": CLIPPING, "optimizer_step": FORWARD}
+_AT_STOP_BY_HAND = _AT_STOP | {"on_after_backward": CLIPPING, "optimizer_step": FORWARD}
 PAGE = """# Where a step goes
 
 {facts}
@@ -76,7 +76,7 @@ class _PartTimer(Profiler):
         self, by_hand: bool, settle: Callable[[bool], None], between: Callable[[], object]
     ) -> None:
         super().__init__()
-        self.at_stop = AT_STOP_BY_HAND if by_hand else AT_STOP
+        self.at_stop = _AT_STOP_BY_HAND if by_hand else _AT_STOP
         self.settle, self.between = settle, between
         self.steps: list[dict[str, float]] = []
         self.part: str | None = None  # None: outside of steps, in validation for one
@@ -91,8 +91,8 @@ class _PartTimer(Profiler):
         hook = action_name.rpartition(".")[2]
         if hook == "train_dataloader_next":
             self.steps.append(dict.fromkeys(PARTS, 0.0))
-        if hook in AT_START and (self.part or AT_START[hook] == GATHER):
-            self._turn(AT_START[hook])
+        if hook in _AT_START and (self.part or _AT_START[hook] == _GATHER):
+            self._turn(_AT_START[hook])
 
     def stop(self, action_name: str) -> None:
         hook = action_name.rpartition(".")[2]

@@ -89,21 +89,21 @@ def compare(
     Raises:
         MedvisionError: what the command would refuse.
     """
-    check_resamples(resamples)
-    sides = gather_sides(runs)
+    _check_resamples(resamples)
+    sides = _gather_sides(runs)
     evaluator = sides[0].evaluator
-    metric = check_metric(metric, evaluator)
+    metric = _check_metric(metric, evaluator)
     check_pairing(sides)
-    check_predictions(sides, split)
+    _check_predictions(sides, split)
     results = compare_sides(sides, split, metric, resamples)
     cells = [cell for side in sides for cell in side.cells.values()]
     parts = [*(str(cell.run.folder) for cell in cells), split, metric, str(resamples)]
     folder = Path(output).expanduser() if output else joint_folder("compare", *parts)
-    write_comparison(folder, results, sides)
+    _write_comparison(folder, results, sides)
     return Comparison(results, folder, evaluator)
 
 
-def check_metric(metric: str | None, evaluator: Evaluator) -> str:
+def _check_metric(metric: str | None, evaluator: Evaluator) -> str:
     """Return the score that is tested; refuse one that the task does not have."""
     name, known = metric or evaluator.primary, [n for n, m in evaluator.metrics.items() if m.better]
     if name not in known:
@@ -112,13 +112,13 @@ def check_metric(metric: str | None, evaluator: Evaluator) -> str:
     return name
 
 
-def check_resamples(resamples: int) -> None:
+def _check_resamples(resamples: int) -> None:
     """Refuse what makes no interval."""
     if not isinstance(resamples, int) or resamples < FEWEST:
         raise MedvisionError(f"resamples={resamples} is too few; take {FEWEST} or more")
 
 
-def gather_sides(runs: Sequence[str | Path]) -> list[Side]:
+def _gather_sides(runs: Sequence[str | Path]) -> list[Side]:
     """Find what each item names.
 
     Raises:
@@ -149,7 +149,7 @@ def gather_side(word: str) -> Side:
     if len(arms) > 1:
         raise collect(
             f"runs={word} holds {len(arms)} arms", [arm.name for arm in arms],
-            f"Name one arm an item, such as '{name_pattern(arms[0])}'",
+            f"Name one arm an item, such as '{_name_pattern(arms[0])}'",
         )  # fmt: skip
     done: dict[Place, SweepRun] = {}
     unfinished: dict[Place, SweepRun] = {}
@@ -166,7 +166,7 @@ def gather_side(word: str) -> Side:
     return Side(word, dict(sorted(done.items(), key=lambda item: str(item[0]))), unfinished)
 
 
-def name_pattern(arm: Arm) -> str:
+def _name_pattern(arm: Arm) -> str:
     """Write a pattern that finds an arm by the settings that tell it apart."""
     told = [f"{key.rpartition('.')[2]}={arm.settings[key]}" for key in sorted(arm.settings)]
     return f"{arm.cells[0].run.folder.parent.name}/*{'*'.join(told)}*"
@@ -198,7 +198,7 @@ def check_pairing(sides: Sequence[Side]) -> None:
         )  # fmt: skip
 
 
-def check_predictions(sides: Sequence[Side], split: str) -> None:
+def _check_predictions(sides: Sequence[Side], split: str) -> None:
     """Refuse runs whose predictions are missing or cannot be pooled, or of other questions."""
     cells = [cell for side in sides for cell in side.cells.values()]
     lacking = [cell.run for cell in cells if not cell.run.predictions(split).exists()]
@@ -226,13 +226,13 @@ def compare_sides(sides: Sequence[Side], split: str, metric: str, resamples: int
     repeats = [read_repeats(Arm("", {}, list(side.cells.values())), split) for side in sides]
     arms = [align(some, evaluator) for some in repeats]
     for side, arm in zip(sides[1:], arms[1:], strict=True):
-        check_rows(sides[0].word, arms[0], side.word, arm)
+        _check_rows(sides[0].word, arms[0], side.word, arm)
     cells = [score_runs(some, evaluator, metric) for some in repeats]
     folds = {place[2] for place in cells[0]} - {None}
     unit = next(iter(sides[0].cells.values())).unit
-    ratio = measure_ratio(sides, split) if len(folds) > 1 else 0.0  # asked for by folds alone
+    ratio = _measure_ratio(sides, split) if len(folds) > 1 else 0.0  # asked for by folds alone
     scores, pairs = compare_arms(arms, cells, evaluator, metric, ratio, resamples)
-    names = choose_names(sides)
+    names = _choose_names(sides)
     for pair in pairs:
         pair |= {"first": names[pair["first"]], "second": names[pair["second"]]}
     chosen = evaluator.sentences().get("chosen_on_val", "epoch")
@@ -249,14 +249,14 @@ def compare_sides(sides: Sequence[Side], split: str, metric: str, resamples: int
     }  # fmt: skip
 
 
-def check_rows(first: str, a: Aligned, second: str, b: Aligned) -> None:
+def _check_rows(first: str, a: Aligned, second: str, b: Aligned) -> None:
     """Refuse arms tested on other images, patients or labels, or in other folds."""
     if a.keys != b.keys:
         only = [sorted(set(x.keys) - set(y.keys)) for x, y in ((a, b), (b, a))]
         path = name_image((only[0] or only[1])[0])
         raise MedvisionError(
-            f"{first} and {second} were not tested on the same images: {count_rows(a)} and "
-            f"{count_rows(b)}, {len(only[0])} images only in the first and {len(only[1])} only in "
+            f"{first} and {second} were not tested on the same images: {_count_rows(a)} and "
+            f"{_count_rows(b)}, {len(only[0])} images only in the first and {len(only[1])} only in "
             f"the second, such as {path}; evaluate both on the same manifest and split"
         )
     for what, mine, theirs in (
@@ -277,12 +277,12 @@ def name_image(key: tuple[str, str, int]) -> str:
     return f"{key[1]} frame {key[2]}" if key[2] else key[1]
 
 
-def count_rows(arm: Aligned) -> str:
+def _count_rows(arm: Aligned) -> str:
     """Write how much an arm was tested on."""
     return f"{len(arm.keys)} images of {len(set(arm.patients))} patients"
 
 
-def measure_ratio(sides: Sequence[Side], split: str) -> float:
+def _measure_ratio(sides: Sequence[Side], split: str) -> float:
     """Return patients tested over patients trained on, the mean of all trainings."""
     ratios = []
     for cell in (cell for side in sides for cell in side.cells.values()):
@@ -291,7 +291,7 @@ def measure_ratio(sides: Sequence[Side], split: str) -> float:
     return float(np.mean(ratios))
 
 
-def choose_names(sides: Sequence[Side]) -> list[str]:
+def _choose_names(sides: Sequence[Side]) -> list[str]:
     """Name the arms by what tells them apart, else as typed, else by letters if that is long."""
     cells = [cell for side in sides for cell in side.cells.values()]
     told = {cell.run.folder: arm.name for arm in gather_arms(cells) for cell in arm.cells}
@@ -302,10 +302,10 @@ def choose_names(sides: Sequence[Side]) -> list[str]:
     return [string.ascii_uppercase[n % 26] * (n // 26 + 1) for n in range(len(sides))]
 
 
-def write_comparison(folder: Path, comparison: dict[str, Any], sides: Sequence[Side]) -> None:
+def _write_comparison(folder: Path, comparison: dict[str, Any], sides: Sequence[Side]) -> None:
     """Write the numbers, the figure, the page, and what they were made of."""
     used = [
-        {"arm": arm["name"], "run": str(cell.run.folder), "model": digest_model(cell)}
+        {"arm": arm["name"], "run": str(cell.run.folder), "model": _digest_model(cell)}
         for arm, side in zip(comparison["arms"], sides, strict=True) for cell in side.cells.values()
     ]  # fmt: skip
     evaluator = sides[0].evaluator
@@ -317,6 +317,6 @@ def write_comparison(folder: Path, comparison: dict[str, Any], sides: Sequence[S
     files.write_json(folder / "record.json", record)
 
 
-def digest_model(cell: SweepRun) -> str:
+def _digest_model(cell: SweepRun) -> str:
     """Return the digest of the weights behind the predictions."""
     return str(cell.record.get("model") or files.digest_file(cell.run.model))

@@ -86,15 +86,15 @@ def evaluate(
     if run and rows.own:
         if output:
             raise MedvisionError("a run's own part is scored in its own folder; omit output=")
-        return Evaluation(evaluate_own(ensemble, rows), ensemble.runs[0].folder)
+        return Evaluation(_evaluate_own(ensemble, rows), ensemble.runs[0].folder)
     warnings = check_overlap(ensemble, rows, allow_overlap)
     warnings += check_unlike_training(ensemble, rows, on_foreign)
-    folder = choose_folder(ensemble, rows, output, joint=not run)
-    metrics = evaluate_apart(ensemble, rows, folder, warnings, joint=not run)
+    folder = _choose_folder(ensemble, rows, output, joint=not run)
+    metrics = _evaluate_apart(ensemble, rows, folder, warnings, joint=not run)
     return Evaluation(metrics, folder)
 
 
-def evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
+def _evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
     """Score a run on a part of its own once more, in its own folder."""
     (run,), (model,) = ensemble.runs, ensemble.models
     if rows.part == "test":
@@ -108,7 +108,7 @@ def evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
     return metrics
 
 
-def choose_folder(
+def _choose_folder(
     ensemble: Ensemble, rows: Rows, output: str | Path | None, *, joint: bool
 ) -> Path:
     """Name the folder of results beside the runs by what they are made of.
@@ -135,7 +135,7 @@ def identify(ensemble: Ensemble, rows: Rows) -> tuple[str, ...]:
     return rows.manifest.digest, *sorted(ensemble.digests), rows.part
 
 
-def evaluate_apart(
+def _evaluate_apart(
     ensemble: Ensemble, rows: Rows, folder: Path, warnings: Sequence[str], *, joint: bool
 ) -> dict[str, Any]:
     """Score in a folder of its own, beside the runs' evidence, never over it.
@@ -143,7 +143,7 @@ def evaluate_apart(
     Args:
         ensemble: if `rows` are its members' own test part, that is opened in each of them.
         rows: to score.
-        folder: as `choose_folder` says.
+        folder: as `_choose_folder` says.
         warnings: what was seen of the rows or is foreign in them, or could not be checked.
         joint: an ensemble was asked for, though it may have one member.
     """
@@ -153,7 +153,7 @@ def evaluate_apart(
     stamps += [*warnings, *([f"{rows.unread} {lost} left out"] if rows.unread else [])]
     place = Run(folder)
     place.note(
-        **describe_members(ensemble, joint), command=command_line(), stamps=stamps,
+        **_describe_members(ensemble, joint), command=command_line(), stamps=stamps,
         manifest=rows.manifest.digest, identity=files.digest(*identify(ensemble, rows))[:8],
         status="running",
     )  # fmt: skip
@@ -169,7 +169,7 @@ def evaluate_apart(
     return metrics
 
 
-def describe_members(ensemble: Ensemble, joint: bool) -> dict[str, Any]:
+def _describe_members(ensemble: Ensemble, joint: bool) -> dict[str, Any]:
     """Return what the record says of the models."""
     if not joint:
         return {"model": ensemble.digests[0]}

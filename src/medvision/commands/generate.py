@@ -102,18 +102,18 @@ def run(
 
     Use them: medvision train … data.extra=[DIR/manifest.csv] data.extra_ratio=0.25
     """
-    order = read_order(run, per_class, seed, classes)
-    check_gate(order, allow_ungated)
+    order = _read_order(run, per_class, seed, classes)
+    _check_gate(order, allow_ungated)
     folder = Path(output).expanduser().absolute() if output else order.folder
     with files.locked(folder.with_name(f".{folder.name}.lock")):
-        known = is_there(order, folder)
+        known = _is_there(order, folder)
         if not known:
             made = make_images(order.model.net, order.seed, *order.images)
             write(order, made, folder)
-    print_made(order, folder, known)
+    _print_made(order, folder, known)
 
 
-def read_order(
+def _read_order(
     name: str, per_class: int, seed: int, classes: Sequence[str] | None
 ) -> GenerateRequest:
     """Find the generator and check what is asked of it.
@@ -149,7 +149,7 @@ def read_order(
     )
 
 
-def check_gate(order: GenerateRequest, allow_ungated: bool) -> None:
+def _check_gate(order: GenerateRequest, allow_ungated: bool) -> None:
     """Refuse a generator that was judged unfit, or was never judged, unless that is allowed."""
     if order.gated or allow_ungated:
         return
@@ -163,7 +163,7 @@ def check_gate(order: GenerateRequest, allow_ungated: bool) -> None:
     )
 
 
-def is_there(order: GenerateRequest, folder: Path) -> bool:
+def _is_there(order: GenerateRequest, folder: Path) -> bool:
     """Tell whether a folder holds just what is asked for already.
 
     Raises:
@@ -187,8 +187,8 @@ def write(order: GenerateRequest, made: GeneratedImages, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)  # what a killed command left
     try:
         told = filter_images(made, open_checks(order.run))
-        table = pd.concat([write_images(order, made, aside), told], axis=1)
-        write_generated(aside, table, describe_card(order, made))
+        table = pd.concat([_write_images(order, made, aside), told], axis=1)
+        write_generated(aside, table, _describe_card(order, made))
         aside.replace(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -216,10 +216,10 @@ def open_checks(run: Run) -> Checks:
             f"the classifier that judged {run.title} ({judge['run']}) is gone or was trained anew, "
             "so nobody can look at the labels of its images; bring it back, or train both again"
         )
-    return Checks(reference, classify_with(load_model(model)))
+    return Checks(reference, _classify_with(load_model(model)))
 
 
-def classify_with(model: Model) -> Callable[[torch.Tensor], NDArray[np.float64]]:
+def _classify_with(model: Model) -> Callable[[torch.Tensor], NDArray[np.float64]]:
     """Return image `[N,C,H,W]` in [0,1] → calibrated probabilities `[N,K]` of a classifier."""
     evaluator = open_model_evaluator(model)
 
@@ -231,7 +231,7 @@ def classify_with(model: Model) -> Callable[[torch.Tensor], NDArray[np.float64]]
     return classify
 
 
-def write_images(order: GenerateRequest, made: GeneratedImages, folder: Path) -> pd.DataFrame:
+def _write_images(order: GenerateRequest, made: GeneratedImages, folder: Path) -> pd.DataFrame:
     """Write a PNG an image; return the manifest's rows, without what the filter says of them."""
     rows = []
     for image, k, index in zip(made.images, made.label.tolist(), made.index.tolist(), strict=True):
@@ -246,7 +246,7 @@ def write_images(order: GenerateRequest, made: GeneratedImages, folder: Path) ->
                                        "index", "digest"])  # fmt: skip
 
 
-def describe_card(order: GenerateRequest, made: GeneratedImages) -> Card:
+def _describe_card(order: GenerateRequest, made: GeneratedImages) -> Card:
     """Return the card but for the digest of the manifest."""
     model, seen = order.model, asdict(order.model.seen)
     H, W, C = made.images.shape[1:]
@@ -267,7 +267,7 @@ def describe_card(order: GenerateRequest, made: GeneratedImages) -> Card:
     )
 
 
-def print_made(order: GenerateRequest, folder: Path, known: bool) -> None:
+def _print_made(order: GenerateRequest, folder: Path, known: bool) -> None:
     """Print how many images of each class there are, how they were judged, and what to type now."""
     table = pd.read_csv(folder / MANIFEST, dtype=str, keep_default_na=False)
     counts = [

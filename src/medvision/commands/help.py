@@ -12,7 +12,7 @@ from typing import Any
 
 from medvision.files import conf_folder
 
-ENTRIES = {"tune": "launch"}  # of other commands it is `run`
+_ENTRIES = {"tune": "launch"}  # of other commands it is `run`
 WORDS = vars(typing) | vars(collections.abc) | {"Path": Path}  # of annotations
 
 
@@ -26,7 +26,7 @@ class _Names(dict[str, Any]):
 def read_signature(command: str) -> Callable[..., None]:
     """Return a function with the signature and docstring of a command's own, which does nothing."""
     tree = ast.parse(Path(__file__).with_name(f"{command}.py").read_text(encoding="utf-8"))
-    name = ENTRIES.get(command, "run")
+    name = _ENTRIES.get(command, "run")
     (found,) = (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
     found.body = found.body[:1]
     names = _Names(WORDS)

@@ -19,7 +19,7 @@ from medvision.inference.checks import OnUnlike
 from medvision.inference.ensemble import load_ensemble
 from medvision.inference.trace import write_trace
 
-DISCLAIMER = "research software, not a medical device"
+_DISCLAIMER = "research software, not a medical device"
 SHOWN = 5  # files left out that are named on the terminal; all are in the table
 
 
@@ -56,50 +56,50 @@ def run(
     npz, npy, NIfTI, DICOM files and clips give a row an image unless the CSV says which frame.
     """
     source = files.find_input(input)
-    place = check_output(Path(output), source)
+    place = _check_output(Path(output), source)
     ensemble = load_ensemble("predict", run, runs)
-    refuse_covering(place, source, ensemble.evaluator.tables)
+    _refuse_covering(place, source, ensemble.evaluator.tables)
     answers = answer_files(
         ensemble.models, [source], columns, on_unreadable=on_unreadable, on_foreign=on_foreign,
         on_gap=on_gap, folder=place.with_name(f"{place.stem}_files"),
     )  # fmt: skip
     choices: dict[str, str] = {"on_unreadable": on_unreadable, "on_foreign": on_foreign}
     choices |= {} if answers.unit.alone else {"on_gap": answers.unit.form.on_gap}
-    written = [name_output(place, name) for name in answers.tables]
+    written = [_name_output(place, name) for name in answers.tables]
     for output, table in zip(written, answers.tables.values(), strict=True):
         write_predictions(output, table)
     written.append(write_trace(place, ensemble, answers, choices))
-    print_summary(answers, ensemble.evaluator)
+    _print_summary(answers, ensemble.evaluator)
     names = [path.name for path in written[1:]]
     names += [f"{folder.name}/" for folder in dict.fromkeys(p.parent for p in answers.files)]
     beside = " and ".join(names)
-    print(f"written: {place}\n         {beside} beside it\n{DISCLAIMER}")
+    print(f"written: {place}\n         {beside} beside it\n{_DISCLAIMER}")
 
 
-def name_output(output: Path, name: str) -> Path:
+def _name_output(output: Path, name: str) -> Path:
     """Name the table of samples, "", or that of their images beside it."""
     return output.with_name(f"{output.stem}_{name}.csv") if name else output
 
 
-def refuse_covering(output: Path, source: Path, tables: Iterable[str]) -> None:
+def _refuse_covering(output: Path, source: Path, tables: Iterable[str]) -> None:
     """Refuse to write one of these tables over the input."""
-    if source.resolve() in [name_output(output, name).resolve() for name in tables]:
+    if source.resolve() in [_name_output(output, name).resolve() for name in tables]:
         raise MedvisionError(f"output={output} would cover the input itself; choose another name")
 
 
-def check_output(output: Path, source: Path) -> Path:
+def _check_output(output: Path, source: Path) -> Path:
     """Refuse, before any work, an output that cannot be or would cover the input."""
     place = output.expanduser().absolute()
     if place.suffix.lower() != ".csv" or place.is_dir():
         raise MedvisionError(f"output={output} is no CSV file; give output=FILE.csv")
-    refuse_covering(place, source, [""])
+    _refuse_covering(place, source, [""])
     there = next(folder for folder in place.parents if folder.exists())
     if not os.access(there, os.W_OK):
         raise files.explain_refusal(PermissionError(errno.EACCES, ""), place)
     return place
 
 
-def print_summary(answers: Answers, evaluator: Evaluator) -> None:
+def _print_summary(answers: Answers, evaluator: Evaluator) -> None:
     """Print what was predicted, what was left out and what is odd."""
     table, there = answers.table, is_read(answers.table)
     read = table[there]

@@ -50,10 +50,10 @@ def run(
         source, Path(output), input=Path(input) if input else None, columns=columns,
         dataset=dataset, deidentify=deidentify, on_unreadable=on_unreadable, **options,
     )  # fmt: skip
-    print_card(prepared)
+    _print_card(prepared)
 
 
-def print_card(prepared: Prepared) -> None:
+def _print_card(prepared: Prepared) -> None:
     """Print images, patients and classes by split, what was left out, and the audit."""
     console = Console(markup=False, highlight=False)
     card = prepared.card

@@ -29,7 +29,7 @@ def report_run(run: Run) -> None:
     remarks: list[str] = []
     if run.metrics.exists():
         recorded = files.read_json(run.metrics)
-        differing = list(find_differences(recorded, compute_again(run, recorded)))
+        differing = list(_find_differences(recorded, _compute_again(run, recorded)))
         if differing:
             remarks.append(
                 f"metrics.json does not follow from the stored predictions "
@@ -41,7 +41,7 @@ def report_run(run: Run) -> None:
     print(f"report: {write_report(run.folder, remarks)}")
 
 
-def compute_again(run: Run, recorded: Mapping[str, Any]) -> Mapping[str, Any]:
+def _compute_again(run: Run, recorded: Mapping[str, Any]) -> Mapping[str, Any]:
     """Compute the scores of a run once more; where no predictions are stored they are as recorded.
 
     Keys that runs of before did not have are left out.
@@ -56,11 +56,11 @@ def compute_again(run: Run, recorded: Mapping[str, Any]) -> Mapping[str, Any]:
     return {key: value for key, value in fresh.items() if key not in new}
 
 
-def find_differences(recorded: Any, fresh: Any, place: str = "") -> Iterator[str]:
+def _find_differences(recorded: Any, fresh: Any, place: str = "") -> Iterator[str]:
     """Yield the dotted places where two results differ beyond rounding."""
     if isinstance(recorded, Mapping) and isinstance(fresh, Mapping):
         for key in recorded.keys() | fresh.keys():
-            yield from find_differences(
+            yield from _find_differences(
                 recorded.get(key), fresh.get(key), f"{place}.{key}".strip(".")
             )
     elif isinstance(recorded, float) and isinstance(fresh, float):

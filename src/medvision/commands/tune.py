@@ -68,7 +68,7 @@ def launch(words: Sequence[str]) -> int:
         raise MedvisionError(explain(error, words)) from error
     study = open_study(search)
     run_trials(search, study)
-    print_search(search, study)
+    _print_search(search, study)
     return 0
 
 
@@ -85,10 +85,10 @@ def plan(words: Sequence[str]) -> Search:
         raise MedvisionError(f"medvision tune has no flag {unknown[0]}; see medvision tune --help")
     settings, rest = read_settings(overrides)
     fixed, swept = part_sweeps(rest)
-    check_words(fixed)
-    fixed = [*(word for word in fixed if key_of(word) != "test"), "test=false"]
-    fixed, swept, config = join_experiment(flags, fixed, swept)
-    check_keys(swept)
+    _check_words(fixed)
+    fixed = [*(word for word in fixed if _key_of(word) != "test"), "test=false"]
+    fixed, swept, config = _join_experiment(flags, fixed, swept)
+    _check_keys(swept)
     space = read_space(swept)
     # Resolved at once: names follow from the choices of what was composed last.
     plain: Any = OmegaConf.to_container(config, resolve=True)
@@ -97,19 +97,19 @@ def plan(words: Sequence[str]) -> Search:
             f"trainer.devices={config.trainer.devices}: a trial takes one device; "
             "start the same command once for each device instead"
         )
-    base = run_key([], plain, check_points(flags, fixed, space))
+    base = run_key([], plain, _check_points(flags, fixed, space))
     folder = files.runs_folder() / str(plain["name"])
     monitor = str(plain["monitor"])
     better = own_direction(monitor, plain["model"]["_target_"])
     return Search(flags, fixed, swept, space, monitor, better, base, folder, settings)
 
 
-def key_of(word: str) -> str:
+def _key_of(word: str) -> str:
     """Return the key of a word, or the key itself, without Hydra's signs for a new one."""
     return word.partition("=")[0].lstrip("+")
 
 
-def join_experiment(
+def _join_experiment(
     flags: list[str], fixed: list[str], swept: dict[str, str]
 ) -> tuple[list[str], dict[str, str], DictConfig]:
     """Put what the experiment searches before what the command gives, which replaces it.
@@ -119,9 +119,9 @@ def join_experiment(
     """
     config = compose(flags, fixed)
     filed = HydraConfig.get().sweeper.get("params") or {}
-    said = {key_of(word) for word in (*fixed, *swept)}
+    said = {_key_of(word) for word in (*fixed, *swept)}
     more, spaces = part_sweeps([
-        f"{key}={text}" for key, text in filed.items() if key_of(str(key)) not in said
+        f"{key}={text}" for key, text in filed.items() if _key_of(str(key)) not in said
     ])  # fmt: skip
     if more:
         fixed = [*more, *fixed]
@@ -166,9 +166,9 @@ def _replace_target(settings: DictConfig, part: str, target: str) -> None:
     settings[part] = {k: v for k, v in (settings[part] or {}).items() if k in taken}
 
 
-def check_words(fixed: Sequence[str]) -> None:
+def _check_words(fixed: Sequence[str]) -> None:
     """Refuse what contradicts a search."""
-    said = {key_of(word): word.partition("=")[2].lower() for word in fixed}
+    said = {_key_of(word): word.partition("=")[2].lower() for word in fixed}
     if said.get("test", "false") != "false":
         raise MedvisionError(
             "test=true would open the test part for every trial; leave it out, "
@@ -180,7 +180,7 @@ def check_words(fixed: Sequence[str]) -> None:
         )
 
 
-def check_keys(swept: dict[str, str]) -> None:
+def _check_keys(swept: dict[str, str]) -> None:
     """Refuse an empty space, and keys by which trials could not be compared."""
     if not swept:
         raise MedvisionError(
@@ -188,13 +188,13 @@ def check_keys(swept: dict[str, str]) -> None:
             "or add one, such as 'model.optimizer.lr=tag(log,interval(1e-4,1e-2))'"
         )
     for key in swept:
-        if key_of(key) in (*REPEATS, "monitor", "test", "rerun", "trainer.devices"):
+        if _key_of(key) in (*REPEATS, "monitor", "test", "rerun", "trainer.devices"):
             raise MedvisionError(
                 f"{key} is nothing to search: its trials could not be compared; give it one value"
             )
 
 
-def check_points(flags: list[str], fixed: list[str], space: Space) -> list[str]:
+def _check_points(flags: list[str], fixed: list[str], space: Space) -> list[str]:
     """Compose the corners of the space, set the data up once, and return what a trial reads.
 
     Returns:
@@ -210,7 +210,7 @@ def check_points(flags: list[str], fixed: list[str], space: Space) -> list[str]:
     return job.identity()
 
 
-def print_search(search: Search, study: optuna.Study) -> None:
+def _print_search(search: Search, study: optuna.Study) -> None:
     """Print the table of the sweep, the best trial, and what to type to open its test part.
 
     Raises:
@@ -229,7 +229,7 @@ def print_search(search: Search, study: optuna.Study) -> None:
     more = f"; the same command does the {left} left" if left > 0 else ""
     print(f"trials: {counts or 'none'}{more}")
     if TrialState.COMPLETE in states:
-        print_best(search, study.best_trial)
+        _print_best(search, study.best_trial)
     elif TrialState.FAIL in states or TrialState.PRUNED in states:
         reasons = (t.user_attrs.get("reason") for t in study.trials)
         why = next((f" ({reason})" for reason in reasons if reason), "")
@@ -239,18 +239,18 @@ def print_search(search: Search, study: optuna.Study) -> None:
         )
 
 
-def print_best(search: Search, best: optuna.trial.FrozenTrial) -> None:
+def _print_best(search: Search, best: optuna.trial.FrozenTrial) -> None:
     """Print the best trial and the command that opens its test part."""
     task = find_task(compose(search.flags, search.words).model._target_)
     values = write_words(best.params)
     print(f"best: trial {best.number}, {search.monitor} {best.value:.4f}, {' '.join(values)}")
-    words = [word for word in search.words if key_of(word) != "test"]
+    words = [word for word in search.words if _key_of(word) != "test"]
     command = ["medvision", "train", *search.flags, *words, *values]
     if not task.predicts:  # it is judged otherwise, and has no test part
         print(f"train it on its own: {shlex.join(command)}")
     else:
         print(f"open its test part, once: {shlex.join([*command, 'test=true'])}")
-    fold = next((word for word in words if key_of(word) == "data.fold"), "=null")
+    fold = next((word for word in words if _key_of(word) == "data.fold"), "=null")
     if not fold.endswith("=null"):
         print(f"note: this search saw {fold} alone; search each fold under a name= of its own and "
               "open each best once: those test scores are the nested ones")  # fmt: skip

@@ -11,8 +11,8 @@ import pandas as pd
 TOLD = ("site", "manufacturer", "modality", "body_part", "view", "laterality")
 SPACING = ("spacing_y_mm", "spacing_x_mm")
 NEEDED = ("split", "dataset", "patient", "series", "channel", "origin")
-FEW_VALUES = 5  # numbers of no more different values are levels
-MOST_LEVELS = 8  # shown; what is rarer is put together
+_FEW_VALUES = 5  # numbers of no more different values are levels
+_MOST_LEVELS = 8  # shown; what is rarer is put together
 NAMES = 20  # so many different words, and as many as half the patients, are names, not levels
 OTHER, MISSING = "other", "not recorded"
 
@@ -43,7 +43,7 @@ class Covariate:
         """All values are numbers, and too many different ones for levels."""
         said = self.values[self.values != ""]
         fits = np.isfinite(self.numbers[said.index])
-        return bool(len(said) and fits.all() and said.nunique() > FEW_VALUES)
+        return bool(len(said) and fits.all() and said.nunique() > _FEW_VALUES)
 
     def varies(self, keys: pd.Series) -> bool:
         """Tell whether rows of one key, such as a patient, have different values."""
@@ -62,9 +62,9 @@ class Covariate:
         return Covariate(self.name, whole)
 
     def levels(self) -> list[str]:
-        """Return the levels, the commonest `MOST_LEVELS` of them, in their natural order."""
+        """Return the levels, the commonest `_MOST_LEVELS` of them, in their natural order."""
         counts = self.values[self.values != ""].value_counts()
-        names = [str(name) for name in counts.index[:MOST_LEVELS]]
+        names = [str(name) for name in counts.index[:_MOST_LEVELS]]
         try:
             return sorted(names, key=float)
         except ValueError:

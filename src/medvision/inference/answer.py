@@ -64,7 +64,7 @@ def is_read(table: pd.DataFrame) -> pd.Series:
     return (status == "ok") | status.str.startswith("ok, but ")
 
 
-def watch_inputs(model: Model, refuse: bool, names: Sequence[str]) -> InputMonitor:
+def _watch_inputs(model: Model, refuse: bool, names: Sequence[str]) -> InputMonitor:
     """Return what compares each image with those the model was trained on."""
     trained = from_plain(model.trained_on)
 
@@ -74,7 +74,7 @@ def watch_inputs(model: Model, refuse: bool, names: Sequence[str]) -> InputMonit
     return InputMonitor(find, refuse, names.__getitem__)
 
 
-def note_unchecked(members: Sequence[Model], watches: Sequence[InputMonitor]) -> list[str]:
+def _note_unchecked(members: Sequence[Model], watches: Sequence[InputMonitor]) -> list[str]:
     """Say once what could not be compared."""
     notes = []
     for model, watch in zip(members, watches, strict=True):
@@ -98,7 +98,7 @@ def answer_files(
     What the task writes beside its tables goes to `folder`, if there is one.
 
     Raises:
-        MedvisionError: there is nothing to predict, or what `answer_inputs` refuses.
+        MedvisionError: there is nothing to predict, or what `_answer_inputs` refuses.
     """
     units, exclude = (
         [open_model_unit(m).allow_gaps(on_gap) for m in members],
@@ -108,12 +108,12 @@ def answer_files(
         unit: find_inputs(sources, columns or {}, unit, exclude) for unit in dict.fromkeys(units)
     }
     inputs = [found[unit] for unit in units]
-    return answer_inputs(
+    return _answer_inputs(
         members, inputs, stop=not exclude, refuse=on_foreign == "stop", folder=folder
     )
 
 
-def answer_inputs(
+def _answer_inputs(
     members: Sequence[Model], found: Sequence[Inputs], *, stop: bool, refuse: bool,
     folder: Path | None = None,
 ) -> Answers:  # fmt: skip
@@ -163,7 +163,7 @@ def answer_inputs(
         left = np.setdiff1d(np.arange(total), list(reasons))
         kept = {"": tables[""].iloc[left]}
         written = list(evaluator.write(take(joined, left), kept, folder))
-    notes = stamp_unlike_training(foreign, total, unit.unlike) + note_unchecked(members, seen)
+    notes = stamp_unlike_training(foreign, total, unit.unlike) + _note_unchecked(members, seen)
     taken = [watch.taken for watch in seen]
     return Answers(tables, taken, notes + first.notes, first.unit, first.others, written)
 
@@ -185,7 +185,7 @@ def _read_alike(
     rows = np.concatenate([batch.rows for batch in plan])
     of = np.searchsorted(inputs.index, np.concatenate([batch.owners for batch in plan]))
     table = inputs.table.loc[rows]
-    watches = [watch_inputs(model, refuse, table["path"].tolist()) for model in models]
+    watches = [_watch_inputs(model, refuse, table["path"].tolist()) for model in models]
     unread: dict[int, str] = {}
     pixels = read_batches(
         [files[row] for row in rows], table["frame"].tolist(), reader,

@@ -24,7 +24,7 @@ from medvision.model import Model
 from medvision.nets.encoder import encoder
 from medvision.tasks import find_infer
 
-SHEET, STRIPS = 8, 6  # cases in figures of their own, up to half of them misses
+_SHEET, _STRIPS = 8, 6  # cases in figures of their own, up to half of them misses
 
 
 def draw_cases(
@@ -58,13 +58,13 @@ def draw_cases(
     captions = [_tell(one, samples, evaluator) for one in drawn]
     write_gallery(place / "cases", captions, evaluator.kinds(scored))
     if not drawn[0].position:
-        return [save_figure(_draw_sheet(_take_some(drawn, SHEET)), place / "cases.png")]
+        return [save_figure(_draw_sheet(_take_some(drawn, _SHEET)), place / "cases.png")]
     strips = (
         draw_slices(
             one.image, one.heat, one.weight, one.score, one.position, one.case.text,
             one.case.curve[1],
         )
-        for one in _take_some(drawn, STRIPS)
+        for one in _take_some(drawn, _STRIPS)
     )  # fmt: skip
     return [save_figure(s, place / f"case_{n}.png") for n, s in enumerate(strips, start=1)]
 
@@ -125,7 +125,7 @@ def _draw_sheet(drawn: Sequence[Drawn]) -> Figure:
     return draw_grid(both, [*truth, *(one.case.said for one in drawn)], columns=len(plain))
 
 
-MOST_PIXELS = 2**24  # of a sample whose heat is drawn: one pass keeps the maps of all its images
+_MOST_PIXELS = 2**24  # of a sample whose heat is drawn: one pass keeps the maps of all its images
 
 
 def _draw_pixels(
@@ -147,7 +147,7 @@ def _draw_pixels(
             ]
 
         heat, pictures = None, samples.unit.pictures(there["image"][0], samples.colours)
-        if part is not None and case.target is not None and pictures[:, 0].numel() <= MOST_PIXELS:
+        if part is not None and case.target is not None and pictures[:, 0].numel() <= _MOST_PIXELS:
             heat = draw_heat(part, answer_for, there["image"], case.target)
         facts = samples.tables_for(own)
         slices = facts.get("slices", pd.DataFrame({"position": range(len(pictures))}))

@@ -17,7 +17,7 @@ from medvision.errors import MedvisionError, collect
 from medvision.inference.ensemble import Ensemble
 from medvision.inference.rows import Rows
 
-UNCHECKED = "the manifest was not prepared with the model's key"
+_UNCHECKED = "the manifest was not prepared with the model's key"
 
 
 def check_overlap(ensemble: Ensemble, rows: Rows, allow_overlap: bool) -> list[str]:
@@ -44,12 +44,12 @@ def check_overlap(ensemble: Ensemble, rows: Rows, allow_overlap: bool) -> list[s
         # Each run kept the patients of its own parts apart itself, whatever their key.
         unchecked += not rows.own and (key is None or key != model.seen.key)
     if overlaps and not allow_overlap:
-        raise refuse_overlap(rows.manifest, overlaps)
+        raise _refuse_overlap(rows.manifest, overlaps)
     of = "" if unchecked == len(ensemble.runs) else f" for {unchecked} of {len(ensemble.runs)} runs"
-    return ([f"patients not checked{of}: {UNCHECKED}"] if unchecked else []) + overlaps
+    return ([f"patients not checked{of}: {_UNCHECKED}"] if unchecked else []) + overlaps
 
 
-def refuse_overlap(manifest: Manifest, overlaps: list[str]) -> MedvisionError:
+def _refuse_overlap(manifest: Manifest, overlaps: list[str]) -> MedvisionError:
     """Name each model that has seen some of the rows."""
     way_out = "remove them, or go on with allow_overlap=true, which stamps every table"
     if len(overlaps) == 1:

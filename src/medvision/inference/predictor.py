@@ -20,7 +20,7 @@ from medvision.target import Array, Encoded, Ragged
 from medvision.tasks import find_infer
 
 BATCH = 128
-ROW = "_row"  # ends the name of what says to which sample each value belongs
+_ROW = "_row"  # ends the name of what says to which sample each value belongs
 Batch = dict[str, Tensor]
 
 
@@ -85,7 +85,7 @@ def _average_views(model: Model, batch: Batch, keys: np.ndarray) -> Batch:
     if not model.tta:
         return {name: value.cpu() for name, value in answer.items()}
     augment: Augment = instantiate(model.augment)
-    averaged = [name for name in answer if not name.endswith(ROW)]
+    averaged = [name for name in answer if not name.endswith(_ROW)]
     for view in range(model.tta):
         more = answer_batch(model, change(batch, model, augment, 1_000_000 + view, keys))
         answer |= {name: answer[name] + more[name] for name in averaged}
@@ -98,9 +98,9 @@ def _join(parts: Sequence[Batch], counts: Sequence[int]) -> Encoded:
     first = np.cumsum([0, *counts])
     names = list(parts[0]) if parts else []
     joined: dict[str, Array | Ragged] = {}
-    for name in [name for name in names if not name.endswith(ROW)]:
+    for name in [name for name in names if not name.endswith(_ROW)]:
         values = torch.cat([part[name] for part in parts]).numpy()
-        if (row := f"{name}{ROW}") not in names:
+        if (row := f"{name}{_ROW}") not in names:
             joined[name] = values
             continue
         rows = [part[row].numpy() + start for part, start in zip(parts, first, strict=False)]

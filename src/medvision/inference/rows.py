@@ -70,18 +70,18 @@ def read_rows(
     Raises:
         MedvisionError: no such rows, unreadable files, unknown labels, or no common part.
     """
-    place, columns, rename, on_gap = read_data_words(words)
+    place, columns, rename, on_gap = _read_data_words(words)
     if part not in ("val", "test"):
         other = "; data.columns.split=null takes all rows of the table" if place else ""
         raise MedvisionError(f"split={part}: what is scored is called val or test{other}")
     if place is None:
-        check_own_part(ensemble, part)
+        _check_own_part(ensemble, part)
     path = files.find_input(place) if place else ensemble.runs[0].manifest
     manifest = read_manifest(path, columns, open_target(ensemble.models[0].task))
     if place is None:  # what was generated only trained, and is read in another way
         real = manifest.table[manifest.table["origin"] != "generated"]
         manifest.table = real.reset_index(drop=True)
-    target = read_target(ensemble.models[0], rename)
+    target = _read_target(ensemble.models[0], rename)
     units = [open_model_unit(model).allow_gaps(on_gap) for model in ensemble.models]
     readers = [Reader.from_contract(model.contract) for model in ensemble.models]
     ways = list(zip(readers, units, strict=True))
@@ -94,18 +94,18 @@ def read_rows(
     index = reduce(np.intersect1d, lines)
     if len(index) == 0:
         raise MedvisionError(f"{manifest.path} has no rows of split={part}; name another split")
-    asked = count_asked(manifest.table, part, units[0])
+    asked = _count_asked(manifest.table, part, units[0])
     return Rows(manifest, part, samples, index, asked - len(index), own=place is None)
 
 
-def count_asked(table: pd.DataFrame, part: str, unit: Unit) -> int:
+def _count_asked(table: pd.DataFrame, part: str, unit: Unit) -> int:
     """Count the samples of a part; without a split column all rows are it."""
     if (table["split"] != "").any():
         table = table[table["split"] == part]
     return unit.count(table)
 
 
-def read_data_words(
+def _read_data_words(
     words: Mapping[str, Any],
 ) -> tuple[str | None, dict[str, Any] | None, dict[str, Any], OnGap | None]:
     """Split `data.…` words into the manifest, the columns, the renamed labels and the gaps."""
@@ -128,7 +128,7 @@ def read_data_words(
     return place, columns or None, rename, on_gap
 
 
-def read_target(model: Model, rename: Mapping[str, str | None]) -> Target:
+def _read_target(model: Model, rename: Mapping[str, str | None]) -> Target:
     """Return the target of a model as it reads it out of a table, with labels renamed."""
     plain = dict(model.target)
     if rename:
@@ -136,18 +136,18 @@ def read_target(model: Model, rename: Mapping[str, str | None]) -> Target:
     return open_target(model.task).from_plain(plain)
 
 
-def check_own_part(ensemble: Ensemble, part: str) -> None:
+def _check_own_part(ensemble: Ensemble, part: str) -> None:
     """Refuse a part that the runs do not have in common."""
     first, *others = ensemble.runs
     if not others:
         return
-    owned = [read_own(*pair, part) for pair in zip(ensemble.runs, ensemble.models, strict=True)]
+    owned = [_read_own(*pair, part) for pair in zip(ensemble.runs, ensemble.models, strict=True)]
     for run, found in zip(others, owned[1:], strict=True):
         if found.keys() != owned[0].keys():
             raise MedvisionError(
                 f"{first.title} and {run.title} have other rows in {part} "
                 f"({len(owned[0])} and {len(found)}, {len(owned[0].keys() & found.keys())} of them "
-                f"in both); {tell_way_out(first, run)}"
+                f"in both); {_tell_way_out(first, run)}"
             )
         differing = sum(found[key] != label for key, label in owned[0].items())
         if differing:
@@ -157,9 +157,9 @@ def check_own_part(ensemble: Ensemble, part: str) -> None:
             )
 
 
-def read_own(run: Run, model: Model, part: str) -> dict[tuple[str, str, int], tuple[Any, ...]]:
+def _read_own(run: Run, model: Model, part: str) -> dict[tuple[str, str, int], tuple[Any, ...]]:
     """Return the truth of each row in one part of a run, by (dataset, path, frame)."""
-    target = read_target(model, {})
+    target = _read_target(model, {})
     table = read_manifest(run.manifest, target=type(target)).table
     mine = open_model_unit(model).annotate(table[table["split"] == part], target)
     truth = zip(*target.decode(target.encode(mine)).values(), strict=True)
@@ -167,7 +167,7 @@ def read_own(run: Run, model: Model, part: str) -> dict[tuple[str, str, int], tu
     return dict(zip(keys, truth, strict=True))
 
 
-def tell_way_out(first: Run, second: Run) -> str:
+def _tell_way_out(first: Run, second: Run) -> str:
     """Say what to do with runs that were tested on different patients."""
     a, b = read_sweep_runs([first, second])
     if a.fold == b.fold:

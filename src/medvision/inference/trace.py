@@ -13,7 +13,7 @@ from medvision.inference.ensemble import Ensemble
 from medvision.model import Model
 from medvision.provenance import describe_process
 
-DECODERS = ("pydicom", "nibabel", "pillow")
+_DECODERS = ("pydicom", "nibabel", "pillow")
 
 
 def write_trace(
@@ -24,7 +24,7 @@ def write_trace(
     Names of files are left to the predictions: row by row, the columns are theirs.
     """
     process = describe_process(ensemble.models[0].seed)
-    process["versions"] |= {name: version(name) for name in DECODERS}
+    process["versions"] |= {name: version(name) for name in _DECODERS}
     head = process | dict(choices) | {
         "predictions": {"file": output.name, "digest": files.digest_file(output)},
         "models": _describe_members(ensemble),

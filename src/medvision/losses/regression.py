@@ -11,7 +11,7 @@ from torch import Tensor
 
 Numbers = Float[Tensor, "B T"]
 Loss = Float[Tensor, ""]
-NARROWEST = -10.0  # a logarithm of a variance; below it one row would decide the whole step
+_NARROWEST = -10.0  # a logarithm of a variance; below it one row would decide the whole step
 
 
 def absolute_error(prediction: Numbers, value: Numbers) -> Loss:
@@ -36,7 +36,7 @@ def gaussian(mean: Numbers, log_variance: Numbers, value: Numbers) -> Loss:
         ICNN 1994, doi:10.1109/ICNN.1994.374138.
     """
     error, known = _miss(mean, value)
-    width = log_variance.float().clamp_min(NARROWEST)
+    width = log_variance.float().clamp_min(_NARROWEST)
     return _mean((width + error.square() * torch.exp(-width)) / 2, known)
 
 

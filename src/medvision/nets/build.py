@@ -14,9 +14,9 @@ from medvision.nets.encoder import Encoder, replace_head
 from medvision.nets.initialise import initialise
 from medvision.nets.transfer import adapt_stem
 
-CHANNEL_NAMES = ("in_channels", "in_chans", "n_input_channels")
-OUTPUT_NAMES = ("num_classes", "out_channels", "num_outputs")
-STATISTICS = {"imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}
+_CHANNEL_NAMES = ("in_channels", "in_chans", "n_input_channels")
+_OUTPUT_NAMES = ("num_classes", "out_channels", "num_outputs")
+_STATISTICS = {"imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}
 
 
 def build_net(
@@ -30,7 +30,7 @@ def build_net(
 ) -> nn.Module:
     """Build a net of ours, of torchvision, MONAI, timm or the user for given data.
 
-    A constructor that takes none of `CHANNEL_NAMES` has its first convolution adapted. One with
+    A constructor that takes none of `_CHANNEL_NAMES` has its first convolution adapted. One with
     `weights=` (torchvision's enum) is built with the weights' own classes and gets a fresh head.
 
     Args:
@@ -53,9 +53,9 @@ def build_net(
     net = _complete(net, {"slice_labels": slice_labels})
     given = dict(net.keywords) if isinstance(net, partial) else {}
     takes = _parameters(net, given, name)
-    output = next((key for key in OUTPUT_NAMES if key in takes), OUTPUT_NAMES[0])
+    output = next((key for key in _OUTPUT_NAMES if key in takes), _OUTPUT_NAMES[0])
     facts: dict[str, Any] = {output: num_classes}
-    facts |= {key: in_channels for key in CHANNEL_NAMES if key in takes}
+    facts |= {key: in_channels for key in _CHANNEL_NAMES if key in takes}
     facts |= {"multilabel": multilabel} if "multilabel" in takes else {}
     pretrained = given.get("weights") is not None
     _check(name, given, facts, pretrained or bool(given.get("pretrained")), init)
@@ -64,12 +64,12 @@ def build_net(
     built = _call(net, facts, name)
     if pretrained:
         replace_head(built, num_classes)
-    if not takes & set(CHANNEL_NAMES):
+    if not takes & set(_CHANNEL_NAMES):
         adapt_stem(built, in_channels)
     if normalise is not None:
         # The encoder of a series' slices, so that cached features are standardised as well.
         own = getattr(built, "encoder", None)
-        standardise_input(own if isinstance(own, Encoder) else built, normalise, in_channels)
+        _standardise_input(own if isinstance(own, Encoder) else built, normalise, in_channels)
     activation = getattr(built, "activation", "relu")
     return initialise(built, init, activation if isinstance(activation, str) else "relu")
 
@@ -81,18 +81,18 @@ def _complete(net: Callable[..., nn.Module], facts: dict[str, Any]) -> Callable[
     return partial(net.func, *net.args, **net.func.complete(net.keywords, facts))
 
 
-def standardise_input(net: nn.Module, statistics: str, in_channels: int) -> None:
+def _standardise_input(net: nn.Module, statistics: str, in_channels: int) -> None:
     """Let a net standardise its input, in place; state dicts stay as they were.
 
     Raises:
         MedvisionError: there are no such statistics.
     """
-    if statistics not in STATISTICS:
+    if statistics not in _STATISTICS:
         raise MedvisionError(
-            f"normalise={statistics} is unknown{did_you_mean(statistics, STATISTICS)}; "
-            f"use {' or '.join(STATISTICS)}, or null"
+            f"normalise={statistics} is unknown{did_you_mean(statistics, _STATISTICS)}; "
+            f"use {' or '.join(_STATISTICS)}, or null"
         )
-    for name, values in zip(("input_mean", "input_std"), STATISTICS[statistics], strict=True):
+    for name, values in zip(("input_mean", "input_std"), _STATISTICS[statistics], strict=True):
         value = torch.tensor(values)
         if in_channels != len(value):
             value = value.mean().repeat(in_channels)
@@ -115,7 +115,7 @@ def _parameters(net: Callable[..., nn.Module], given: dict[str, Any], name: str)
     names = ", ".join(parameters) or "nothing"
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return {*parameters, *_passed_on(constructor)}
-    if not {*OUTPUT_NAMES} & {*parameters}:
+    if not {*_OUTPUT_NAMES} & {*parameters}:
         raise MedvisionError(
             f"the net {name} takes no num_classes; give its constructor that argument "
             f"(it takes {names})"

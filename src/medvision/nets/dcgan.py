@@ -16,7 +16,7 @@ from medvision.ranges import Whole
 
 SIZES = (32, 64, 128, 256)
 NORMS = ("batch", "none")
-REACH = 1.05
+_REACH = 1.05
 """The last tanh is stretched by this and cut: on its own it leaves a black background grey."""
 
 
@@ -70,7 +70,7 @@ class Generator(nn.Module):
             self.layers.append(nn.ConvTranspose2d(below, above, 4, stride, padding, bias=plain))
             self.layers.extend([] if plain else [nn.BatchNorm2d(above)])
             self.layers.append(nn.Tanh() if last else nn.ReLU())
-        start_as_dcgan(self, scaled=norm == "none")
+        _start_as_dcgan(self, scaled=norm == "none")
         if self.embed is not None:
             nn.init.normal_(self.embed.weight)  # as loud as the noise beside it
 
@@ -92,7 +92,7 @@ class Generator(nn.Module):
             told = condition * self.embed(_mark(label, self.num_classes, noise))
             start = torch.cat([noise, told], dim=1)
         image: Tensor = self.layers(start[:, :, None, None])
-        return (REACH * image).clamp(-1, 1)
+        return (_REACH * image).clamp(-1, 1)
 
 
 class Critic(nn.Module):
@@ -130,7 +130,7 @@ class Critic(nn.Module):
             self.layers.append(nn.LeakyReLU(0.2))
         self.head = nn.Conv2d(widths[-1], 1, 4)
         self.project = nn.Linear(num_classes, widths[-1], bias=False) if projection else None
-        start_as_dcgan(self, scaled=norm != "batch")
+        _start_as_dcgan(self, scaled=norm != "batch")
         if norm == "spectral":
             for layer in [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear)]:
                 spectral_norm(layer)
@@ -165,7 +165,7 @@ def draw_noise(seed: int, label: Int[Tensor, "B"], index: Int[Tensor, "B"], late
     return torch.from_numpy(drawn.astype(np.float32))
 
 
-def start_as_dcgan(net: nn.Module, *, scaled: bool) -> None:
+def _start_as_dcgan(net: nn.Module, *, scaled: bool) -> None:
     """Draw the weights of a net.
 
     Args:

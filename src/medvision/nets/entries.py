@@ -23,7 +23,7 @@ def call_net(net: nn.Module, batch: Mapping[str, Tensor]) -> Any:
     Raises:
         MedvisionError: it needs an entry that the batch does not hold.
     """
-    parameters = named_entries(type(net))
+    parameters = _named_entries(type(net))
     first, *others = parameters or {"image": False}
     given = [batch[first] if first in batch else batch["image"]]
     more = {name: batch[name] for name in others if name in batch}
@@ -58,10 +58,10 @@ def reads_series(kind: Any) -> bool | None:
     """
     if not inspect.isclass(kind):
         kind = getattr(kind, "__annotations__", {}).get("return")
-    return bool({*OF_SERIES} & {*named_entries(kind)}) if inspect.isclass(kind) else None
+    return bool({*OF_SERIES} & {*_named_entries(kind)}) if inspect.isclass(kind) else None
 
 
-def named_entries(kind: type) -> dict[str, bool]:
+def _named_entries(kind: type) -> dict[str, bool]:
     """Return the parameters of a class's `forward`, and whether each of them must be given."""
     forward = getattr(kind, "forward", None)
     return _parameters(forward) if callable(forward) else {}

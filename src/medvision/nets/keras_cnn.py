@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from medvision.errors import MedvisionError
 from medvision.nets.initialise import activate, initialise
 
-WIDTHS = (32, 64, 128)
+_WIDTHS = (32, 64, 128)
 SMALLEST = 22
 
 
@@ -63,13 +63,13 @@ class KerasCNN(nn.Module):
         self.size = (int(height), int(width))
         self.activation = activation
         self.features = nn.Sequential()
-        for number, channels in enumerate(WIDTHS):
-            before = WIDTHS[number - 1] if number else in_channels
+        for number, channels in enumerate(_WIDTHS):
+            before = _WIDTHS[number - 1] if number else in_channels
             layers = (nn.Conv2d(before, channels, 3), activate(activation), nn.MaxPool2d(2))
             self.features.extend(layers)
         positions = _pooled(height) * _pooled(width)
         self.dense = nn.Sequential(
-            nn.Flatten(), nn.Linear(WIDTHS[-1] * positions, 512), activate(activation)
+            nn.Flatten(), nn.Linear(_WIDTHS[-1] * positions, 512), activate(activation)
         )
         self.head = LogisticHead(512) if num_classes == 2 else nn.Linear(512, num_classes)
         initialise(self, "xavier")
@@ -87,6 +87,6 @@ class KerasCNN(nn.Module):
 
 
 def _pooled(side: int) -> int:
-    for _ in WIDTHS:
+    for _ in _WIDTHS:
         side = (side - 2) // 2
     return side

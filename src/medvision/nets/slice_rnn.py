@@ -16,9 +16,9 @@ from medvision.nets.build import build_net
 from medvision.nets.encoder import encoder as without_head
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
-AGGREGATIONS = ("last", "mean", "max", "attention", "noisy_or")
-INITS = ("orthogonal", "default")
-SMALLEST_STEP = 1e-3  # mm or s; the logarithm of a step of 0 must not be minus infinity
+_AGGREGATIONS = ("last", "mean", "max", "attention", "noisy_or")
+_INITS = ("orthogonal", "default")
+_SMALLEST_STEP = 1e-3  # mm or s; the logarithm of a step of 0 must not be minus infinity
 
 
 class SliceRNN(nn.Module):
@@ -104,7 +104,7 @@ class SliceRNN(nn.Module):
                                     bidirectional=bidirectional)  # fmt: skip
             width = hidden * (1 + bidirectional)
             if init == "orthogonal":
-                orthogonalise(self.cell)
+                _orthogonalise(self.cell)
         pools = aggregation != "noisy_or"
         both = cell is not None and bidirectional
         self.aggregation = Aggregation(aggregation, width, both) if pools else None
@@ -204,7 +204,7 @@ class SliceRNN(nn.Module):
             end = torch.zeros_like(padded[:, :1])
             parts += [torch.cat((end, change), 1), torch.cat((-change, end), 1)]
         if self.step_input:
-            known = torch.where(valid, step, 1.0).to(padded).clamp_min(SMALLEST_STEP)
+            known = torch.where(valid, step, 1.0).to(padded).clamp_min(_SMALLEST_STEP)
             parts.append(known.log()[:, :, None])
         return torch.cat(parts, 2)
 
@@ -253,7 +253,7 @@ def find_places(length: Int[Tensor, "B"], slices: int) -> Int[Tensor, "N"]:
     return torch.from_numpy(np.flatnonzero(np.arange(slices) < lengths[:, None]))
 
 
-def orthogonalise(cell: nn.RNNBase) -> None:
+def _orthogonalise(cell: nn.RNNBase) -> None:
     """Draw the recurrent weights of each layer, direction and gate as an orthogonal matrix."""
     for name, weight in cell.named_parameters():
         if name.startswith("weight_hh"):
@@ -271,7 +271,7 @@ def _check(
         f"cell={cell} ({', '.join(CELLS)} or null)": cell is not None and cell not in CELLS,
         f"hidden={hidden} (at least 1)": hidden < 1,
         f"layers={layers} (at least 1)": layers < 1,
-        f"aggregation={aggregation} ({', '.join(AGGREGATIONS)})": aggregation not in AGGREGATIONS,
+        f"aggregation={aggregation} ({', '.join(_AGGREGATIONS)})": aggregation not in _AGGREGATIONS,
         "aggregation=last (without a cell it would read one slice alone)": (
             aggregation == "last" and cell is None
         ),
@@ -279,7 +279,7 @@ def _check(
         f"aggregation=noisy_or for {num_classes} classes (a finding is there or not: two classes, "
         "or multilabel=true)": noisy and num_classes != 2 and not multilabel,
         f"dropout={dropout} (from 0 to below 1)": not 0 <= dropout < 1,
-        f"init={init} ({' or '.join(INITS)})": init not in INITS,
+        f"init={init} ({' or '.join(_INITS)})": init not in _INITS,
         f"encode_batch={encode_batch} (at least 1, or null)": (
             encode_batch is not None and encode_batch < 1
         ),

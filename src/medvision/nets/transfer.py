@@ -52,12 +52,12 @@ def load_weights(net: nn.Module, path: str | Path) -> Loaded:
     weights = match_prefix(read_weights(path), net)
     adapted, fitting = [], {}
     own = tensors_of(net.state_dict())
-    stem = f"{find_stem(net)[0]}.weight"
+    stem = f"{_find_stem(net)[0]}.weight"
     for name in own.keys() & weights.keys():
         if weights[name].shape == own[name].shape:
             fitting[name] = weights[name]
         elif name == stem and _differs_in_channels(weights[name], own[name]):
-            fitting[name] = adapt_weight(weights[name], own[name].shape[1])
+            fitting[name] = _adapt_weight(weights[name], own[name].shape[1])
             adapted.append(name)
     _check_fit(net, own, weights, fitting, path)
     net.load_state_dict(fitting, strict=False)
@@ -70,7 +70,7 @@ def load_weights(net: nn.Module, path: str | Path) -> Loaded:
     )
 
 
-def adapt_weight(weight: Tensor, in_channels: int) -> Tensor:
+def _adapt_weight(weight: Tensor, in_channels: int) -> Tensor:
     """Spread a convolution's weight [D,C,h,w] over other input channels.
 
     A grey image answers as before, however often it is repeated: RGB to 1 channel sums over the
@@ -86,7 +86,7 @@ def adapt_stem(net: nn.Module, in_channels: int) -> nn.Module:
     Raises:
         MedvisionError: the net has no such convolution or it is grouped.
     """
-    stem = find_stem(net)[1]
+    stem = _find_stem(net)[1]
     if stem is not None and stem.in_channels == in_channels:
         return net
     if stem is None or stem.groups != 1:
@@ -94,12 +94,12 @@ def adapt_stem(net: nn.Module, in_channels: int) -> nn.Module:
             f"{type(net).__name__} has no first convolution to adapt to {in_channels} channels; "
             "choose a net that takes in_channels, or set the channels of the reader to its own"
         )
-    stem.weight = nn.Parameter(adapt_weight(stem.weight.detach(), in_channels))
+    stem.weight = nn.Parameter(_adapt_weight(stem.weight.detach(), in_channels))
     stem.in_channels = in_channels
     return net
 
 
-def find_stem(net: nn.Module) -> tuple[str, nn.Conv2d | None]:
+def _find_stem(net: nn.Module) -> tuple[str, nn.Conv2d | None]:
     """Return name and layer of the first registered 2-D convolution, or `("", None)`."""
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d):

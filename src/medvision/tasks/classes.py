@@ -265,7 +265,7 @@ def choose_classes(
     different = sorted(set(labels))
     several = multilabel or any("|" in label for label in different)
     on_card = [name for label in card or () for name in split_label(label, rename)]
-    names = list(given or dict.fromkeys(on_card) or sort_names(different, rename))
+    names = list(given or dict.fromkeys(on_card) or _sort_names(different, rename))
     if several:
         names = [name for name in names if name != negative]
     check_names(names, "data.classes" if given else "the card's classes" if card else "the labels")
@@ -275,7 +275,7 @@ def choose_classes(
     return classes
 
 
-def sort_names(labels: Sequence[str], rename: Mapping[str, str | None]) -> list[str]:
+def _sort_names(labels: Sequence[str], rename: Mapping[str, str | None]) -> list[str]:
     """Sort the names in the labels: as numbers where all are, else as text."""
     names = {name for label in labels for name in split_label(label, rename)}
     return sorted(names, key=int if all(name.isdecimal() for name in names) else None)

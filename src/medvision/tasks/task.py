@@ -128,7 +128,7 @@ class Task(Trainable):
     @classmethod
     def describe_net(cls, node: DictConfig, facts: Facts) -> dict[str, Any]:
         described = cls._describe(node, facts)
-        return described | {"net": leave_weights_out(described["net"]), "init": None}
+        return described | {"net": _leave_weights_out(described["net"]), "init": None}
 
     @classmethod
     def _describe(cls, node: DictConfig, facts: Facts) -> dict[str, Any]:
@@ -257,9 +257,9 @@ class Task(Trainable):
         """Return the loss of a batch; buffer it, a row a sample, with what is kept of the batch."""
         answer = self(batch)
         loss = self.loss(answer, batch)
-        kept = {name: as_kept(value) for name, value in self.keep(answer, batch).items()}
+        kept = {name: _as_kept(value) for name, value in self.keep(answer, batch).items()}
         samples = len(batch.get("image", next(iter(batch.values()))))
-        kept["loss"] = as_plain(loss).float().expand(samples)
+        kept["loss"] = _as_plain(loss).float().expand(samples)
         self._outputs[part].append(kept)
         return loss
 
@@ -291,24 +291,24 @@ def as_batch(given: Any) -> Batch:
     return {"image": image, "label": label}
 
 
-def as_plain(value: Tensor) -> Tensor:
+def _as_plain(value: Tensor) -> Tensor:
     """Return a tensor without its graph, and of torch's own class: others carry facts along."""
     return value.detach().as_subclass(Tensor)
 
 
-def as_kept(value: Tensor) -> Tensor:
+def _as_kept(value: Tensor) -> Tensor:
     """Return a tensor to keep for an epoch, numbers with a fraction as float32.
 
     They are copied: where CUDA graphs run the net, the next step writes over its answer.
     """
-    plain = as_plain(value)
+    plain = _as_plain(value)
     return plain.to(torch.float32, copy=True) if plain.is_floating_point() else plain
 
 
-def leave_weights_out(net: dict[str, Any]) -> dict[str, Any]:
+def _leave_weights_out(net: dict[str, Any]) -> dict[str, Any]:
     """Return the description of a net, and of the nets in it, without weights to start from."""
     kept = {key: value for key, value in net.items() if key not in ("weights", "pretrained")}
-    return {k: leave_weights_out(v) if isinstance(v, dict) else v for k, v in kept.items()}
+    return {k: _leave_weights_out(v) if isinstance(v, dict) else v for k, v in kept.items()}
 
 
 def concatenate(outputs: Sequence[Batch]) -> Batch:

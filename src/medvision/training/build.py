@@ -74,7 +74,7 @@ def build_trainer(
     precision = choose_precision(config.trainer.precision, config.trainer.accelerator)
     settings = dict(config.trainer) | {"precision": precision, "enable_progress_bar": bar}
     settings |= task.limits(
-        count_batches(config, data), data.options.batch_size, config.trainer.max_steps
+        _count_batches(config, data), data.options.batch_size, config.trainer.max_steps
     )
     trainer: lightning.Trainer = instantiate(
         settings,
@@ -94,7 +94,7 @@ def read_progress(checkpoint: Path, task: Trainable | type[Trainable]) -> int:
     return task.read_progress(torch.load(checkpoint, map_location="cpu", weights_only=True))
 
 
-def count_batches(config: DictConfig, data: ImageDataModule) -> int:
+def _count_batches(config: DictConfig, data: ImageDataModule) -> int:
     """Count the training batches of an epoch."""
     batches, limit = len(data.train_dataloader()), config.trainer.limit_train_batches
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)

@@ -19,8 +19,8 @@ from medvision.moved import current
 from medvision.tasks import find_task, short_name
 
 _told: set[str] = set()  # paths of before that this process has said something about
-FREE_MAPPINGS = ("data.annotation.", "data.columns.", "data.rename.", "data.source.")
-FLAGS_WITH_A_VALUE = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn",
+_FREE_MAPPINGS = ("data.annotation.", "data.columns.", "data.rename.", "data.source.")
+_FLAGS_WITH_A_VALUE = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn",
                       "--config-name", "-cp", "--config-path", "-i", "--info")  # fmt: skip
 REPEATS = ("seed", "experiment", "data", "data.fold", "data.split_seed", "data.manifest", "name")
 
@@ -35,7 +35,7 @@ def part_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
     flags, overrides, rest = [], [], iter(words)
     for word in rest:
         if word.startswith("-"):
-            flags += [word, *([next(rest, "")] if word in FLAGS_WITH_A_VALUE else [])]
+            flags += [word, *([next(rest, "")] if word in _FLAGS_WITH_A_VALUE else [])]
         else:
             overrides.append(word)
     return flags, overrides
@@ -142,7 +142,7 @@ def quote(word: str) -> str:
     group, dot, rest = key.partition(".")
     if group == "fidelity":
         key = f"judge{dot}{rest}"
-    if key.startswith(FREE_MAPPINGS):
+    if key.startswith(_FREE_MAPPINGS):
         key = "++" + key
     try:
         parsed = OverridesParser.create().parse_override(f"{key}={value}")

@@ -46,18 +46,18 @@ def open_context(run: Run, job: Job) -> Context:
     judge = None if job.judge is None else load_model(job.judge.model)
     return Context(
         config=job.config, folder=run.folder, target=job.data.ready.target,
-        rows=SampleRows(job.data.ready), answer=refuse_answer,
+        rows=SampleRows(job.data.ready), answer=_refuse_answer,
         judge=None if judge is None else judge.net,
-        classify=None if judge is None else classify_by(judge), inception=job.inception,
+        classify=None if judge is None else _classify_by(judge), inception=job.inception,
     )  # fmt: skip
 
 
-def refuse_answer(_: Ints) -> Encoded:
+def _refuse_answer(_: Ints) -> Encoded:
     """Stand for a trained net where there is none yet."""
     raise MedvisionError("there is no trained net yet; ask for its answers in finish()")
 
 
-def classify_by(model: Model) -> Callable[[Tensor], Tensor]:
+def _classify_by(model: Model) -> Callable[[Tensor], Tensor]:
     """Return image → `[B,K]`, whose largest entry is what a classifier decides for.
 
     Of two classes that is by its frozen threshold, which its val part chose.

@@ -14,7 +14,7 @@ from medvision.errors import MedvisionError, did_you_mean
 from medvision.files import conf_folder
 from medvision.training.config import compose_train
 
-SEE_KEYS = "see all keys with: medvision train --cfg job"
+_SEE_KEYS = "see all keys with: medvision train --cfg job"
 
 
 def explain(error: BaseException, words: Sequence[str] = ()) -> str:
@@ -27,20 +27,20 @@ def explain(error: BaseException, words: Sequence[str] = ()) -> str:
     if isinstance(error, MedvisionError):
         return str(error)
     if isinstance(error, InstantiationException):
-        return explain_building(error)
+        return _explain_building(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain_config(error, words)
+        return _explain_config(error, words)
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
 
 
-def explain_config(error: BaseException, words: Sequence[str] = ()) -> str:
+def _explain_config(error: BaseException, words: Sequence[str] = ()) -> str:
     """Turn Hydra's words about an override into one sentence with the way out."""
     text = str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
     if found := re.search(r"Could not (?:override|delete from config.*) '([^']+)'", text):
         key = found[1].partition("@")[0]
-        return f"there is no key {key!r}{suggest_key(key, words)}; {SEE_KEYS}"
+        return f"there is no key {key!r}{_suggest_key(key, words)}; {_SEE_KEYS}"
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, name = found[1], found[2]
         if group == "hydra/launcher":
@@ -48,7 +48,7 @@ def explain_config(error: BaseException, words: Sequence[str] = ()) -> str:
         known = sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
         return f"{group}={name} does not exist{did_you_mean(name, known)}; use {', '.join(known)}"
     if found := re.search(r"Error parsing override '(.+?)'", text):
-        return f"{found[1]!r} is not key=value; {SEE_KEYS}"
+        return f"{found[1]!r} is not key=value; {_SEE_KEYS}"
     if "does not support sweep type" in text:
         return (
             "a sweep takes lists (a,b or range(…)) and the experiment gives an interval; "
@@ -59,10 +59,10 @@ def explain_config(error: BaseException, words: Sequence[str] = ()) -> str:
         return f"{key} has no value; give {key}=…"
     cause = next((line.strip() for line in str(error.__cause__ or "").splitlines()), "")
     detail = f" ({cause.rstrip('.')})" if cause and cause != lines[0] else ""
-    return f"{lines[0].rstrip('.')}{detail}; {SEE_KEYS}"
+    return f"{lines[0].rstrip('.')}{detail}; {_SEE_KEYS}"
 
 
-def explain_building(error: InstantiationException) -> str:
+def _explain_building(error: InstantiationException) -> str:
     """Say which part of the configuration could not be built, and why."""
     if isinstance(error.__cause__, MedvisionError):
         return str(error.__cause__)
@@ -73,17 +73,17 @@ def explain_building(error: InstantiationException) -> str:
         (line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), ""
     )
     reason = str(error.__cause__ or "").splitlines() or [""]
-    return f"{key or 'the configuration'} cannot be built ({part}: {reason[-1]}); {SEE_KEYS}"
+    return f"{key or 'the configuration'} cannot be built ({part}: {reason[-1]}); {_SEE_KEYS}"
 
 
-def suggest_key(key: str, words: Sequence[str]) -> str:
+def _suggest_key(key: str, words: Sequence[str]) -> str:
     """Return `" (did you mean 'x'?)"`: a key that ends alike, else the one spelt nearest."""
-    known = [name for name in known_keys(words) if name != key]
+    known = [name for name in _known_keys(words) if name != key]
     alike = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     return f" (did you mean {alike[0]!r}?)" if alike else did_you_mean(key, known)
 
 
-def known_keys(words: Sequence[str]) -> list[str]:
+def _known_keys(words: Sequence[str]) -> list[str]:
     """Compose once more with the choices of groups alone, and list every dotted key."""
     groups = {path.name for path in conf_folder().iterdir() if path.is_dir()}
     choices = [word for word in words if word.partition("=")[0] in groups and "," not in word]

@@ -29,7 +29,7 @@ from medvision.training.tensorboard import show_in_tensorboard
 
 def freeze_model(run: Run, job: Job, task: Trainable, context: Context) -> str:
     """Let the task decide what it decides on the val part, write `model.pt`, return its digest."""
-    model = assemble_model(job, task)
+    model = _assemble_model(job, task)
 
     def answer(index: Ints) -> Encoded:
         return predict_samples(model, job.data.ready, index)
@@ -39,7 +39,7 @@ def freeze_model(run: Run, job: Job, task: Trainable, context: Context) -> str:
     return save_model(model, run.model)
 
 
-def assemble_model(job: Job, task: Trainable) -> Model:
+def _assemble_model(job: Job, task: Trainable) -> Model:
     """Put together all of a model but what is decided on the val part."""
     config, data, samples, card = job.config, job.data, job.data.ready, job.data.card
     assert card is not None
@@ -73,7 +73,7 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
     parts, monitor = ["val", "test"] if job.config.test else ["val"], job.config.monitor
     if job.task.predicts:
         metrics = evaluate_parts(run, load_model(run.model), job.data.ready, parts)
-        draw_history(run, monitor, short_name(job.task))
+        _draw_history(run, monitor, short_name(job.task))
     else:  # it was judged before it was frozen
         metrics = files.read_json(run.metrics)
     stepped = run.last_checkpoint.exists()
@@ -85,7 +85,7 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
         print_scores(metrics)
 
 
-def draw_history(run: Run, monitor: str, task: str) -> None:
+def _draw_history(run: Run, monitor: str, task: str) -> None:
     """Draw the learning curves of `history.csv`; what was fitted without steps has none."""
     path = run.folder / "history.csv"
     if path.exists():

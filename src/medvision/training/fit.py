@@ -56,7 +56,7 @@ def train(
         MedvisionError: a mistake in the configuration or the data, before the first batch.
     """
     start = time.perf_counter()
-    with refusals_noted(config, overrides) if cell and is_leader() else nullcontext():
+    with _refusals_noted(config, overrides) if cell and is_leader() else nullcontext():
         job = prepare_job(config)
     run = Run(files.runs_folder() / config.name / run_key(overrides, job.plain, job.identity()))
     if not is_leader():
@@ -67,7 +67,7 @@ def train(
             announce(run, state)
         if state == "done":
             return answer(run, job)
-        earlier = count_seconds(run)
+        earlier = _count_seconds(run)
         begin(run, job, state, overrides)
         try:
             objective = learn(run, job, state, callbacks)
@@ -75,14 +75,14 @@ def train(
 
             finish_run(run, job, brief=cell)
         except BaseException as error:
-            note_end(run, error, cost(start, earlier))
+            _note_end(run, error, cost(start, earlier))
             raise
         run.note(status="done", finished=files.today(), **cost(start, earlier))
         report(run, job, brief=cell)
     return objective
 
 
-def note_end(run: Run, error: BaseException, spent: dict[str, float]) -> None:
+def _note_end(run: Run, error: BaseException, spent: dict[str, float]) -> None:
     """Write down why a run ended: what a full disk or a person stopped resumes, the rest failed."""
     stopped = isinstance(error.__cause__ or error, KeyboardInterrupt | OSError | Stopped)
     reason = "stopped by you" if isinstance(error, KeyboardInterrupt) else explain(error)[:2000]
@@ -107,7 +107,7 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
         **process, status="running", task=short_name(job.task), monitor=job.config.monitor,
         manifest=job.data.identity(), seen=seen, key=card.key, target=samples.target.plain(),
         **job.task.describe_target(samples.target), overrides=overrides,
-        judge=describe_judge(job), compile=job.plain["compile"],
+        judge=_describe_judge(job), compile=job.plain["compile"],
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
     files.write_text(run.manifest, samples.table.to_csv(index=False))
@@ -117,7 +117,7 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
         print(f"note: {note}")
 
 
-def describe_judge(job: Job) -> dict[str, str] | None:
+def _describe_judge(job: Job) -> dict[str, str] | None:
     """Name the classifier that judges a generator, and the digest of its model."""
     if job.judge is None:
         return None
@@ -146,7 +146,7 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
     preview = Preview(job.data, run.folder / "figures" / "preview.png")
     trainer, task, context, stepped = fit(run, job, state, callbacks, preview)
     monitor, checkpoints = job.config.monitor, run.checkpoints if stepped else ()
-    objective = best_score(trainer, monitor) if stepped else fitted_score(trainer, monitor)
+    objective = best_score(trainer, monitor) if stepped else _fitted_score(trainer, monitor)
     facts: dict[str, Any] = {"objective": objective, "epochs": 0}
     if stepped:
         best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
@@ -218,7 +218,7 @@ def best_score(trainer: lightning.Trainer, monitor: str) -> float:
     return float(score)
 
 
-def fitted_score(trainer: lightning.Trainer, monitor: str) -> float:
+def _fitted_score(trainer: lightning.Trainer, monitor: str) -> float:
     """Return the monitor of what was fitted without steps.
 
     Raises:
@@ -230,7 +230,7 @@ def fitted_score(trainer: lightning.Trainer, monitor: str) -> float:
     return score
 
 
-def count_seconds(run: Run) -> float:
+def _count_seconds(run: Run) -> float:
     """Add up the epochs that earlier sessions of a run have finished."""
     history = run.folder / "history.csv"
     return float(pd.read_csv(history)["seconds"].sum()) if history.exists() else 0.0
@@ -253,7 +253,7 @@ def answer(run: Run, job: Job) -> float:
 
 
 @contextmanager
-def refusals_noted(config: DictConfig, overrides: Sequence[str]) -> Iterator[None]:
+def _refusals_noted(config: DictConfig, overrides: Sequence[str]) -> Iterator[None]:
     """Leave a failed run behind when a job is refused before its run folder can be named.
 
     Once it is no longer refused the trace goes: it held nothing but the reason.

@@ -19,7 +19,7 @@ from medvision.devices import takes_gpu
 from medvision.errors import collect
 from medvision.tasks.trainable import Trainable
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def set_allocator(allocator: Literal["keep", "system"]) -> bool:
@@ -34,7 +34,7 @@ def set_allocator(allocator: Literal["keep", "system"]) -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # musl
         return False
-    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def choose_precision(precision: str, accelerator: str = "auto") -> str:
@@ -73,8 +73,8 @@ def quieten() -> None:
 
 How = bool | str
 BACKEND = "inductor"
-GRAPHS = "reduce-overhead"  # torch's word for CUDA graphs
-OLDEST = (7, 0)  # of a GPU's generations that torch compiles for: Volta
+_GRAPHS = "reduce-overhead"  # torch's word for CUDA graphs
+_OLDEST = (7, 0)  # of a GPU's generations that torch compiles for: Volta
 
 
 def check_compile(config: DictConfig, task: type[Trainable]) -> None:
@@ -87,7 +87,7 @@ def check_compile(config: DictConfig, task: type[Trainable]) -> None:
         return
     gpu = takes_gpu(config.trainer.accelerator)
     problems = find_obstacles(gpu)
-    if config.compile == GRAPHS:
+    if config.compile == _GRAPHS:
         stands = {
             "CUDA graphs need a GPU": not gpu,
             "series differ in length, and each length would be a graph of its own":
@@ -112,7 +112,7 @@ def find_obstacles(gpu: bool) -> list[str]:
             variable not in os.environ and not any(map(shutil.which, usual)),
         f"Python's headers are missing ({headers}; install python3-dev)": not headers.exists(),
         "triton is not installed": gpu and find_spec("triton") is None,
-        "the GPU is too old": gpu and torch.cuda.get_device_capability() < OLDEST,
+        "the GPU is too old": gpu and torch.cuda.get_device_capability() < _OLDEST,
     }  # fmt: skip
     return [obstacle for obstacle, there in missing.items() if there]
 

@@ -20,10 +20,10 @@ class Preview(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.path.exists():
-            draw_preview(self.data, self.path)
+            _draw_preview(self.data, self.path)
 
 
-def draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int = 3) -> Path:
+def _draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int = 3) -> Path:
     """Draw a row of training images over rows of augmented views of the same images, if any.
 
     Of samples that hold several images they are those of one: they change alike.

@@ -32,16 +32,16 @@ def show_in_tensorboard(run: Run, job: Job, metrics: Mapping[str, Any], step: in
     for path in sorted((run.folder / "figures").glob("*.png")):
         picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         board.add_image(f"figures/{path.stem}", picture, step, dataformats="HWC")
-    add_curves(run, job, board, step)
+    _add_curves(run, job, board, step)
     scores = metrics.get("test", {})
     final = {f"test/{name}": score["value"] for name, score in scores.items()
              if score["value"] is not None}  # fmt: skip
     best = {f"best/{record['monitor']}": record["objective"]}
-    logger.log_hyperparams(choose_settings(record, plain), best | final, step=step)
+    logger.log_hyperparams(_choose_settings(record, plain), best | final, step=step)
     logger.finalize("success")
 
 
-def add_curves(run: Run, job: Job, board: SummaryWriter, step: int) -> None:
+def _add_curves(run: Run, job: Job, board: SummaryWriter, step: int) -> None:
     """Add the precision-recall curves of each part to the PR CURVES tab, so that runs overlay."""
     for part in ("val", "test"):
         if not run.predictions(part).exists():
@@ -52,7 +52,7 @@ def add_curves(run: Run, job: Job, board: SummaryWriter, step: int) -> None:
             board.add_pr_curve(f"{part}/{name}", truth, scores, step)
 
 
-def choose_settings(record: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+def _choose_settings(record: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
     """Take what this run was told, and what everyone asks for: a hundred columns compare nothing.
 
     The whole configuration stands in the TEXT tab.

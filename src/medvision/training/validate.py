@@ -24,7 +24,7 @@ def check_settings(config: DictConfig) -> None:
     """Refuse what cannot work before anything is read."""
     check_ranges(config)
     task = find_task(current(str(config.model._target_)))
-    check_watched(task, str(config.monitor))
+    _check_watched(task, str(config.monitor))
     problems = list(task.check(config))
     if config.tta and not task.averages_views:
         problems.append(f"tta={config.tta} asks for the mean of several views, which means nothing "
@@ -41,7 +41,7 @@ def check_settings(config: DictConfig) -> None:
     check_compile(config, task)
 
 
-def check_watched(task: type[Trainable], monitor: str) -> None:
+def _check_watched(task: type[Trainable], monitor: str) -> None:
     """Refuse a monitor that is no score of the task on its val part."""
     part, _, name = monitor.partition("/")
     known = task.watched()
@@ -87,10 +87,10 @@ def check_parts(config: DictConfig, data: ImageDataModule) -> None:
             "test=true but the manifest has no test rows; say test=false, or give some split=test"
         )
     for part in ("val", "test") if config.test else ("val",):
-        check_learned(data.ready, part)
+        _check_learned(data.ready, part)
 
 
-def check_learned(samples: Samples, part: str) -> None:
+def _check_learned(samples: Samples, part: str) -> None:
     """Refuse a part that holds a label no training row has: it cannot have been learned."""
     learned, held = (
         samples.count(samples.rows(name)).get("per_class") or {} for name in ("train", part)
@@ -145,7 +145,7 @@ def check_ranges(config: DictConfig) -> None:
 
 def find_problems(config: DictConfig) -> Iterator[str]:
     """Yield a sentence for each key whose value cannot be; keys a config lacks are no problem."""
-    for key, rule in (RULES | dict(find_rules(config))).items():
+    for key, rule in (RULES | dict(_find_rules(config))).items():
         parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
         if not isinstance(parent, DictConfig) or key.rpartition(".")[2] not in parent:
             continue
@@ -154,11 +154,11 @@ def find_problems(config: DictConfig) -> Iterator[str]:
             yield f"{key}={'null' if value is None else value} must be {expected}"
 
 
-def find_rules(config: DictConfig, place: str = "") -> Iterator[tuple[str, Rule]]:
+def _find_rules(config: DictConfig, place: str = "") -> Iterator[tuple[str, Rule]]:
     """Yield dotted key and rule of all that the constructors in a configuration declare."""
     for name, node in config.items_ex(resolve=False):
         if isinstance(node, DictConfig):
-            yield from find_rules(node, f"{place}{name!s}.")
+            yield from _find_rules(node, f"{place}{name!s}.")
     for argument, rule in _declared(config).items():
         yield f"{place}{argument}", rule
 

@@ -9,12 +9,12 @@ import pandas as pd
 from medvision.data.audit.scan import ImageFacts
 from medvision.identity import count
 
-WHITE = 0.8  # of the middle; lung windows leave up to 0.75 of a CT slice white
-ENDS = 0.995
+_WHITE = 0.8  # of the middle; lung windows leave up to 0.75 of a CT slice white
+_ENDS = 0.995
 RARE = 0.01
-VARIED = 0.05  # where more images than these have rare sizes, sizes simply vary
-STRETCHED = 2.0
-SAME_SCALE = 0.01
+_VARIED = 0.05  # where more images than these have rare sizes, sizes simply vary
+_STRETCHED = 2.0
+_SAME_SCALE = 0.01
 KINDS = ("modality", "photometric", "burned_in")
 
 
@@ -26,13 +26,13 @@ def check_images(table: pd.DataFrame, looks: Sequence[ImageFacts]) -> list[str]:
         looks: one a row.
     """
     plain = [row for row, look in enumerate(looks) if not look.digest]
-    two = [row for row, look in enumerate(looks) if look.digest and look.ends > ENDS]
+    two = [row for row, look in enumerate(looks) if look.digest and look.ends > _ENDS]
     white = [row for row, look in enumerate(looks)
-             if look.digest and look.ends <= ENDS and look.white > WHITE]  # fmt: skip
+             if look.digest and look.ends <= _ENDS and look.white > _WHITE]  # fmt: skip
     notes = [
         *_tell(plain, "of one grey value: they say nothing, and are not taken for copies"),
         *_tell(two, "of hardly more than two grey values: masks, or empty?"),
-        *_tell(white, f"whose middle is saturated (over {WHITE:.0%} at the largest value)"),
+        *_tell(white, f"whose middle is saturated (over {_WHITE:.0%} at the largest value)"),
     ]
     return notes + _note_sizes(looks) + _note_spacing(table) + _note_kinds(table)
 
@@ -53,19 +53,19 @@ def _note_sizes(looks: Sequence[ImageFacts]) -> list[str]:
     sizes = Counter(look.size for look in looks)
     rare = [row for row, look in enumerate(looks) if sizes[look.size] < RARE * len(looks)]
     shape = np.log([look.width / look.height for look in looks])
-    far = np.abs(shape - np.median(shape)) > np.log(STRETCHED)
+    far = np.abs(shape - np.median(shape)) > np.log(_STRETCHED)
     notes = []
     common, held = sizes.most_common(1)[0]
-    if 2 * held > len(looks) and len(rare) <= VARIED * len(looks):
+    if 2 * held > len(looks) and len(rare) <= _VARIED * len(looks):
         notes += _tell(rare, f"of a size that hardly any other has (most are {common})")
-    if far.sum() <= VARIED * len(looks):
+    if far.sum() <= _VARIED * len(looks):
         notes += _tell(np.flatnonzero(far).tolist(), "over twice as wide or as high as usual")
     return notes
 
 
 def _note_spacing(table: pd.DataFrame) -> list[str]:
     low, high = spacing_range(table)
-    if not low or high <= low * (1 + SAME_SCALE):
+    if not low or high <= low * (1 + _SAME_SCALE):
         return []
     return [
         f"pixels of {low:.3g} to {high:.3g} mm: what looks equally large is not; "

@@ -20,7 +20,7 @@ SIDE, LOW = 32, 8
 APART = 4  # bits; images have an even number of them apart, for half of all bits are always set
 ALIKE = 0.985  # re-encoded, resized or brightened copies: 0.985 to 1; different eyes: up to 0.982
 SAME = 0.998  # from here on one image of a patient stands for another
-BLOCKS = 6  # with 4 bits apart at least two of six blocks are equal
+_BLOCKS = 6  # with 4 bits apart at least two of six blocks are equal
 
 Pairs = NDArray[np.int64]
 
@@ -116,7 +116,7 @@ def _correlate(one: ImageHash, two: ImageHash) -> float:
 
 def _candidates(bits: NDArray[np.uint64]) -> Iterator[tuple[Ints, Ints]]:
     """Yield positions of pairs, the smaller first, that agree in two of six blocks of bits."""
-    edges = np.linspace(0, 64, BLOCKS + 1).astype(int).tolist()
+    edges = np.linspace(0, 64, _BLOCKS + 1).astype(int).tolist()
     masks = [np.uint64((1 << end) - (1 << start)) for start, end in pairwise(edges)]
     for one, two in combinations(masks, 2):
         keys = bits & (one | two)

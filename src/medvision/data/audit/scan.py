@@ -67,7 +67,7 @@ Inspected = tuple[dict[int, Seen], dict[int, str]]
 """What was seen of each row, and what is wrong with those that cannot be used."""
 
 
-def scan_image(image: Decoded) -> Seen:
+def _scan_image(image: Decoded) -> Seen:
     """Write down what is kept of one image."""
     pixels = image.pixels
     height, width, channels = pixels.shape
@@ -98,7 +98,7 @@ def scan_images(images: Images, known: Mapping[int, Seen]) -> Inspected:
     left = [row for row in range(len(images.files)) if row not in known]
     rest, seen, problems = images.take(left), dict(known), {}
     looks = decode_all(
-        rest.files, rest.frames, lambda _, image: scan_image(image), task="checking files"
+        rest.files, rest.frames, lambda _, image: _scan_image(image), task="checking files"
     )
     for number, found in looks:
         if isinstance(found, Seen):
@@ -126,7 +126,7 @@ def inspect_into_store(
     seen: dict[int, Seen] = {}
 
     def look(row: int, image: Decoded) -> Facts:
-        seen[row] = scan_image(image)
+        seen[row] = _scan_image(image)
         return seen[row].facts
 
     try:

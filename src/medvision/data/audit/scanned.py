@@ -19,7 +19,7 @@ NAME = ".images.npz"  # hidden: a folder of arrays that is searched for images m
 FORMAT = 1  # raise it when an image would be decoded or described otherwise
 
 T = TypeVar("T")
-Arrays = Mapping[str, np.ndarray]
+_Arrays = Mapping[str, np.ndarray]
 
 
 def write_seen(folder: Path, images: Images, seen: Mapping[int, Seen]) -> None:
@@ -66,7 +66,7 @@ def recall_facts(folder: Path, images: Images) -> Describe:
 
 
 def _recall(
-    folder: Path, images: Images, read: Callable[[Arrays, dict[str, Any]], Sequence[T]]
+    folder: Path, images: Images, read: Callable[[_Arrays, dict[str, Any]], Sequence[T]]
 ) -> dict[int, T]:
     try:
         with np.load(folder / NAME, allow_pickle=False) as arrays:
@@ -84,12 +84,12 @@ def _recall(
     return {row: known[place] for row, place in places.items() if place in known}
 
 
-def _read_facts(_: Arrays, held: dict[str, Any]) -> list[Facts]:
+def _read_facts(_: _Arrays, held: dict[str, Any]) -> list[Facts]:
     pairs = zip(held["digests"], unpack(held["natives"]), strict=True)
     return [Facts(digest, native) for digest, native in pairs if native is not None]
 
 
-def _read_seen(arrays: Arrays, held: dict[str, Any]) -> list[Seen]:
+def _read_seen(arrays: _Arrays, held: dict[str, Any]) -> list[Seen]:
     pairs = zip(arrays["bits"], arrays["fine"], strict=True)
     likeness = [ImageHash(*next(pairs)) if like else None for like in arrays["like"]]
     looks = json.loads(arrays["looks"].tobytes())

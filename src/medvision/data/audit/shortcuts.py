@@ -14,14 +14,14 @@ from medvision.stats.ranking import Floats, Ranking, curve_areas, measure_areas
 
 FEWEST = 10  # patients on either side of a question
 MOST = 800  # patients asked on either side, drawn at random; more add time, not certainty
-FLAG = 0.65  # the interval's lower end
+_FLAG = 0.65  # the interval's lower end
 CLASSES = 20
-DRAWS = 1000
-TOGETHER = "all that is known beside the picture"
+_DRAWS = 1000
+_TOGETHER = "all that is known beside the picture"
 NAMES = 12  # commonest words of a column
 # How an image came about, not what it shows: no laterality, body part, age or sex.
 WORDS = ("dataset", "site", "manufacturer", "modality", "view", "photometric", "burned_in")
-SPACINGS = ("spacing_y_mm", "spacing_x_mm", "slice_thickness_mm")
+_SPACINGS = ("spacing_y_mm", "spacing_x_mm", "slice_thickness_mm")
 
 
 class Shortcut(NamedTuple):
@@ -80,7 +80,7 @@ def find_shortcuts(
     found = []
     for name in _choose_classes(rows["label"], classes):
         flagged = list(_ask(name, rows, facts))
-        found += [one for one in flagged if one.fact != TOGETHER] or flagged
+        found += [one for one in flagged if one.fact != _TOGETHER] or flagged
     return found
 
 
@@ -108,7 +108,7 @@ def _read_facts(table: pd.DataFrame, looks: Sequence[ImageFacts]) -> dict[str, F
         "the image size": np.array(sizes, dtype=np.float64),
         "the mean grey of the border": np.array([[look.border] for look in looks]),
     }
-    if spacings := [name for name in SPACINGS if name in table]:
+    if spacings := [name for name in _SPACINGS if name in table]:
         given = table[spacings].apply(pd.to_numeric, errors="coerce")
         facts["the spacing"] = np.nan_to_num(given.to_numpy(dtype=np.float64), nan=-1.0)
     words = {"the kind of file": pd.Series([look.kind for look in looks])}
@@ -116,7 +116,7 @@ def _read_facts(table: pd.DataFrame, looks: Sequence[ImageFacts]) -> dict[str, F
     facts |= {name: _one_hot(v.fillna("").astype(str)) for name, v in words.items()}
     differing = {name: v for name, v in facts.items() if (v[1:] != v[:-1]).any()}
     if len(differing) > 1:
-        differing[TOGETHER] = np.hstack(list(differing.values()))
+        differing[_TOGETHER] = np.hstack(list(differing.values()))
     return differing
 
 
@@ -152,17 +152,17 @@ def _ask(name: str, rows: pd.DataFrame, facts: Mapping[str, Floats]) -> Iterator
         scores = cross_val_predict(tree, means.to_numpy()[drawn], holds, cv=folds,
                                    method="predict_proba")[:, 1]  # fmt: skip
         auroc, low, high = _bound(scores, holds, 0.95 ** (1 / len(facts)))
-        if low > FLAG:
+        if low > _FLAG:
             yield Shortcut(name, fact, auroc, low, high, len(drawn))
 
 
 def _bound(scores: Floats, holds: NDArray[np.bool_], level: float) -> tuple[float, float, float]:
     """Return AUROC and its interval over patients, as many on either side each time."""
     auroc, _ = measure_areas(scores, holds)
-    if auroc <= FLAG:  # no flag can come of it
+    if auroc <= _FLAG:  # no flag can come of it
         return auroc, 0.0, 1.0
     ranking, patients = Ranking(scores, holds), range(len(holds))
-    resamples = resample_patients(patients, DRAWS, seed=0, strata=holds.tolist())
+    resamples = resample_patients(patients, _DRAWS, seed=0, strata=holds.tolist())
     drawn = [curve_areas(*ranking.cumulate(weights))[0] for weights in resamples]
     bounds = interval(np.concatenate(drawn), level)
     return auroc, bounds["low"] or 0.0, bounds["high"] or 1.0

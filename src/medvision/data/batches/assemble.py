@@ -72,7 +72,7 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
         audit.counts = count_parts(real, asked.strata(real))
     _note_oddities(audit, read, own)
     if own.card.key is not None:
-        whole = mask_files(whole, target, audit)
+        whole = _mask_files(whole, target, audit)
     audit.notes += asked.notes()
     if options.residency == "host":
         parts = [_hold(part) for part in parts]
@@ -117,7 +117,7 @@ def assemble_foreign(
         table = table.assign(split=part)
     rows = table.reset_index(drop=True)
     if manifest.card.key is not None:
-        rows = mask_files(rows, type(target))
+        rows = _mask_files(rows, type(target))
     return _serve(rows, target, unit, [read], reader)[0]
 
 
@@ -216,7 +216,7 @@ def _place_boxes(samples: Samples, reader: LabelReader) -> list[str]:
     return notes
 
 
-def mask_files(
+def _mask_files(
     table: pd.DataFrame, target: type[Target], audit: Audit | None = None
 ) -> pd.DataFrame:
     """Replace file names by stand-ins, from here on: in what is served, written and noted."""

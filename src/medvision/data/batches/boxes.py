@@ -9,7 +9,7 @@ from medvision.data.store.label_reader import LabelReader
 from medvision.errors import collect
 from medvision.target import Ragged
 
-SLACK = 1.0  # pixels a box may stick out of its file: tools count from 0 or 1
+_SLACK = 1.0  # pixels a box may stick out of its file: tools count from 0 or 1
 
 
 def place_boxes(
@@ -36,7 +36,7 @@ def place_boxes(
 
 def _refuse_odd(boxes: Ragged, sizes: np.ndarray, names: Sequence[str]) -> None:
     low, high, ends = boxes.values[:, :2], boxes.values[:, 2:4], sizes[:, ::-1]
-    fits = (low < high) & (low >= -SLACK) & (high <= ends + SLACK)
+    fits = (low < high) & (low >= -_SLACK) & (high <= ends + _SLACK)
     problems = [
         f"{names[boxes.row[k]]}: {' '.join(f'{edge:g}' for edge in boxes.values[k, :4])} "
         f"in {sizes[k, 1]} x {sizes[k, 0]} pixels"

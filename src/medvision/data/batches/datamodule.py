@@ -38,7 +38,7 @@ from medvision.errors import MedvisionError
 from medvision.runs import find_run_around, record_opening
 from medvision.target import Target, open_target, take
 
-IN_MEMORY = "in memory"  # what is recorded in place of the digest of weights that lie in no file
+_IN_MEMORY = "in memory"  # what is recorded in place of the digest of weights that lie in no file
 
 
 class ImageDataModule(LightningDataModule):
@@ -210,7 +210,7 @@ class ImageDataModule(LightningDataModule):
         if self._rank()[0] > 0:
             return
         if run is not None:
-            record_opening(run, files.digest_file(checkpoint) if checkpoint else IN_MEMORY)
+            record_opening(run, files.digest_file(checkpoint) if checkpoint else _IN_MEMORY)
         else:
             count = len(self.ready.rows("test"))
             print(f"note: the test part is opened ({count} samples); no run folder records it")

@@ -45,9 +45,9 @@ def read_extras(own: Main, options: DataOptions, audit: Audit) -> list[Extra]:
     """Read the manifests of `data.extra`, and note each in the audit.
 
     Raises:
-        MedvisionError: see `read_extra`; a ratio without generated rows.
+        MedvisionError: see `_read_extra`; a ratio without generated rows.
     """
-    extras = [read_extra(place, own, options, audit) for place in options.extra]
+    extras = [_read_extra(place, own, options, audit) for place in options.extra]
     if options.extra_ratio is not None and not any(extra.generated for extra in extras):
         raise MedvisionError(
             f"data.extra_ratio={options.extra_ratio} has no generated images to draw from; give "
@@ -59,7 +59,7 @@ def read_extras(own: Main, options: DataOptions, audit: Audit) -> list[Extra]:
     return extras
 
 
-def read_extra(place: str, own: Main, options: DataOptions, audit: Audit) -> Extra:
+def _read_extra(place: str, own: Main, options: DataOptions, audit: Audit) -> Extra:
     """Read rows that only train.
 
     Raises:

@@ -111,7 +111,7 @@ def _check_seen(seen: Mapping[str, Any], manifest: Manifest) -> None:
         )
 
 
-NOTICE = "made by a generative model; this is no image of a patient"
+_NOTICE = "made by a generative model; this is no image of a patient"
 
 
 def write_png(path: Path, image: np.ndarray, facts: Mapping[str, str]) -> str:
@@ -126,7 +126,10 @@ def write_png(path: Path, image: np.ndarray, facts: Mapping[str, str]) -> str:
         the digest of its pixels, as they are read again.
     """
     told = PngInfo()
-    for key, text in {"Software": f"medvision {version('medvision')}", "Synthetic": NOTICE}.items():
+    for key, text in {
+        "Software": f"medvision {version('medvision')}",
+        "Synthetic": _NOTICE,
+    }.items():
         told.add_text(key, text)
     for key, text in facts.items():
         told.add_text(key, text)

@@ -18,13 +18,13 @@ Backend = Literal["auto", "host", "device"]
 LOWEST = {
     "batch_size": 1, "fold": 0, "folds": 2, "split_seed": 0, "epoch_size": 1, "workers": 1,
 }  # fmt: skip
-MAY_BE_NULL = ("fold", "epoch_size", "workers")
+_MAY_BE_NULL = ("fold", "epoch_size", "workers")
 CHOICES = {
     "on_unreadable": ("stop", "exclude"), "residency": ("auto", "disk", "host", "device"),
     "backend": ("auto", "host", "device"),
 }  # fmt: skip
 
-OF_UNITS = ("channels", "neighbours", "difference", "max_slices", "on_gap", "sequence")
+_OF_UNITS = ("channels", "neighbours", "difference", "max_slices", "on_gap", "sequence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class DataOptions:
 
     def make_unit(self) -> Unit:
         """Make what a sample is, of the settings its unit names."""
-        return make_unit(self.unit, {key: getattr(self, key) for key in OF_UNITS})
+        return make_unit(self.unit, {key: getattr(self, key) for key in _OF_UNITS})
 
     @property
     def target_options(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class DataOptions:
         for key, low in LOWEST.items():
             value = getattr(self, key)
             if not (
-                (value is None and key in MAY_BE_NULL) or (type(value) is int and value >= low)
+                (value is None and key in _MAY_BE_NULL) or (type(value) is int and value >= low)
             ):
                 yield f"data.{key}={_show(value)} must be a whole number, {low} or more"
         for key, choices in CHOICES.items():

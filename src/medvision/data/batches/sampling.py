@@ -12,7 +12,7 @@ from medvision.data.batches.mixing import Pool
 from medvision.errors import MedvisionError
 
 Indices = dict[str, Tensor]
-POOL = 8
+_POOL = 8
 """Batches that series of like length are looked for in: more are more alike, and less shuffled."""
 
 
@@ -77,7 +77,7 @@ class TrainingBatches(Sampler[Indices]):
 
     def __len__(self) -> int:
         if self.lengths is None:
-            return count_steps(self.draws, self.size, self.world)
+            return _count_steps(self.draws, self.size, self.world)
         needed = -(-len(self.rows) // (self.size * self.world))
         return max(min(needed, len(self.rows) // self.world), 1)
 
@@ -113,7 +113,7 @@ class TrainingBatches(Sampler[Indices]):
         if self.lengths is None:
             return [places[start : start + self.size] for start in range(0, len(order), self.size)]
         ends = np.linspace(0, len(order), steps * self.world + 1).astype(int)
-        pools = np.linspace(0, steps, -(-steps // POOL) + 1).astype(int) * self.world
+        pools = np.linspace(0, steps, -(-steps // _POOL) + 1).astype(int) * self.world
         for low, high in pairwise(ends[pools]):
             places[low:high] = low + self.lengths[order[low:high]].argsort(kind="stable")
         batches = [places[low:high] for low, high in pairwise(ends)]
@@ -145,14 +145,14 @@ class OrderedBatches(Sampler[Indices]):
             yield {"index": torch.from_numpy(part)}
 
 
-def count_steps(rows: int, size: int, world: int = 1) -> int:
+def _count_steps(rows: int, size: int, world: int = 1) -> int:
     """Return how many batches a rank takes of an epoch of images."""
     return max(rows // size // world, 1)
 
 
 def count_served(rows: int, size: int, world: int = 1) -> int:
     """Return how many images an epoch takes: the last, smaller batch is dropped."""
-    return min(rows, count_steps(rows, size, world) * size * world)
+    return min(rows, _count_steps(rows, size, world) * size * world)
 
 
 def count_repeats(order: np.ndarray) -> np.ndarray:

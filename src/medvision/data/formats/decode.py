@@ -41,7 +41,7 @@ class FrameFile(Protocol):
     def frame(self, number: int) -> np.ndarray: ...
 
 
-OPENERS: dict[tuple[str, ...], Callable[[Path], FrameFile]] = {
+_OPENERS: dict[tuple[str, ...], Callable[[Path], FrameFile]] = {
     arrays.SUFFIXES: arrays.ArrayFile,
     (*nifti.SUFFIXES, *nifti.PAIRS): nifti.VolumeFile,
     video.SUFFIXES: video.Clip,
@@ -50,7 +50,7 @@ OPENERS: dict[tuple[str, ...], Callable[[Path], FrameFile]] = {
 
 def holds_frames(path: Path) -> bool:
     """Tell by its ending whether a file is opened once for all its frames: see `open_frames`."""
-    return path.name.lower().endswith(tuple(ending for endings in OPENERS for ending in endings))
+    return path.name.lower().endswith(tuple(ending for endings in _OPENERS for ending in endings))
 
 
 def open_frames(path: Path) -> FrameFile:
@@ -60,7 +60,7 @@ def open_frames(path: Path) -> FrameFile:
         MedvisionError: the file is missing or damaged.
     """
     name = path.name.lower()
-    return next(opener for endings, opener in OPENERS.items() if name.endswith(endings))(path)
+    return next(opener for endings, opener in _OPENERS.items() if name.endswith(endings))(path)
 
 
 def decode(path: Path, frame: int = 0) -> np.ndarray:

@@ -17,13 +17,13 @@ from medvision.errors import MedvisionError
 
 MAX_PIXELS = 2**28
 COPY_AGAIN = "copy it again from its source"
-PNG, JPEG, TIFFS = b"\x89PNG", b"\xff\xd8\xff", (b"II*\0", b"MM\0*")
-JPEG_END = b"\xff\xd9"
-STRIP_OFFSETS, ROWS_PER_STRIP = 273, 278
+PNG, JPEG, _TIFFS = b"\x89PNG", b"\xff\xd8\xff", (b"II*\0", b"MM\0*")
+_JPEG_END = b"\xff\xd9"
+_STRIP_OFFSETS, _ROWS_PER_STRIP = 273, 278
 HEADERS: dict[bytes, type[ImageFile]] = {
     PNG: PngImageFile,
     JPEG: JpegImageFile,
-    **dict.fromkeys(TIFFS, TiffImageFile),
+    **dict.fromkeys(_TIFFS, TiffImageFile),
     b"BM": BmpImageFile,
 }
 
@@ -59,7 +59,7 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
         pixels = None
     if pixels is None and magic is None:
         raise refuse(path, "is not an image", "give PNG, JPEG, TIFF, BMP, npy, npz or DICOM files")
-    if pixels is None or (magic in TIFFS and not _is_whole_tiff(content)):
+    if pixels is None or (magic in _TIFFS and not _is_whole_tiff(content)):
         raise refuse(path, "is truncated or damaged", COPY_AGAIN)
     return pixels if pixels.ndim == 2 else _to_rgb(pixels)
 
@@ -72,7 +72,7 @@ def _to_rgb(pixels: np.ndarray) -> np.ndarray:
 
 def _check_whole(path: Path, content: bytes, magic: bytes) -> None:
     """Look for the end of a PNG or JPEG: without it a decoder may fill up with grey."""
-    if magic == JPEG and content.rfind(JPEG_END) < 0:
+    if magic == JPEG and content.rfind(_JPEG_END) < 0:
         raise refuse(path, "is truncated", COPY_AGAIN)
     if magic == PNG and not _is_whole_png(content):
         raise refuse(path, "is truncated or damaged", COPY_AGAIN)
@@ -100,8 +100,8 @@ def _is_whole_tiff(content: bytes) -> bool:
     except Exception:
         return True  # of a kind PIL does not read; nothing is known against it
     try:
-        strips = len(image.tag_v2.get(STRIP_OFFSETS, ()))
-        rows = image.tag_v2.get(ROWS_PER_STRIP, image.height)
+        strips = len(image.tag_v2.get(_STRIP_OFFSETS, ()))
+        rows = image.tag_v2.get(_ROWS_PER_STRIP, image.height)
         image.load()
         return strips == 0 or strips * rows >= image.height
     except Exception:  # a damaged file may raise anything

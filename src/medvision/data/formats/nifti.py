@@ -22,9 +22,9 @@ SUFFIXES = (".nii", ".nii.gz")
 PAIRS = (".hdr", ".img")
 AXES = ("sagittal", "coronal", "axial")  # along the first, second, third axis of RAS+
 PLANE = 1_000_000
-UNITS_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
-UNITS_S = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-GZIP_BEST = 1032  # deflate cannot pack more than so many bytes into one
+_UNITS_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_UNITS_S = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_GZIP_BEST = 1032  # deflate cannot pack more than so many bytes into one
 
 imageglobals.logger.setLevel("CRITICAL")  # a broken header is told once, in our words
 
@@ -128,14 +128,14 @@ class VolumeFile:
         if np.isnan(self._turn).any():
             raise _broken(self.path, "two of its axes point the same way")
         self.affine = stored @ inv_ornt_aff(self._turn, shape[:3])
-        self.affine[:3] *= UNITS_MM[space]
+        self.affine[:3] *= _UNITS_MM[space]
         sides = [shape[int(k)] for k in np.argsort(self._turn[:, 0])]
         self.shape: tuple[int, int, int] = (sides[0], sides[1], sides[2])
         self.volumes, self._stored_shape = shape[3], shape
         x, y, z = (float(mm) for mm in np.linalg.norm(self.affine[:3, :3], axis=0))
         self.spacing_mm = (x, y, z)
         self.axis = _choose_axis(self.shape, self.spacing_mm)
-        step = float(header["pixdim"][4]) * UNITS_S.get(time, math.nan)
+        step = float(header["pixdim"][4]) * _UNITS_S.get(time, math.nan)
         self.step_s = step if self.volumes > 1 and math.isfinite(step) and step > 0 else None
         self.doubt = _doubt(header)
         self._check_size()
@@ -146,7 +146,7 @@ class VolumeFile:
         """Refuse a header that tells of more than the file can hold, before that is listed."""
         size = self._header.get_data_dtype().itemsize * math.prod(self._stored_shape)
         self._needed = self._header.get_data_offset() + size
-        if self._needed > self.path.stat().st_size * (GZIP_BEST if self._packed else 1):
+        if self._needed > self.path.stat().st_size * (_GZIP_BEST if self._packed else 1):
             fault = f"is truncated (its header tells of {size} bytes of voxels)"
             raise refuse(self.path, fault, COPY_AGAIN)
 

@@ -16,7 +16,7 @@ from medvision.data.formats.images import COPY_AGAIN, check_pixels, refuse
 from medvision.errors import MedvisionError
 
 SUFFIXES = (".mp4", ".avi", ".gif")
-UNTIMED_S = 0.1  # what viewers show a gif's frame for that names no duration
+_UNTIMED_S = 0.1  # what viewers show a gif's frame for that names no duration
 
 # FFmpeg writes its own lines about broken files; they are told once, in our words.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -209,7 +209,7 @@ def _gif_starts_s(path: Path, content: bytes) -> list[float]:
                 place += 2
             elif kind == ord(","):
                 starts.append(start)
-                start, delay = start + (delay or UNTIMED_S), 0.0
+                start, delay = start + (delay or _UNTIMED_S), 0.0
                 place += 11 + _palette(content[place + 9])
             else:
                 raise refuse(path, "is damaged", COPY_AGAIN)

@@ -48,13 +48,13 @@ def find_images(source: Path, columns: Mapping[str, Any]) -> NewRows:
         MedvisionError: no images, a broken table, or names a CSV cannot hold.
     """
     if source.suffix.lower() in TABLES and source.is_file():
-        return read_table(source, columns)
+        return _read_table(source, columns)
     if columns:
         raise MedvisionError(f"columns.… is for an input=FILE.csv, and {source} is none")
     if not source.is_dir():
-        return NewRows(source.parent, list_frames(source.parent, [source.name]))
+        return NewRows(source.parent, _list_frames(source.parent, [source.name]))
     names, others = list_all(source)
-    return NewRows(source, list_frames(source, names), others)
+    return NewRows(source, _list_frames(source, names), others)
 
 
 def list_all(top: Path) -> tuple[list[str], int]:
@@ -73,7 +73,7 @@ def _is_nameless(top: Path, name: str) -> bool:
     return is_image(name, ("",)) and is_dicom_image(top / name)
 
 
-def read_table(path: Path, columns: Mapping[str, Any]) -> NewRows:
+def _read_table(path: Path, columns: Mapping[str, Any]) -> NewRows:
     """Read `path` and `frame` of a CSV; missing files are told when they are read."""
     unread: dict[str, str | None] = dict.fromkeys(set(COLUMNS) - {"path", "frame"})
     wanted = {ours: None if name is None else str(name) for ours, name in columns.items()}
@@ -89,10 +89,10 @@ def read_table(path: Path, columns: Mapping[str, Any]) -> NewRows:
         raise collect(str(path), problems, "Mend this and run again", show=30)
     if "frame" in given and (given["frame"] != "").any():
         return NewRows(path.parent, table[["path", "frame"]].reset_index(drop=True))
-    return NewRows(path.parent, list_frames(path.parent, list(table["path"])))
+    return NewRows(path.parent, _list_frames(path.parent, list(table["path"])))
 
 
-def list_frames(folder: Path, names: Sequence[str]) -> pd.DataFrame:
+def _list_frames(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     """Give every frame of every file a row."""
     with ThreadPoolExecutor() as pool:
         counts = list(pool.map(count_frames, [folder / name for name in reveal_paths(names)]))

@@ -13,10 +13,10 @@ import numpy as np
 from medvision.data.store.facts import BYTES, UNITS, FileFacts
 from medvision.errors import MedvisionError, collect
 
-SIZE_TIMES = 4.0  # a lesion of 8 pixels is 2, or a texture of 2 is 8: filters see something else
-SPACING_TIMES = 2.0  # beyond it an adult's organ has the size of a child's
+_SIZE_TIMES = 4.0  # a lesion of 8 pixels is 2, or a texture of 2 is 8: filters see something else
+_SPACING_TIMES = 2.0  # beyond it an adult's organ has the size of a child's
 SIGNED = 0.05  # of the span: resampling leaves small negative values where nothing was measured
-TAIL = 0.1  # percent of the training images at each end whose extremes do not count: odd ones
+_TAIL = 0.1  # percent of the training images at each end whose extremes do not count: odd ones
 # One modality under two names, and the ways to take a radiograph, which archives mix.
 SAME = {"MRI": "MR", "CR": "DX", "RG": "DX", "X-RAY": "DX", "XRAY": "DX"}
 
@@ -26,7 +26,7 @@ class TrainedOn:
     """What the training images were, as plain types; pairs are lowest and highest.
 
     Attributes:
-        values: without the most extreme `TAIL` percent of the images at each end.
+        values: without the most extreme `_TAIL` percent of the images at each end.
         signed: the usual image reaches clearly below 0, as Hounsfield units do.
     """
 
@@ -67,7 +67,7 @@ def summarise_facts(natives: Sequence[FileFacts]) -> TrainedOn | None:
         width=_ends([n.width for n in natives]),
         spacing_y_mm=_ends(spacings[:, 0].tolist()) if len(spacings) else None,
         spacing_x_mm=_ends(spacings[:, 1].tolist()) if len(spacings) else None,
-        values=[float(np.percentile(low, TAIL)), float(np.percentile(high, 100 - TAIL))],
+        values=[float(np.percentile(low, _TAIL)), float(np.percentile(high, 100 - _TAIL))],
         signed=bool(middle < -SIGNED * span),
     )
 
@@ -124,7 +124,7 @@ def _tell_colour(native: FileFacts, trained: TrainedOn) -> Iterator[Mismatch]:
 
 def _tell_size(native: FileFacts, trained: TrainedOn) -> Iterator[Mismatch]:
     sides = ((native.height, trained.height), (native.width, trained.width))
-    if any(_is_outside(side, ends, SIZE_TIMES) for side, ends in sides):
+    if any(_is_outside(side, ends, _SIZE_TIMES) for side, ends in sides):
         known = " x ".join(_range(ends) for _, ends in sides)
         yield Mismatch("size", f"{native.height} x {native.width} pixels, not {known}")
 
@@ -134,7 +134,7 @@ def _tell_spacing(native: FileFacts, trained: TrainedOn) -> Iterator[Mismatch]:
         return
     y, x = native.spacing_mm
     sides = ((y, trained.spacing_y_mm), (x, trained.spacing_x_mm))
-    if any(_is_outside(mm, ends, SPACING_TIMES) for mm, ends in sides):
+    if any(_is_outside(mm, ends, _SPACING_TIMES) for mm, ends in sides):
         known = " x ".join(_range(ends) for _, ends in sides)
         yield Mismatch("spacing", f"pixels of {y:.3g} x {x:.3g} mm, not {known}")
 

@@ -91,7 +91,7 @@ def read_batches(
     for size in sizes:
         pixels = np.stack([black] * size)
         for k, result in enumerate(islice(results, size)):
-            fault = find_fault(paths[first + k], result, shape)
+            fault = _find_fault(paths[first + k], result, shape)
             if fault:
                 reasons.setdefault(first + k, fault)
             elif isinstance(result, ReadImage):
@@ -101,10 +101,12 @@ def read_batches(
         first += size
         if not ((stop and reasons) or any(monitor.refuses for monitor in monitors)):
             yield pixels
-    refuse_faults(reasons if stop else {}, monitors, len(paths))
+    _refuse_faults(reasons if stop else {}, monitors, len(paths))
 
 
-def refuse_faults(reasons: Mapping[int, str], monitors: Sequence[InputMonitor], total: int) -> None:
+def _refuse_faults(
+    reasons: Mapping[int, str], monitors: Sequence[InputMonitor], total: int
+) -> None:
     """Raise all that was met in one error, if there is anything; of monitors the first speaks."""
     problems = [refuse_unreadable(reasons, total, WAY_OUT)] if reasons else []
     if monitor := next((each for each in monitors if each.refuses), None):
@@ -113,7 +115,7 @@ def refuse_faults(reasons: Mapping[int, str], monitors: Sequence[InputMonitor], 
         raise MedvisionError(". ".join(map(str, problems)))
 
 
-def find_fault(
+def _find_fault(
     path: Path, result: ReadImage | MedvisionError, shape: tuple[int, ...]
 ) -> str | None:
     """Say why an image cannot stand in a batch of this shape `[H,W,C]`, or None."""

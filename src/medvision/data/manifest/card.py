@@ -54,9 +54,9 @@ class Card:
             raise MedvisionError(f"{where} holds no JSON object; restore or remove it")
         known = {key: content[key] for key in (f.name for f in fields(cls)) if key in content}
         problems = [
-            f"`{key}` must be {CARD_RULES[key][0]}, not {value!r}"
+            f"`{key}` must be {_CARD_RULES[key][0]}, not {value!r}"
             for key, value in known.items()
-            if not CARD_RULES[key][1](value)
+            if not _CARD_RULES[key][1](value)
         ]
         if problems:
             raise collect(str(where), problems, "Mend the card or remove it", show=9)
@@ -92,7 +92,7 @@ def _is_names(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(map(_is_text, value)))
 
 
-CARD_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+_CARD_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "dataset": ("a name", lambda value: _is_text(value) and value != ""),
     "classes": ("a list of names or null", _is_names),
     "patient_rule": ("text", _is_text),

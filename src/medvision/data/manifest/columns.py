@@ -11,20 +11,20 @@ from medvision.target import Target, is_among
 
 REQUIRED = ("path", "patient")
 TEXTS = (*REQUIRED, "label", "split", "dataset", "series", "channel", "origin")
-WHOLES = ("frame", "fold", "position")
+_WHOLES = ("frame", "fold", "position")
 REALS = ("position_mm", "time_s", "time", "event")
 OTHERS = ("group", "series_label", "mask", "boxes", "site")
-COLUMNS = (*TEXTS, *WHOLES, *REALS, *OTHERS)
+COLUMNS = (*TEXTS, *_WHOLES, *REALS, *OTHERS)
 FILES = ("path", "mask")  # those that name files, whatever the target
-OPEN_ENDED = ("reader_", "x_")  # any number of them, told by their beginning
+_OPEN_ENDED = ("reader_", "x_")  # any number of them, told by their beginning
 # A mistyped one of these would change a study without a word.
-PRECIOUS = ("label", "split", "fold", "frame", "series", "dataset", "site")
+_PRECIOUS = ("label", "split", "fold", "frame", "series", "dataset", "site")
 
 
 def is_ours(name: str, target: type[Target] | None = None) -> bool:
     """Tell the manifest's columns, and those a target reads, from those that are only carried."""
     read = target is not None and is_among(name, target.columns)
-    return name in COLUMNS or name.startswith(OPEN_ENDED) or read
+    return name in COLUMNS or name.startswith(_OPEN_ENDED) or read
 
 
 def find_file_columns(names: Iterable[str], target: type[Target] | None = None) -> list[str]:
@@ -86,7 +86,7 @@ def _missing(
     """Refuse a table without what is required, or with a precious column mistyped."""
     foreign = {name.lower(): name for name in chosen if not is_ours(name)}
     problems = []
-    for ours in (*REQUIRED, *PRECIOUS):
+    for ours in (*REQUIRED, *_PRECIOUS):
         required = ours in REQUIRED
         settled = columns.get(ours) is not None or (ours in columns and not required)
         if ours in chosen or settled or (ours == "patient" and rule):

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import medvision.files as files
 from medvision.errors import MedvisionError, collect
 
-KEY_BYTES = 32
+_KEY_BYTES = 32
 CONTAINERS = (".npy", ".npz")
 NO_RULE = (
     "say columns.patient=path if each image is a patient of its own, or give a pattern with one "
@@ -41,9 +41,9 @@ def user_key() -> bytes:
         raise MedvisionError(
             f"cannot read your key {path}: {reason}; mend that or set MEDVISION_KEY=FILE"
         ) from error
-    if len(key) != KEY_BYTES:
+    if len(key) != _KEY_BYTES:
         raise MedvisionError(
-            f"{path} is no key of medvision ({len(key)} bytes, not {KEY_BYTES}); restore it from "
+            f"{path} is no key of medvision ({len(key)} bytes, not {_KEY_BYTES}); restore it from "
             "a copy, or move it away for a new one (earlier patients can then not be compared)"
         )
     return key
@@ -58,7 +58,7 @@ def _make_key(path: Path) -> None:
             with files.written_aside(path) as aside:
                 only_mine = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(only_mine, "wb") as stream:
-                    stream.write(secrets.token_bytes(KEY_BYTES))
+                    stream.write(secrets.token_bytes(_KEY_BYTES))
     except MedvisionError as error:
         raise MedvisionError(f"{error}; for your key that is MEDVISION_KEY=FILE") from error
 

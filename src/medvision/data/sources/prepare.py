@@ -34,7 +34,7 @@ from medvision.identity import patient_keys
 FORMAT = 4  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
 PACKAGE = "medvision.data.sources"
 
-UNREAD = "none"  # what `labels` says where it is no file
+_UNREAD = "none"  # what `labels` says where it is no file
 IDS = {"patient", "series"}  # hashed; those of series are often made from those of patients
 
 
@@ -198,7 +198,7 @@ def prepare_once(
 def _labels_of(described: Mapping[str, Any]) -> Path | None:
     """Find the table of labels beside an input; one that is missing is told by the source."""
     labels = described.get("labels")
-    if labels in (None, UNREAD):
+    if labels in (None, _UNREAD):
         return None
     try:
         return files.find_input(str(labels))
@@ -223,7 +223,7 @@ def list_sources() -> list[str]:
     return [name for name in names if hasattr(_import(f"{PACKAGE}.{name}"), "find")]
 
 
-def open_source(name: str) -> Callable[..., Found]:
+def _open_source(name: str) -> Callable[..., Found]:
     """Return the `find` of a source: one of ours by its module's name, another by its dotted path.
 
     Raises:
@@ -259,7 +259,7 @@ def _find(
 ) -> Found:
     """Call the source with what it takes."""
     where = files.find_input(place) if place is not None else None
-    find = open_source(source)
+    find = _open_source(source)
     takes = inspect.signature(find).parameters
     known = set(takes) - {"input", "columns", "output"}
     for key in options:

@@ -15,7 +15,7 @@ from medvision.data.sources.label_table import join_labels, read_sidecar
 from medvision.errors import MedvisionError
 
 IDS = ("series", "patient")
-UNLABELLED = "none"
+_UNLABELLED = "none"
 
 
 def find_recordings(
@@ -65,7 +65,7 @@ def describe_recordings(
         split, label = zip(*read_places(list(names), top), strict=True)
         table["label"], table["split"] = list(label), list(split)
         _check_classes(top, table)
-    elif labels == UNLABELLED:
+    elif labels == _UNLABELLED:
         table["label"] = ""
     else:
         table["label"], facts["labels"] = _read_labels(table, Path(labels), theirs)
@@ -78,7 +78,7 @@ def _tell_rule(
 ) -> tuple[str, dict[str, str | None]]:
     """Part the patient rule from the names of the columns of a table of labels."""
     rule = columns.pop("patient", None)
-    read = {"label", "series"} if labels not in (None, UNLABELLED) else set()
+    read = {"label", "series"} if labels not in (None, _UNLABELLED) else set()
     if unread := sorted(set(columns) - read):
         raise MedvisionError(
             f"columns.{unread[0]} means nothing here; columns.patient is a rule, and with "

@@ -10,7 +10,7 @@ from medvision.data.manifest.manifest import MANIFEST, read_manifest
 from medvision.data.sources.found import Found
 from medvision.errors import MedvisionError
 
-USUAL = (MANIFEST, "labels.csv")
+_USUAL = (MANIFEST, "labels.csv")
 
 
 def find(
@@ -67,7 +67,7 @@ def _choose_csv(place: Path) -> Path:
     if not place.is_dir():
         return place
     there = sorted(path for path in place.iterdir() if path.suffix.lower() == ".csv")
-    usual = [path for path in there if path.name in USUAL]
+    usual = [path for path in there if path.name in _USUAL]
     chosen = usual or there
     if len(chosen) == 1:
         return chosen[0]

@@ -11,7 +11,7 @@ from medvision.data.sources.found import Found
 from medvision.data.sources.recordings import describe_recordings, find_recordings
 from medvision.errors import MedvisionError
 
-NEARLY = 1e-6  # seconds by which a frame may come too early: what rounding of times costs
+_NEARLY = 1e-6  # seconds by which a frame may come too early: what rounding of times costs
 
 
 def find(
@@ -80,6 +80,6 @@ def _thin(times: Sequence[float], seconds: float) -> list[int]:
     """Choose the first frame and every next one at least `seconds` after the last chosen."""
     chosen: list[int] = []
     for frame, time in enumerate(times):
-        if not chosen or time - times[chosen[-1]] >= seconds - NEARLY:
+        if not chosen or time - times[chosen[-1]] >= seconds - _NEARLY:
             chosen.append(frame)
     return chosen

@@ -44,7 +44,7 @@ def join_pairs(pairs: Ints, total: int) -> list[str]:
     return [str(number) if row in paired else "" for row, number in enumerate(component)]
 
 
-def line_up(groups: Ints, strata: Sequence[str], seed: int) -> Ints:
+def _line_up(groups: Ints, strata: Sequence[str], seed: int) -> Ints:
     """Order the groups so that neighbours are alike; at random (by `seed`) among the alike.
 
     Alike is: the commonest label, then the rarest label (a few slices with a lesion tell more of a
@@ -66,7 +66,7 @@ def line_up(groups: Ints, strata: Sequence[str], seed: int) -> Ints:
     return np.lexsort((rng.permutation(len(sizes)), -size, rarest, commonest))
 
 
-def allocate(groups: Ints, strata: Sequence[str], shares: Sequence[float], seed: int) -> Ints:
+def _allocate(groups: Ints, strata: Sequence[str], shares: Sequence[float], seed: int) -> Ints:
     """Deal groups, lined up by likeness, to parts; each goes where the most is due.
 
     Dealing along a line of like neighbours gives every stratum its shares up to about one group,
@@ -79,7 +79,7 @@ def allocate(groups: Ints, strata: Sequence[str], shares: Sequence[float], seed:
     sizes = np.bincount(number).tolist()
     filled = [0.0] * len(shares)
     dealt = np.zeros(len(sizes), dtype=np.int64)
-    for group in line_up(number, strata, seed).tolist():
+    for group in _line_up(number, strata, seed).tolist():
         due = [
             (have + sizes[group] / 2) / share for have, share in zip(filled, shares, strict=True)
         ]
@@ -106,7 +106,7 @@ def split_by_patient(
     if not parts or min(parts.values()) < 0 or abs(sum(parts.values()) - 1) > 1e-6:
         told = ", ".join(f"{part} {share:g}" for part, share in shares.items())
         raise MedvisionError(f"the shares of a split must add up to 1, not {told}; set data.shares")
-    dealt = allocate(groups, strata, list(parts.values()), seed)
+    dealt = _allocate(groups, strata, list(parts.values()), seed)
     empty = [part for number, part in enumerate(parts) if not (dealt == number).any()]
     if empty:
         raise MedvisionError(
@@ -127,4 +127,4 @@ def fold_by_patient(groups: Ints, strata: Sequence[str], k: int, seed: int) -> I
     if k < 2 or held < k:
         why = f"there are only {count(held, 'patient')}" if k >= 2 else "two are the fewest"
         raise MedvisionError(f"cannot make {count(k, 'fold')}: {why}; set data.folds")
-    return allocate(groups, strata, [1 / k] * k, seed)
+    return _allocate(groups, strata, [1 / k] * k, seed)

@@ -34,7 +34,7 @@ def refuse_leak(table: pd.DataFrame, digests: Sequence[str], parts: pd.Series) -
     patients, images = find_shared(rows["key"], parts), find_shared(digests, parts)
     examples = []
     for _, one in rows[rows["key"].isin(patients[:3])].groupby("key"):
-        between = " and ".join(sorted(one["part"].unique(), key=order_parts))
+        between = " and ".join(sorted(one["part"].unique(), key=_order_parts))
         first = one.iloc[0]
         examples.append(f"patient {first['patient']!r} of {first['dataset']!r} is in {between}")
     for _, one in rows[rows["image"].isin(images[:3])].groupby("image"):
@@ -51,7 +51,7 @@ def refuse_leak(table: pd.DataFrame, digests: Sequence[str], parts: pd.Series) -
     )
 
 
-def order_parts(part: str) -> tuple[int, str]:
+def _order_parts(part: str) -> tuple[int, str]:
     """Sort key: train, val, test, then folds by name."""
     return (PARTS.index(part) if part in PARTS else len(PARTS), part)
 

@@ -20,7 +20,7 @@ from medvision.errors import MedvisionError, did_you_mean
 from medvision.identity import PARTS, count, name_image, patient_keys
 
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
-MODES = ("auto", "given", "patient", "site")
+_MODES = ("auto", "given", "patient", "site")
 
 
 @dataclass
@@ -78,9 +78,9 @@ def assign_splits(
     table, images = table.copy(), pd.Series(list(digests), index=table.index)
     alike = pd.Series(list(strata), index=table.index, dtype=object)
     links = connect(patient_keys(table), images)
-    table["group"] = number_groups(table, images)
-    found = Findings(choose_mode(table, mode, fold), notes=note_conflicts(table, images, alike))
-    given = find_given(table, found, mode)
+    table["group"] = _number_groups(table, images)
+    found = Findings(_choose_mode(table, mode, fold), notes=note_conflicts(table, images, alike))
+    given = _find_given(table, found, mode)
     if given is not None:
         found.overlaps = count_overlaps(table, images, given)
         if any(found.overlaps.values()) and on_leak == "error":
@@ -89,22 +89,22 @@ def assign_splits(
     groups, cut = table["group"].to_numpy(), 0.0
     if fold is not None:
         dealt = fold_by_patient(groups, alike, folds, split_seed) if given is None else given
-        parts, cut = open_fold(dealt, fold, found), val_share
+        parts, cut = _open_fold(dealt, fold, found), val_share
     elif given is not None:
         parts = given.to_numpy()
         cut = val_share if "train" in parts and "val" not in parts else 0.0
     elif found.mode == "site":
-        parts = take_sites(table, shares["test"], found)
+        parts = _take_sites(table, shares["test"], found)
         cut = shares.get("val", 0) / (shares["train"] + shares.get("val", 0))
     else:
         parts = split_by_patient(groups, alike, shares, split_seed)
     table["split"] = parts
 
-    kept = keep_protected(table, links, found)
+    kept = _keep_protected(table, links, found)
     table, images, alike = table[kept].copy(), images[kept], alike[kept]
     if cut:
-        cut_val(table, alike, cut, split_seed, found)
-    confirm(table, images, alike, found, given is None)
+        _cut_val(table, alike, cut, split_seed, found)
+    _confirm(table, images, alike, found, given is None)
     return table, found
 
 
@@ -116,7 +116,7 @@ def check_settings(
     Raises:
         MedvisionError: the first such setting.
     """
-    chosen = [("mode", mode, MODES), ("on_leak", on_leak, ("error", "drop"))]
+    chosen = [("mode", mode, _MODES), ("on_leak", on_leak, ("error", "drop"))]
     for key, value, known in [*chosen, *(("shares", part, PARTS) for part in shares)]:
         if value not in known:
             hint = did_you_mean(str(value), known)
@@ -130,7 +130,7 @@ def check_settings(
         raise MedvisionError("data.mode=site and data.fold exclude each other; keep one of them")
 
 
-def number_groups(table: pd.DataFrame, digests: Sequence[str]) -> Ints:
+def _number_groups(table: pd.DataFrame, digests: Sequence[str]) -> Ints:
     """Number the groups of patients, copies and the manifest's `group`, whatever the order."""
     keys = [patient_keys(table), digests]
     if "group" in table:
@@ -143,7 +143,7 @@ def number_groups(table: pd.DataFrame, digests: Sequence[str]) -> Ints:
     return numbers
 
 
-def choose_mode(table: pd.DataFrame, mode: str, fold: int | None) -> str:
+def _choose_mode(table: pd.DataFrame, mode: str, fold: int | None) -> str:
     """Settle `auto`; a fold is a mode of its own in the found."""
     if fold is not None:
         return "fold"
@@ -152,7 +152,7 @@ def choose_mode(table: pd.DataFrame, mode: str, fold: int | None) -> str:
     return mode
 
 
-def find_given(table: pd.DataFrame, found: Findings, mode: str) -> pd.Series | None:
+def _find_given(table: pd.DataFrame, found: Findings, mode: str) -> pd.Series | None:
     """Return the given part (or `fold N`) of each row; None where it is to be computed.
 
     Raises:
@@ -176,7 +176,7 @@ def find_given(table: pd.DataFrame, found: Findings, mode: str) -> pd.Series | N
     return values if column == "split" else "fold " + values.astype(str)
 
 
-def open_fold(dealt: pd.Series | Ints, fold: int, found: Findings) -> NDArray[np.str_]:
+def _open_fold(dealt: pd.Series | Ints, fold: int, found: Findings) -> NDArray[np.str_]:
     """Make `fold` the test part and everything else train."""
     names = pd.Series(np.asarray(dealt)).astype(str).str.removeprefix("fold ")
     there = sorted(names.unique(), key=int)
@@ -187,7 +187,7 @@ def open_fold(dealt: pd.Series | Ints, fold: int, found: Findings) -> NDArray[np
     return np.where(names == str(fold), "test", "train")
 
 
-def take_sites(table: pd.DataFrame, share: float, found: Findings) -> NDArray[np.str_]:
+def _take_sites(table: pd.DataFrame, share: float, found: Findings) -> NDArray[np.str_]:
     """Make whole sites test, smallest first (ties by name), never the largest.
 
     A group that a test site shares with another site is test as a whole.
@@ -218,7 +218,7 @@ def take_sites(table: pd.DataFrame, share: float, found: Findings) -> NDArray[np
     return np.where(test, "test", "train")
 
 
-def keep_protected(table: pd.DataFrame, links: Ints, found: Findings) -> NDArray[np.bool_]:
+def _keep_protected(table: pd.DataFrame, links: Ints, found: Findings) -> NDArray[np.bool_]:
     """Mark the rows in the most protected part their patients and copies touch; count the others.
 
     Raises:
@@ -241,7 +241,7 @@ def keep_protected(table: pd.DataFrame, links: Ints, found: Findings) -> NDArray
     return kept
 
 
-def cut_val(
+def _cut_val(
     table: pd.DataFrame, strata: pd.Series, share: float, seed: int, found: Findings
 ) -> None:
     """Turn a grouped, stratified share of train into val, in place."""
@@ -252,7 +252,7 @@ def cut_val(
     found.notes.append(f"val is {share:.3g} of the rows that do not test, cut by patient")
 
 
-def confirm(
+def _confirm(
     table: pd.DataFrame, digests: Sequence[str], strata: pd.Series, found: Findings, computed: bool
 ) -> None:
     """Note what is scarce in the result, and measure its overlaps again.

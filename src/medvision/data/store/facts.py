@@ -10,7 +10,7 @@ import numpy as np
 from medvision.data.formats.decode import Decoded, pixel_digest
 from medvision.data.formats.dicom.facts import read_header_facts
 
-Pair = tuple[float, float]
+_Pair = tuple[float, float]
 
 BYTES, WORDS, UNITS = "unsigned 8-bit", "unsigned 16-bit", "signed or float"
 TOLD = ("modality", "spacing_y_mm", "spacing_x_mm")
@@ -37,7 +37,7 @@ class FileFacts:
     high: float
     modality: str = ""
     photometric: str = ""
-    spacing_mm: Pair | None = None
+    spacing_mm: _Pair | None = None
 
 
 class Facts(NamedTuple):
@@ -116,7 +116,7 @@ def _text(cell: object) -> str:
     return cell.strip().upper() if isinstance(cell, str) else ""
 
 
-def _pair(y: object, x: object) -> Pair | None:
+def _pair(y: object, x: object) -> _Pair | None:
     """Read two lengths; what is none is not known."""
     try:
         first, second = float(str(y)), float(str(x))

@@ -207,7 +207,7 @@ ViewLevel = str | list[float]
 def find_windows(reader: Reader, image: Decoded) -> list[ViewLevel]:
     """Return [low, high] of each window as `Reader.render` applies it; one, or one a channel.
 
-    What a DICOM header asks for need not be a range: it is told in words, see `tell_view`.
+    What a DICOM header asks for need not be a range: it is told in words, see `_tell_view`.
     """
     window = (reader.window,) if isinstance(reader.window, str) else reader.window
     names = [part for part in window if isinstance(part, str)]
@@ -224,7 +224,7 @@ def _find(reader: Reader, image: Decoded, name: str, number: int) -> ViewLevel:
         return [*pixels.percentile_range(image.pixels, reader.percentiles)]
     colour = image.pixels.shape[-1] == 3
     if name == "dicom" and image.header is not None and not colour:
-        told = tell_view(image.header, number)
+        told = _tell_view(image.header, number)
         if told:
             return told
     low, high = pixels.full_range(image.pixels)
@@ -234,7 +234,7 @@ def _find(reader: Reader, image: Decoded, name: str, number: int) -> ViewLevel:
     return [low, high]
 
 
-def tell_view(header: Dataset, number: int) -> str:
+def _tell_view(header: Dataset, number: int) -> str:
     """Return "table 1" or "center 40, width 400" for a view of a header, "" where it has none."""
     items = header.get("VOILUTSequence") or []
     tables = sum("LUTData" in item and "LUTDescriptor" in item for item in items)

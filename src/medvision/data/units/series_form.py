@@ -12,7 +12,7 @@ from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import series_keys
 
 OnGap = Literal["error", "exclude", "keep"]
-GAPS = ("error", "exclude", "keep")
+_GAPS = ("error", "exclude", "keep")
 WAY_OUT = "Mend the manifest, or take its rows one by one with data.unit=image"
 
 
@@ -45,8 +45,8 @@ class SeriesForm:
             names = (self.channels,) if isinstance(self.channels, str) else self.channels
             object.__setattr__(self, "channels", tuple(map(str, names)) or None)
         problems = []
-        if self.on_gap not in GAPS:
-            problems.append(f"on_gap={self.on_gap} is none of {', '.join(GAPS)}")
+        if self.on_gap not in _GAPS:
+            problems.append(f"on_gap={self.on_gap} is none of {', '.join(_GAPS)}")
         if not _is_whole(self.neighbours, 0):
             problems.append(f"neighbours={self.neighbours} is no whole number from 0")
         if self.max_slices is not None and not _is_whole(self.max_slices, 1):

@@ -13,7 +13,7 @@ from medvision.data.units.unit import Layout
 from medvision.identity import series_keys
 from medvision.target import Ints
 
-MEASURES = {"position_mm": "mm", "time_s": "s"}
+_MEASURES = {"position_mm": "mm", "time_s": "s"}
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _measure(
     steps = np.where(inside, np.diff(place), np.inf)
     shortest = np.minimum.reduceat(np.append(steps, np.inf), start[:-1])
     place /= np.where(np.isfinite(shortest), shortest, 1)[number]
-    for column, unit in reversed(MEASURES.items()):
+    for column, unit in reversed(_MEASURES.items()):
         if column not in table:
             continue
         told = table[column].to_numpy(np.float64)[rows]

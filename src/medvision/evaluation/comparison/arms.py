@@ -27,10 +27,10 @@ from medvision.evaluation.evaluator import Evaluator, Scored, target_of
 from medvision.evaluation.predictions import join_tables, read_tables
 from medvision.runs import PLACES
 
-REPEATED = ("seed", "data.fold", "data.split_seed")
-BY_DIGEST = ("data.manifest", "data.source", "data.extra")  # content counts, not where it lies
-KEPT = ("model.weights", *BY_DIGEST)  # places that make another arm all the same
-ABSENT = object()
+_REPEATED = ("seed", "data.fold", "data.split_seed")
+_BY_DIGEST = ("data.manifest", "data.source", "data.extra")  # content counts, not where it lies
+KEPT = ("model.weights", *_BY_DIGEST)  # places that make another arm all the same
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _order(cell: SweepRun) -> tuple[int, int, int, str]:
 def _essence(cell: SweepRun) -> dict[str, Any]:
     """Return what decides the result but for seed and split, flat; manifests by their digests."""
     flat = {key: value for key, value in flatten(cell.config).items() if not _is_beside(key)}
-    digests = {key: v for key, v in flatten(cell.config).items() if _within(key, BY_DIGEST)}
+    digests = {key: v for key, v in flatten(cell.config).items() if _within(key, _BY_DIGEST)}
     if "manifest" in cell.record:
         # The last one is of the pixels served: folds that leak drop other rows in each.
         parts = cell.record["manifest"]
@@ -94,7 +94,7 @@ def _is_beside(key: str) -> bool:
     """Tell keys that make no other arm; whatever is called `seed` follows the run's own."""
     if key == "model.weights":
         return False
-    return _within(key, (*REPEATED, *PLACES)) or key.endswith(".seed")
+    return _within(key, (*_REPEATED, *PLACES)) or key.endswith(".seed")
 
 
 def _within(key: str, parents: Sequence[str]) -> bool:
@@ -121,8 +121,8 @@ def _choices(cell: SweepRun, firsts: Sequence[SweepRun]) -> dict[str, Any]:
     words = read_overrides(cell)
     keys = dict.fromkeys(key for other in firsts for key in read_overrides(other))
     flat = flatten(cell.config)
-    chosen = {key: flat.get(key, words.get(key, ABSENT)) for key in keys}
-    chosen = {key: value for key, value in chosen.items() if value is not ABSENT}
+    chosen = {key: flat.get(key, words.get(key, _ABSENT)) for key in keys}
+    chosen = {key: value for key, value in chosen.items() if value is not _ABSENT}
     return {"name": cell.run.folder.parent.name} | chosen
 
 

@@ -59,8 +59,8 @@ def compare_arms(
         score = evaluator.exact_test(metric, some[a], some[b]) or hypothesis_tests.compare_draws(
             values[metric]
         )
-        tests = {"score": finding_as_json(score)}
-        tests |= {n: finding_as_json(found) for n, found in _test(evaluator, some[a], some[b])}
+        tests = {"score": _finding_as_json(score)}
+        tests |= {n: _finding_as_json(found) for n, found in _test(evaluator, some[a], some[b])}
         trained = compare_trainings(cells[a], cells[b], ratio)
         tests |= {k: v for k, v in trained.items() if k == "folds"}
         pairs.append({
@@ -101,7 +101,7 @@ def compare_trainings(
     return {"seeds": {"differences": values, "mean": mean, "sd": sd}}
 
 
-def finding_as_json(finding: hypothesis_tests.Finding) -> dict[str, Any]:
+def _finding_as_json(finding: hypothesis_tests.Finding) -> dict[str, Any]:
     """Write a test as JSON can hold it."""
     p = None if math.isnan(finding.p) else finding.p
     return {"test": finding.test, "p": p} | dict(finding.counts)

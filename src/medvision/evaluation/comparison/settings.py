@@ -51,7 +51,7 @@ def name_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def label_keys(settings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return key → its last part, or the whole key where the last part is ambiguous."""
-    short = {key: short_key(key) for row in settings for key in row}
+    short = {key: _short_key(key) for row in settings for key in row}
     often = Counter(short.values())
     return {key: name if often[name] == 1 else key for key, name in sorted(short.items())}
 
@@ -61,7 +61,7 @@ def _cut(words: Sequence[str]) -> str:
     return ", ".join(words[:LONGEST]) + more
 
 
-def short_key(key: str) -> str:
+def _short_key(key: str) -> str:
     """Return the last part that says something: `model.net._target_` is the net."""
     return key.removesuffix("._target_").rpartition(".")[2]
 

@@ -38,17 +38,17 @@ class Difference(NamedTuple):
 def list_differences(comparison: Mapping[str, Any], evaluator: Evaluator) -> list[Difference]:
     """Return the lines of the plot: all defined scores of few pairs, the tested ones of many."""
     rows = []
-    for name in shown_scores(comparison):
+    for name in _shown_scores(comparison):
         metric = evaluator.metrics[name]
         label = metric.label + (" (low is good)" if metric.better == "low" else "")
         for pair in comparison["pairs"]:
             score = pair["scores"][name]
             if score["value"] is not None:
-                rows.append(Difference(label, name_pair(pair), **score))
+                rows.append(Difference(label, _name_pair(pair), **score))
     return rows
 
 
-def shown_scores(comparison: Mapping[str, Any], few: int = FEW) -> list[str]:
+def _shown_scores(comparison: Mapping[str, Any], few: int = FEW) -> list[str]:
     """Name the scores worth a line, the tested one first."""
     held = [pair["scores"] for pair in comparison["pairs"]]
     names = list(dict.fromkeys([comparison["metric"], *(name for s in held for name in s)]))
@@ -56,7 +56,7 @@ def shown_scores(comparison: Mapping[str, Any], few: int = FEW) -> list[str]:
     return [name for name in names if any(s[name]["value"] is not None for s in held)]
 
 
-def name_pair(pair: Mapping[str, Any]) -> str:
+def _name_pair(pair: Mapping[str, Any]) -> str:
     """Name a difference: the second minus the first."""
     return f"{pair['second']} {MINUS} {pair['first']}"
 
@@ -89,11 +89,11 @@ def comparison_table(comparison: Mapping[str, Any], evaluator: Evaluator, few: i
     rows = []
     for pair in comparison["pairs"]:
         first, second = arms[pair["first"]], arms[pair["second"]]
-        for name in shown_scores(comparison, few):
+        for name in _shown_scores(comparison, few):
             cells = [show_interval(first[name]), show_interval(second[name]),
                      show_difference(pair["scores"][name])]  # fmt: skip
             tested = _test_cells(comparison, evaluator, pair, name)
-            rows.append([name_pair(pair), evaluator.label(name), *cells, *tested])
+            rows.append([_name_pair(pair), evaluator.label(name), *cells, *tested])
         rows += _training_rows(comparison, evaluator, pair)
     if not several:
         pair, left = comparison["pairs"][0], {0, 6}
@@ -125,11 +125,11 @@ def _training_rows(
     folds, seeds = pair["tests"].get("folds"), pair["seeds"]
     if folds:
         tested = [show_p(folds["p"]), show_p(folds["p_holm"]), folds["test"]]
-        yield [name_pair(pair), f"{label}, mean of {folds['folds']} folds", "", "",
+        yield [_name_pair(pair), f"{label}, mean of {folds['folds']} folds", "", "",
                show_difference(folds), *tested]  # fmt: skip
     if seeds:
         spread = f"{signed(seeds['mean'])} ± {show_score(seeds['sd'])}"
-        yield [name_pair(pair), f"{label}, {len(seeds['differences'])} seeds, mean ± SD", "", "",
+        yield [_name_pair(pair), f"{label}, {len(seeds['differences'])} seeds, mean ± SD", "", "",
                spread, "", "", ""]  # fmt: skip
 
 
@@ -138,11 +138,11 @@ def list_conclusions(comparison: Mapping[str, Any], evaluator: Evaluator) -> Ite
     for pair in comparison["pairs"]:
         yield _conclude_pair(comparison, evaluator, pair)
         if folds := pair["tests"].get("folds"):
-            yield (f"Over {folds['folds']} folds, {name_pair(pair)} is {show_difference(folds)}, "
+            yield (f"Over {folds['folds']} folds, {_name_pair(pair)} is {show_difference(folds)}, "
                    f"p {_equals(folds['p_holm'])} (corrected resampled t: the luck of training "
                    "and of the split is counted).")  # fmt: skip
         if seeds := pair["seeds"]:
-            yield (f"Over {len(seeds['differences'])} seeds, {name_pair(pair)} is "
+            yield (f"Over {len(seeds['differences'])} seeds, {_name_pair(pair)} is "
                    f"{signed(seeds['mean'])} ± {show_score(seeds['sd'])} (mean ± SD): this spread "
                    "is the luck of training alone, not of patients.")  # fmt: skip
     if comparison["trainings"] == 1:
@@ -166,14 +166,14 @@ def _conclude_pair(
         return (
             f"{better} is better than {worse} on these {n} patients: {label} "
             f"{show_score(arms[better])} against {show_score(arms[worse])}; "
-            f"{name_pair(pair)} is {facts}."
+            f"{_name_pair(pair)} is {facts}."
         )
     least = pair["smallest_difference"]
     power = f"; this n could show a difference of {show_score(least)}" if least else ""
     return (
         f"{first} and {second} cannot be told apart on {n} patients: {label} "
         f"{show_score(arms[first])} and {show_score(arms[second])}; "
-        f"{name_pair(pair)} is {facts}{power}."
+        f"{_name_pair(pair)} is {facts}{power}."
     )
 
 
@@ -202,13 +202,13 @@ def write_page(comparison: Mapping[str, Any], evaluator: Evaluator) -> str:
         title=f"{label} and more, compared on {comparison['part']}",
         counted=count_words(n).replace(", ", " of ") + (f", {folds} folds" if folds else ""),
         comparison=comparison,
-        arms=list_arms(comparison, comparison["trainings"]),
+        arms=_list_arms(comparison, comparison["trainings"]),
         table=table,
         sentences=[*list_conclusions(comparison, evaluator), *list_notes(comparison)],
     )
 
 
-def list_arms(comparison: Mapping[str, Any], few: int) -> Iterator[str]:
+def _list_arms(comparison: Mapping[str, Any], few: int) -> Iterator[str]:
     """Name each arm with its runs, or with their number and the first."""
     for arm in comparison["arms"]:
         runs = arm["runs"]
@@ -228,7 +228,7 @@ def print_comparison(
     if len(comparison["pairs"]) > 1:  # the scores of the arms themselves are on the page
         head, *rows = (_leave_out(row, {2, 3}) for row in [table.head, *table.rows])
         table = Table(head, rows)
-    for line in list_arms(comparison, few=1):
+    for line in _list_arms(comparison, few=1):
         console.print(line, style="dim")
     table.print(console, wrap=True)
     for sentence in list_conclusions(comparison, evaluator):

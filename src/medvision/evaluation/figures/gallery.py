@@ -156,7 +156,7 @@ def embed_figures(folder: Path, evaluator: Evaluator) -> Iterator[dict[str, Any]
     captions = caption_figures(evaluator)
     order, gallery = list(captions), (folder / GALLERY).exists()
     paths = [path for path in folder.rglob("*.png") if path.parent != folder / GALLERY]
-    found = [(*name_figure(path.relative_to(folder)), path) for path in paths]
+    found = [(*_name_figure(path.relative_to(folder)), path) for path in paths]
     ranked = sorted(found, key=lambda f: (order.index(f[0]) if f[0] in order else 99, f[2]))
     for kind, part, path in ranked:
         if kind == GALLERY and gallery:
@@ -171,7 +171,7 @@ def embed_figures(folder: Path, evaluator: Evaluator) -> Iterator[dict[str, Any]
         } | image
 
 
-def name_figure(path: Path) -> tuple[str, str]:
+def _name_figure(path: Path) -> tuple[str, str]:
     """Split `test_roc.png`, `roc_test.png` or `test/roc.png` into what is drawn and the part."""
     words = "_".join(path.with_suffix("").parts).split("_")
     if words[0] == "case":  # numbered

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 LEFT, RIGHT = 0.1, 0.92  # of the figure: where slices and bars stand
 FEWEST = 5  # a series of fewer slices is drawn no larger than one of so many
 SHOWN = 14  # slices of a strip; of longer series the most telling, in their order
-OPAQUE = 0.6
+_OPAQUE = 0.6
 
 
 def overlay(images: Bytes, heat: Floats, top: float | None = None) -> Bytes:
@@ -33,7 +33,7 @@ def overlay(images: Bytes, heat: Floats, top: float | None = None) -> Bytes:
     share = np.clip(np.divide(heat, tops, out=np.zeros_like(heat), where=tops > 0), 0, 1)
     colour = mpl.colormaps["inferno"](share)[..., :3] * 255
     plain = np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
-    opaque = OPAQUE * share[..., None]
+    opaque = _OPAQUE * share[..., None]
     return np.asarray((1 - opaque) * plain + opaque * colour).astype(np.uint8)
 
 

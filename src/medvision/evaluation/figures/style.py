@@ -22,7 +22,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#5
 LINES = ("-", "--", ":")
 INK, MUTED, FAINT = "#222222", "#6B6B6B", "#DDDDDD"
 CHINESE = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", "SimHei")
-STYLE: dict[str, Any] = {
+_STYLE: dict[str, Any] = {
     "font.family": ["DejaVu Sans", *(f for f in CHINESE if f in fontManager.get_font_names())],
     "font.size": 10.5,
     "text.parse_math": False,  # a class may be called "$5$"
@@ -58,7 +58,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(_STYLE):
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()
         return figure
@@ -68,7 +68,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a PNG whose bytes depend on the drawing alone."""
-    with mpl.rc_context(STYLE), files.written_aside(path) as aside:
+    with mpl.rc_context(_STYLE), files.written_aside(path) as aside:
         figure.savefig(aside, format="png", dpi=150, metadata={"Software": None})
     return Path(path)
 

@@ -13,7 +13,7 @@ REASONS = {
     "gap": "of series with missing slices",
     "leak": "sharing a patient or an image with a more protected part",
 }
-JOINED = {"extra": "of other manifests (data.extra)", "generated": "generated"}
+_JOINED = {"extra": "of other manifests (data.extra)", "generated": "generated"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def describe_participants(run: RunFiles) -> Participants | None:
     boxes = [_found(run, early)] if prepared else []
     boxes.append(_manifest(flow, changed=bool(early) and not prepared))
     if joined := flow.get("joined"):
-        aside = [f"joined: {_say(one)} {JOINED[one['reason']]}" for one in joined]
+        aside = [f"joined: {_say(one)} {_JOINED[one['reason']]}" for one in joined]
         boxes.append(Box("Joined train", _say(_total(flow)), [], aside))
     parts = {part: flow["parts"][part] for part in PARTS if part in flow["parts"]}
     steps = [early, flow] if prepared else [flow]

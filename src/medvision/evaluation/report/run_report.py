@@ -37,10 +37,10 @@ def write_report(run: Path, remarks: Sequence[str] = ()) -> Path:
         run: the run folder; finished, running or failed.
         remarks: sentences stamped at the top, such as scores that differ when recomputed.
     """
-    return files.write_text(run / "report.html", render_report(read_run_files(run), remarks))
+    return files.write_text(run / "report.html", _render_report(read_run_files(run), remarks))
 
 
-def render_report(run: RunFiles, remarks: Sequence[str] = ()) -> str:
+def _render_report(run: RunFiles, remarks: Sequence[str] = ()) -> str:
     """Return the page; every text of the user is escaped by the template."""
     sentences = Sentences(run)
     content = compose(sentences)
@@ -52,7 +52,7 @@ def render_report(run: RunFiles, remarks: Sequence[str] = ()) -> str:
         remarks=remarks,
         part=run.part,
         task=run.evaluator.template,
-        contents=list(list_contents(run, content)),
+        contents=list(_list_contents(run, content)),
         **content,
     )
 
@@ -95,7 +95,7 @@ def compose(sentences: Sentences) -> dict[str, Any]:
     }
 
 
-def list_contents(run: RunFiles, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _list_contents(run: RunFiles, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield id and title of the sections that are there."""
     own = {section.id: section.title for section in run.evaluator.sections()}
     for name, title in (BEFORE | own | AFTER).items():

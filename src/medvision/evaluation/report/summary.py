@@ -13,7 +13,7 @@ from medvision.evaluation.report.participants import describe_participants
 from medvision.evaluation.report.run_files import RunFiles
 from medvision.evaluation.report.table import show_interval, show_score, show_seconds
 
-SHOWN_ELSEWHERE = {"command", "status", "reason", "error", "test_openings", "patient_rule"}
+_SHOWN_ELSEWHERE = {"command", "status", "reason", "error", "test_openings", "patient_rule"}
 
 
 class Sentences:
@@ -66,11 +66,11 @@ def _templates(evaluator: Evaluator) -> Environment:
     )
     templates.tests["list"] = lambda value: isinstance(value, list)
     templates.filters |= {
-        "score": show_score, "interval": show_interval, "spoken": speak_score,
+        "score": show_score, "interval": show_interval, "spoken": _speak_score,
         "label": evaluator.label,
         "seconds": lambda value: show_seconds(float(value)), "text": as_text, "plain": plain,
         "active": lambda part: {key: value for key, value in plain(part).items() if value},
-        "class_name": name_class, "covariate": title_of, "counted": count,
+        "class_name": _name_class, "covariate": title_of, "counted": count,
     }  # fmt: skip
     return templates
 
@@ -79,7 +79,7 @@ def _in_one_line(value: Any) -> Any:
     return " ".join(value.splitlines()) if isinstance(value, str) else value
 
 
-def speak_score(score: Mapping[str, Any]) -> str:
+def _speak_score(score: Mapping[str, Any]) -> str:
     """Write a score and its interval as prose does."""
     value, _, between = show_interval(score).partition(" (")
     return f"{value} (95 % CI {between}" if score.get("low") is not None else value
@@ -100,7 +100,7 @@ def plain(part: Any) -> dict[str, Any]:
     return {str(k): v for k, v in held.items() if not str(k).startswith("_") and v is not None}
 
 
-def name_class(part: Mapping[str, Any]) -> str:
+def _name_class(part: Mapping[str, Any]) -> str:
     """Return the name of the class that a part of the configuration builds."""
     return str(part.get("_target_") or "").rpartition(".")[2]
 
@@ -113,7 +113,7 @@ def count(numbers: Mapping[str, int], without: str = "") -> list[str]:
 def describe_facts(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Name and value of what else the record holds; long lists, such as digests, are counted."""
     for key, value in record.items():
-        if key not in SHOWN_ELSEWHERE and value not in (None, "", [], {}):
+        if key not in _SHOWN_ELSEWHERE and value not in (None, "", [], {}):
             yield _describe_fact(key, value)
 
 

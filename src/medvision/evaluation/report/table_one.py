@@ -139,7 +139,7 @@ def _shares(title: str, counts: Sequence[int], totals: Sequence[int]) -> Row:
     pairs = list(zip(counts, totals, strict=True))
     shares = [number / n if number <= n > 0 else math.nan for number, n in pairs[:-1]]
     apart = _show_apart([(share, share * (1 - share)) for share in shares])
-    return [title, *(show_share(*pair) for pair in pairs), apart]
+    return [title, *(_show_share(*pair) for pair in pairs), apart]
 
 
 def _show_apart(parts: Sequence[tuple[float, float]]) -> str:
@@ -177,7 +177,7 @@ def _notes(run: RunFiles) -> Iterator[str]:
         yield "Generated images are not counted."
 
 
-def show_share(number: int, total: int) -> str:
+def _show_share(number: int, total: int) -> str:
     """Write `12 (40 %)`."""
     return f"{number} ({100 * number / total:.0f} %)" if total else str(number)
 

@@ -18,8 +18,8 @@ from medvision.evaluation.report.table import show_score
 WIDE = 20  # values that span more than this factor get a logarithmic axis
 AXES = 8  # settings drawn; more are no longer read
 FEW = 8  # distinct numbers that get a tick each
-NUDGE = 0.012  # of an axis, up or down, so that lines of equal settings do not hide each other
-BESIDE = "not set"
+_NUDGE = 0.012  # of an axis, up or down, so that lines of equal settings do not hide each other
+_BESIDE = "not set"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def draw_parallel_coordinates(
     keys = list(dict.fromkeys(key for row in settings for key in row))
     low = direction(monitor, evaluator) == "min"
     if len(keys) == 1:
-        return _draw_one(keys[0], [row.get(keys[0], BESIDE) for row in rows], values, monitor, low)
+        return _draw_one(keys[0], [row.get(keys[0], _BESIDE) for row in rows], values, monitor, low)
     return _draw_many(keys[:AXES], rows, np.array([v.mean() for v in values]), monitor, low)
 
 
@@ -69,19 +69,19 @@ def place_values(values: Sequence[Any]) -> Scale:
         ticks = {spot: shorten(name, 16) for name, spot in spots.items()}
         return Scale([spots[show_setting(value)] for value in values], ticks)
     low, high = min(numbers), max(numbers)
-    log = is_wide(numbers)
+    log = _is_wide(numbers)
     bend = math.log if log else float
     marks = numbers if len(numbers) <= FEW else _even_marks(low, high, log)
-    ticks = {_share(bend(mark), bend(low), bend(high)): show_number(mark) for mark in marks}
+    ticks = {_share(bend(mark), bend(low), bend(high)): _show_number(mark) for mark in marks}
     return Scale([_share(bend(value), bend(low), bend(high)) for value in values], ticks)
 
 
-def is_wide(numbers: Sequence[float]) -> bool:
+def _is_wide(numbers: Sequence[float]) -> bool:
     """Tell whether positive numbers span more than a linear axis can show."""
     return min(numbers) > 0 and max(numbers) > WIDE * min(numbers)
 
 
-def show_number(value: float) -> str:
+def _show_number(value: float) -> str:
     """Write a tick's number in few digits."""
     return f"{value:.4g}"
 
@@ -112,7 +112,7 @@ def _draw_one(
     figure, axes = blank(5.6, 3.8)
     numeric = all(_is_number(value) for value in values)
     places = [float(v) for v in values] if numeric else place_values(values).places
-    if numeric and is_wide(places):
+    if numeric and _is_wide(places):
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
     for place, some in zip(places, scores, strict=True):
@@ -128,7 +128,7 @@ def _draw_one(
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.set_xlim(-0.25, 1.25)
     elif len(set(places)) <= FEW:
-        axes.set_xticks(sorted(set(places)), [show_number(p) for p in sorted(set(places))])
+        axes.set_xticks(sorted(set(places)), [_show_number(p) for p in sorted(set(places))])
     axes.set(xlabel=key, ylabel=monitor + " (lower is better)" * low)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.set_axisbelow(True)
@@ -144,7 +144,7 @@ def _draw_many(
 ) -> Figure:
     """Draw a line an arm through all settings to its mean score, the best one last and thick."""
     figure, axes = blank(1.6 + 1.5 * len(keys), 4.2)
-    scales = [place_values([row.get(key, BESIDE) for row in rows]) for key in keys]
+    scales = [place_values([row.get(key, _BESIDE) for row in rows]) for key in keys]
     worst, best = float(scores.min()), float(scores.max())
     if low:
         worst, best = best, worst
@@ -152,7 +152,7 @@ def _draw_many(
     heights = [_share(float(s), float(scores.min()), float(scores.max())) for s in scores]
     colors = mpl.colormaps["viridis_r"]
     order = np.argsort(goodness, kind="stable")
-    for n, apart in zip(order, np.linspace(-NUDGE, NUDGE, len(order)), strict=True):
+    for n, apart in zip(order, np.linspace(-_NUDGE, _NUDGE, len(order)), strict=True):
         path = [*(scale.places[n] + apart for scale in scales), heights[n]]
         width, alpha = (2.6, 1.0) if goodness[n] == goodness.max() else (1.2, 0.75)
         axes.plot(range(len(path)), path, color=colors(0.1 + 0.9 * goodness[n]), linewidth=width,

@@ -49,7 +49,7 @@ def pool_folds(arm: Arm) -> Pooled | None:
     found = [repeat for repeat in every if len(repeat.folds) > 1]
     if not found:
         return None
-    asked = count_folds(arm)
+    asked = _count_folds(arm)
     most = max(found, key=lambda repeat: len(repeat.folds))
     used = [repeat for repeat in found if _fits(repeat, most, asked)]
     evaluator = arm.evaluator
@@ -61,7 +61,7 @@ def pool_folds(arm: Arm) -> Pooled | None:
     return Pooled(
         evaluator=evaluator,
         scores={name: interval(values) for name, values in drawn.items()},
-        folds=score_folds(used, evaluator),
+        folds=_score_folds(used, evaluator),
         repeats={
             name: [float(metric.compute(scored, once)[0]) for scored in rows.scored]
             for name, metric in metrics.items()
@@ -74,7 +74,7 @@ def pool_folds(arm: Arm) -> Pooled | None:
     )
 
 
-def count_folds(arm: Arm) -> int:
+def _count_folds(arm: Arm) -> int:
     """Return into how many folds the arm was told to split."""
     asked = (arm.cells[0].config.get("data") or {}).get("folds")
     return int(asked or len({cell.fold for cell in arm.cells} - {None}))
@@ -86,7 +86,7 @@ def _fits(repeat: Repeat, most: Repeat, asked: int) -> bool:
     return whole or (repeat.split_seed == most.split_seed and repeat.folds == most.folds)
 
 
-def score_folds(repeats: Sequence[Repeat], evaluator: Evaluator) -> dict[str, list[float]]:
+def _score_folds(repeats: Sequence[Repeat], evaluator: Evaluator) -> dict[str, list[float]]:
     """Score each fold by itself: name → a value a (split_seed, fold), the mean over seeds."""
     values: dict[tuple[int, str], list[Floats]] = defaultdict(list)
     for repeat in repeats:
@@ -126,7 +126,7 @@ def tabulate_pooled(pooled: Pooled) -> Table:
     rows = []
     for name, score in pooled.scores.items():
         spread = [show_spread(pooled.folds[name])]
-        spread += [show_deviation(pooled.repeats[name])] if repeats > 1 else []
+        spread += [_show_deviation(pooled.repeats[name])] if repeats > 1 else []
         rows.append([pooled.evaluator.label(name), show_interval(score), *spread])
     drawn = "within folds" if pooled.stratified else "over all patients, since the splits differ"
     mean = f"the mean of {repeats} repeats (seeds or splits), " if repeats > 1 else ""
@@ -145,10 +145,10 @@ def show_spread(values: Sequence[float]) -> str:
     if not len(known):
         return UNDEFINED
     mean = show_score(float(known.mean()))
-    return f"{mean} ± {show_deviation(known.tolist())}" if len(known) > 1 else mean
+    return f"{mean} ± {_show_deviation(known.tolist())}" if len(known) > 1 else mean
 
 
-def show_deviation(values: Sequence[float]) -> str:
+def _show_deviation(values: Sequence[float]) -> str:
     """Write the standard deviation of a sample; a dash where there is none."""
     known = [value for value in values if not np.isnan(value)]
     return show_score(float(np.std(known, ddof=1))) if len(known) > 1 else UNDEFINED

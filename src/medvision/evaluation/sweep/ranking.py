@@ -20,7 +20,7 @@ from medvision.evaluation.report.table import (
 from medvision.evaluation.sweep.pooling import show_spread
 
 COLUMNS = 4  # settings that get a column each
-CLOSE = 5e-4  # a score of metrics.json this near the objective is the same score
+_CLOSE = 5e-4  # a score of metrics.json this near the objective is the same score
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def tabulate(standings: list[Standing]) -> Ranking:
     labels = label_keys([arm.settings for arm in arms])
     apart = len(labels) <= COLUMNS
     names = list(labels.values()) if apart else ["settings"]
-    tested = any(score_test(cell) for arm in arms for cell in arm.cells)
+    tested = any(_score_test(cell) for arm in arms for cell in arm.cells)
     head = ["rank", *(names if arms[0].name else []), "runs", f"{monitor} (ranks)"]
     head += [primary] if tested else []
     rows = []
@@ -88,8 +88,8 @@ def tabulate(standings: list[Standing]) -> Ranking:
         done = sum(cell.status == "done" for cell in s.arm.cells)
         count = str(done) if done == len(s.arm.cells) else f"{done} of {len(s.arm.cells)}"
         row = [str(s.place or UNDEFINED), *(told if arms[0].name else []), count, show_standing(s)]
-        rows.append(row + ([show_tests(s.arm)] if tested else []))
-    lines = [tabulate_runs(s.arm, tested) for s in standings]
+        rows.append(row + ([_show_tests(s.arm)] if tested else []))
+    lines = [_tabulate_runs(s.arm, tested) for s in standings]
     table = Table(head, rows, notes=[_explain(monitor, arms, tested)])
     return Ranking(monitor, standings, table, lines)
 
@@ -113,47 +113,47 @@ def _explain(monitor: str, arms: Sequence[Arm], tested: bool) -> str:
 def show_standing(standing: Standing) -> str:
     """Write an arm's val score: mean ± SD, or of a single run its interval."""
     done = [cell for cell in standing.arm.cells if cell.status == "done"]
-    return show_objective(done[0]) if len(done) == 1 else show_spread(standing.values)
+    return _show_objective(done[0]) if len(done) == 1 else show_spread(standing.values)
 
 
-def show_objective(cell: SweepRun) -> str:
+def _show_objective(cell: SweepRun) -> str:
     """Write a run's monitored score, with its patient interval where metrics.json has it."""
     if cell.objective is None:
         return UNDEFINED
     score = (cell.metrics.get("val") or {}).get(cell.monitor.removeprefix("val/"))
     value = score.get("value") if isinstance(score, Mapping) else None
-    if value is not None and abs(value - cell.objective) < CLOSE:
+    if value is not None and abs(value - cell.objective) < _CLOSE:
         return show_interval(score)
     return show_score(cell.objective)
 
 
-def score_test(cell: SweepRun) -> Mapping[str, Any]:
+def _score_test(cell: SweepRun) -> Mapping[str, Any]:
     """Return a run's test score with its interval; {} where test was not opened."""
     score: Mapping[str, Any] = (cell.metrics.get("test") or {}).get(cell.evaluator.primary) or {}
     return score
 
 
-def show_tests(arm: Arm) -> str:
+def _show_tests(arm: Arm) -> str:
     """Write an arm's test score as `show_standing` writes the val score."""
-    held = [score for cell in arm.cells if (score := score_test(cell))]
+    held = [score for cell in arm.cells if (score := _score_test(cell))]
     if len(held) == 1:
         return show_interval(held[0])
     values = [score["value"] for score in held if score.get("value") is not None]
     return show_spread(values)
 
 
-def tabulate_runs(arm: Arm, tested: bool) -> Table:
+def _tabulate_runs(arm: Arm, tested: bool) -> Table:
     """Lay the runs of an arm out, a row each."""
     primary = arm.evaluator.metrics[arm.evaluator.primary].label
     scores = [arm.cells[0].monitor, *([f"test {primary}"] if tested else [])]
     head = ["run", "status", *scores, "best epoch", "time", "memory", "folder"]
     rows = []
     for cell in arm.cells:
-        test = [show_interval(score_test(cell)) if score_test(cell) else ""] if tested else []
+        test = [show_interval(_score_test(cell)) if _score_test(cell) else ""] if tested else []
         record = cell.record
         seconds, memory = record.get("seconds"), record.get("peak_memory_mb")
         rows.append([
-            name_place(cell), name_status(cell), show_objective(cell), *test,
+            name_place(cell), name_status(cell), _show_objective(cell), *test,
             str(record.get("best_epoch", "")), show_seconds(seconds) if seconds else "",
             f"{memory} MB" if memory else "", cell.run.title,
         ])  # fmt: skip

@@ -18,10 +18,10 @@ from medvision.evaluation.sweep.ranking import Ranking
 from medvision.evaluation.sweep.summary import Sweep, describe_sweep
 from medvision.runs import Run, find_runs, joint_folder
 
-FEW_CELLS = 12  # runs of a sweep that are printed one by one
-FEW_ARMS = 20
+_FEW_CELLS = 12  # runs of a sweep that are printed one by one
+_FEW_ARMS = 20
 WIDTH = 160  # of what nobody watches
-CAPTION = (
+_CAPTION = (
     "Each line is an arm, from its settings to its mean score; the thick one is the best.",
     "Each point is a run, each dash an arm's mean.",
 )
@@ -29,12 +29,12 @@ CAPTION = (
 
 def write_sweep_report(sweep: Sweep, folder: Path) -> Path:
     """Write the report into `folder` and return its page; the same content is the same bytes."""
-    figures = [path for path in draw_figures(sweep, folder) if path]
-    files.write_text(folder / "report.md", render_markdown(sweep, figures))
-    return files.write_text(folder / "report.html", render_html(sweep, figures, folder))
+    figures = [path for path in _draw_figures(sweep, folder) if path]
+    files.write_text(folder / "report.md", _render_markdown(sweep, figures))
+    return files.write_text(folder / "report.html", _render_html(sweep, figures, folder))
 
 
-def draw_figures(sweep: Sweep, folder: Path) -> Iterator[Path]:
+def _draw_figures(sweep: Sweep, folder: Path) -> Iterator[Path]:
     """Draw the landscape of each ranking of at least two arms with a score."""
     for n, ranking in enumerate(sweep.rankings):
         path = folder / ("landscape.png" if n == 0 else f"landscape_{n + 1}.png")
@@ -54,10 +54,10 @@ def draw_figures(sweep: Sweep, folder: Path) -> Iterator[Path]:
 
 
 def _caption(ranking: Ranking) -> str:
-    return CAPTION[len({key for s in ranking.standings for key in s.arm.settings}) == 1]
+    return _CAPTION[len({key for s in ranking.standings for key in s.arm.settings}) == 1]
 
 
-def list_lines(ranking: Ranking) -> Table:
+def _list_lines(ranking: Ranking) -> Table:
     """Put the runs of all arms into one table, the arm in front."""
     named = bool(ranking.standings[0].arm.name)
     head = ["arm"] * named + [*ranking.lines[0].head]
@@ -66,7 +66,7 @@ def list_lines(ranking: Ranking) -> Table:
     return Table(head, rows)
 
 
-def render_html(sweep: Sweep, figures: list[Path], folder: Path) -> str:
+def _render_html(sweep: Sweep, figures: list[Path], folder: Path) -> str:
     """Return the page; runs are linked where they have one of their own."""
     links = {
         title: quote(os.path.relpath(run.folder, folder)) + "/report.html"
@@ -75,15 +75,15 @@ def render_html(sweep: Sweep, figures: list[Path], folder: Path) -> str:
     }
     drawn = [embed_figure(path) for path in figures]
     captions = [_caption(ranking) for ranking in sweep.rankings]
-    lines = [list_lines(ranking) for ranking in sweep.rankings]
+    lines = [_list_lines(ranking) for ranking in sweep.rankings]
     return render_page(
         "sweep.html", sweep=sweep, links=links, figures=drawn, captions=captions, all_lines=lines
     )
 
 
-def render_markdown(sweep: Sweep, figures: list[Path]) -> str:
+def _render_markdown(sweep: Sweep, figures: list[Path]) -> str:
     """Return the same content as GitHub reads it."""
-    lines = [list_lines(ranking) for ranking in sweep.rankings]
+    lines = [_list_lines(ranking) for ranking in sweep.rankings]
     return render_page("sweep.md", sweep=sweep, figures=figures, all_lines=lines)
 
 
@@ -92,7 +92,7 @@ def report_sweep(runs: Sequence[Run]) -> Path:
     folder, name = place_report(runs)
     sweep = describe_sweep(runs, name)
     page = write_sweep_report(sweep, folder)
-    print_sweep(sweep)
+    _print_sweep(sweep)
     print(f"report: {page}")
     return page
 
@@ -109,7 +109,7 @@ def place_report(runs: Sequence[Run]) -> tuple[Path, str]:
     return joint_folder("report", *(str(run.folder) for run in runs)), names
 
 
-def print_sweep(sweep: Sweep, console: Console | None = None) -> None:
+def _print_sweep(sweep: Sweep, console: Console | None = None) -> None:
     """Print verdict, ranked table, pooled folds, failures and what to type."""
     console = console or Console()
     if not console.is_terminal:
@@ -117,7 +117,7 @@ def print_sweep(sweep: Sweep, console: Console | None = None) -> None:
     _say(console, sweep.verdict, "bold")
     for remark in sweep.remarks:
         _say(console, f"warning: {remark}", "yellow")
-    few = len(sweep.folders) <= FEW_CELLS
+    few = len(sweep.folders) <= _FEW_CELLS
     for ranking in sweep.rankings:
         _shorten(ranking, few).print(console)
         for note in ranking.table.notes:
@@ -128,9 +128,9 @@ def print_sweep(sweep: Sweep, console: Console | None = None) -> None:
         for sentence in [*table.notes, *missing]:
             _say(console, sentence, "dim")
     if sweep.unfinished:
-        for words, status, reason, _ in sweep.unfinished.rows[:FEW_CELLS]:
+        for words, status, reason, _ in sweep.unfinished.rows[:_FEW_CELLS]:
             _say(console, f"{status}: {words}: {reason}")
-        if (left := len(sweep.unfinished.rows) - FEW_CELLS) > 0:
+        if (left := len(sweep.unfinished.rows) - _FEW_CELLS) > 0:
             _say(console, f"{left} more are not done; the report names them")
         for note in sweep.unfinished.notes:
             _say(console, note, "dim")
@@ -144,14 +144,14 @@ def _shorten(ranking: Ranking, few: bool) -> Table:
     """Take the first arms, and below each its runs where they are few."""
     head, rows = ranking.table.head, list[Row]()
     tested = head[-1].startswith("test ")
-    for row, lines in list(zip(ranking.table.rows, ranking.lines, strict=True))[:FEW_ARMS]:
+    for row, lines in list(zip(ranking.table.rows, ranking.lines, strict=True))[:_FEW_ARMS]:
         rows.append(row)
         for place, status, *scores in lines.rows if few and len(lines.rows) > 1 else ():
             blank = [""] * (len(head) - 3 - tested)
             said = "" if status == "done" else status
             cells = ["", *blank[1:], place] if blank else [""]
             rows.append([*cells, said or ("" if blank else place), *scores[: 1 + tested]])
-    left = len(ranking.table.rows) - FEW_ARMS
+    left = len(ranking.table.rows) - _FEW_ARMS
     if left > 0:
         rows.append(["…", f"{left} more in the report", *[""] * (len(head) - 2)])
     return Table(head, rows)

@@ -27,8 +27,8 @@ from medvision.evaluation.sweep.ranking import (
 )
 from medvision.runs import Run
 
-STATUSES = ("done", "failed", "pruned", "interrupted", "stopped", "running")
-RESUMES = ("interrupted", "stopped")
+_STATUSES = ("done", "failed", "pruned", "interrupted", "stopped", "running")
+_RESUMES = ("interrupted", "stopped")
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ def describe_sweep(runs: Sequence[Run], name: str) -> Sweep:
     pooled, troubles = _pool(arms)
     return Sweep(
         name=name,
-        verdict=" ".join([count_statuses(cells), *describe_best(rankings, pooled)]),
-        remarks=[*list_remarks(arms, rankings), *troubles],
+        verdict=" ".join([_count_statuses(cells), *_describe_best(rankings, pooled)]),
+        remarks=[*_list_remarks(arms, rankings), *troubles],
         rankings=rankings,
         pooled=[(arm, tabulate_pooled(found), found.remarks) for arm, found in pooled],
-        unfinished=list_unfinished(cells, arms),
-        cost=list(describe_cost(cells)),
-        openings=list(describe_openings(cells)),
-        commands=list(suggest_commands(rankings)),
+        unfinished=_list_unfinished(cells, arms),
+        cost=list(_describe_cost(cells)),
+        openings=list(_describe_openings(cells)),
+        commands=list(_suggest_commands(rankings)),
         folders={cell.run.title: cell.run for cell in cells},
     )
 
@@ -91,20 +91,20 @@ def _pool(arms: Sequence[Arm]) -> tuple[list[tuple[str, Pooled]], list[str]]:
     return found, troubles
 
 
-def count_runs(n: int) -> str:
+def _count_runs(n: int) -> str:
     """Write `1 run` or `3 runs`."""
     return "1 run" if n == 1 else f"{n} runs"
 
 
-def count_statuses(cells: Sequence[SweepRun]) -> str:
+def _count_statuses(cells: Sequence[SweepRun]) -> str:
     """Count them: `12 runs: 9 done, 2 failed, 1 stopped.`."""
     found = Counter(map(name_status, cells))
-    known = [*STATUSES, *sorted(found.keys() - set(STATUSES))]
+    known = [*_STATUSES, *sorted(found.keys() - set(_STATUSES))]
     counted = ", ".join(f"{found[status]} {status}" for status in known if found[status])
-    return f"{count_runs(len(cells))}: {counted}." if cells else "There are no runs here."
+    return f"{_count_runs(len(cells))}: {counted}." if cells else "There are no runs here."
 
 
-def describe_best(
+def _describe_best(
     rankings: Sequence[Ranking], pooled: Sequence[tuple[str, Pooled]]
 ) -> Iterator[str]:
     """Say which arm is best on val, and what a single arm's folds say together."""
@@ -112,7 +112,7 @@ def describe_best(
     for ranking in ranked:
         best = ranking.standings[0]
         runs = len(best.values)
-        score = show_standing(best) + (f" over {count_runs(runs)}" if runs > 1 else "")
+        score = show_standing(best) + (f" over {_count_runs(runs)}" if runs > 1 else "")
         arms, equal = len(ranking.standings), sum(s.place == 1 for s in ranking.standings) - 1
         if arms > 1:
             more = f"; {equal} more with the same score" if equal else ""
@@ -129,7 +129,7 @@ def describe_best(
                f"{found.rows} {found.unit} of {found.patients} patients.")  # fmt: skip
 
 
-def list_remarks(arms: Sequence[Arm], rankings: Sequence[Ranking]) -> Iterator[str]:
+def _list_remarks(arms: Sequence[Arm], rankings: Sequence[Ranking]) -> Iterator[str]:
     """Say what stands in the way of reading the order as a result."""
     if len(rankings) > 1:
         monitors = ", ".join(ranking.monitor for ranking in rankings)
@@ -144,13 +144,13 @@ def list_remarks(arms: Sequence[Arm], rankings: Sequence[Ranking]) -> Iterator[s
                "result.")  # fmt: skip
 
 
-def list_unfinished(cells: Sequence[SweepRun], arms: Sequence[Arm]) -> Table | None:
+def _list_unfinished(cells: Sequence[SweepRun], arms: Sequence[Arm]) -> Table | None:
     """Lay out what is not done, failures first, each with its reason and the way on."""
     names = {cell.run.folder: arm.name for arm in arms for cell in arm.cells}
     told = [set(read_overrides(cell).items()) for cell in cells]
     common = set.intersection(*told) if len(told) > 1 else set()
     rows = []
-    for status in STATUSES[1:]:
+    for status in _STATUSES[1:]:
         for cell in (cell for cell in cells if name_status(cell) == status):
             name = names.get(cell.run.folder, _name_refused(cell, common))
             words = ", ".join(word for word in (name, name_place(cell)) if word)
@@ -160,7 +160,7 @@ def list_unfinished(cells: Sequence[SweepRun], arms: Sequence[Arm]) -> Table | N
         return None
     found = {row[1] for row in rows}
     notes = ["The same command tries again what failed"] if "failed" in found else []
-    if waiting := [status for status in RESUMES if status in found]:
+    if waiting := [status for status in _RESUMES if status in found]:
         notes.append(f"{'it' if notes else 'The same command'} resumes what was "
                      f"{' or '.join(waiting)}")  # fmt: skip
     note = ", ".join(notes) + "." * bool(notes)
@@ -174,14 +174,14 @@ def _name_refused(cell: SweepRun, common: set[tuple[str, str]]) -> str:
     return ", ".join(own)
 
 
-def describe_cost(cells: Sequence[SweepRun]) -> Iterator[str]:
+def _describe_cost(cells: Sequence[SweepRun]) -> Iterator[str]:
     """Sum up time and memory of the finished runs, and name the device."""
     seconds = [float(cell.record["seconds"]) for cell in cells if cell.record.get("seconds")]
     memory = [cell.record["peak_memory_mb"] for cell in cells if cell.record.get("peak_memory_mb")]
     if seconds:
         each = f"median {show_seconds(float(np.median(seconds)))}, longest " \
                f"{show_seconds(max(seconds))}"  # fmt: skip
-        yield (f"{count_runs(len(seconds))} finished in {show_seconds(sum(seconds))} of work "
+        yield (f"{_count_runs(len(seconds))} finished in {show_seconds(sum(seconds))} of work "
                f"({each}).")  # fmt: skip
     if memory:
         yield f"Peak memory of a run: at most {max(memory)} MB."
@@ -189,18 +189,18 @@ def describe_cost(cells: Sequence[SweepRun]) -> Iterator[str]:
         yield f"Device: {'; '.join(devices)}."
 
 
-def describe_openings(cells: Sequence[SweepRun]) -> Iterator[str]:
+def _describe_openings(cells: Sequence[SweepRun]) -> Iterator[str]:
     """Say how often the test part was looked at."""
     times = [len(cell.record.get("test_openings") or []) for cell in cells]
     opened, total = sum(n > 0 for n in times), sum(times)
     if not cells:
         return
     again = f", {total} times in all" if total > opened else ""
-    yield (f"{opened} of {count_runs(len(cells))} opened the test part{again}." if opened
+    yield (f"{opened} of {_count_runs(len(cells))} opened the test part{again}." if opened
            else "No run opened the test part.")  # fmt: skip
 
 
-def suggest_commands(rankings: Sequence[Ranking]) -> Iterator[tuple[str, str]]:
+def _suggest_commands(rankings: Sequence[Ranking]) -> Iterator[tuple[str, str]]:
     """Yield what to type to repeat the best arm, open its test part, and look at one run."""
     for ranking in rankings:
         best = ranking.standings[0]
@@ -212,7 +212,7 @@ def suggest_commands(rankings: Sequence[Ranking]) -> Iterator[tuple[str, str]]:
         what = " (its test part is open already)" if opened else " and open its test part"
         if not best.arm.evaluator.opens_test:
             what = ""
-        if words := repeat_words(cells):
+        if words := _repeat_words(cells):
             yield f"To repeat {which}{what}", shlex.join(words)
         sign = 1 if direction(ranking.monitor, best.arm.evaluator) == "min" else -1
         first = min(cells, key=lambda cell: sign * (cell.objective or 0.0))
@@ -220,7 +220,7 @@ def suggest_commands(rankings: Sequence[Ranking]) -> Iterator[tuple[str, str]]:
                shlex.join(["medvision", "report", f"run={first.run.title}"]))  # fmt: skip
 
 
-def repeat_words(cells: Sequence[SweepRun]) -> list[str]:
+def _repeat_words(cells: Sequence[SweepRun]) -> list[str]:
     """Write the command of an arm's runs: their common words, and each of what differs."""
     told = [
         {str(word).partition("=")[0]: str(word) for word in cell.record.get("overrides") or []}

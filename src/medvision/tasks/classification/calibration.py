@@ -14,7 +14,7 @@ from medvision.tasks.classification.metrics import Kind
 
 log = logging.getLogger(__name__)
 
-COOLEST, HOTTEST = 1 / 20, 20.0
+_COOLEST, _HOTTEST = 1 / 20, 20.0
 FEWEST = 10  # labelled rows; below, one row moves the temperature by more than its worth
 RULES = ("youden", "f1", "sensitivity>=0.95", "specificity>=0.9", "fixed=0.5")
 
@@ -80,9 +80,9 @@ def _likeliest(
         return -float(np.take_along_axis(chances, truth[known][:, None], axis=1).mean())
 
     found = minimize_scalar(
-        surprise, bounds=np.log([COOLEST, HOTTEST]), method="bounded", options={"xatol": 1e-6}
+        surprise, bounds=np.log([_COOLEST, _HOTTEST]), method="bounded", options={"xatol": 1e-6}
     )
-    separated = surprise(np.log(COOLEST)) <= found.fun + 1e-12
+    separated = surprise(np.log(_COOLEST)) <= found.fun + 1e-12
     return None if separated else float(np.exp(found.x))
 
 

@@ -59,7 +59,7 @@ def choose_cases(
         facts = {"kind": kind[row], "label": label[row] or "none", "pred": pred[row] or "none",
                  "sureness": float(sureness[row])}  # fmt: skip
         yield Case(
-            int(row), kind[row], f"true {facts['label']}", phrase_decision(facts),
+            int(row), kind[row], f"true {facts['label']}", _phrase_decision(facts),
             phrase_case(facts), facts, target, (f"prob_{classes[target]}", f"P({classes[target]})"),
         )  # fmt: skip
 
@@ -70,14 +70,14 @@ def _in_turn(rows: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(rows[np.argsort(turn.to_numpy(), kind="stable")])
 
 
-def phrase_decision(facts: Mapping[str, Any]) -> str:
+def _phrase_decision(facts: Mapping[str, Any]) -> str:
     """Write what was decided, and its probability."""
     return f"{facts['pred']} {show_score(facts['sureness'])}"
 
 
 def phrase_case(facts: Mapping[str, Any]) -> str:
     """Write in one line what is true where it differs, and the decision."""
-    said = phrase_decision(facts)
+    said = _phrase_decision(facts)
     return said if facts["kind"] == HIT else f"{facts['label']}, said {said}"
 
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from medvision.evaluation.report.table import Table
     from medvision.stats.hypothesis_tests import Finding
 
-AT_ARGMAX = ("accuracy", "precision", "recall", "specificity", "f1")
+_AT_ARGMAX = ("accuracy", "precision", "recall", "specificity", "f1")
 HEADLINE = {
     "binary": ("auroc", "recall", "specificity"),
     "multiclass": ("auroc", "accuracy"),
@@ -334,7 +334,7 @@ class ClassificationEvaluator(Evaluator):
             return {}
         plain = apply_thresholds(np.clip(scored.arrays["probs"], 0, 1), self.kind)
         other = replace(scored, arrays=scored.arrays | {"preds": plain})
-        drawn = draw({name: self.metrics[name] for name in AT_ARGMAX}, other)
+        drawn = draw({name: self.metrics[name] for name in _AT_ARGMAX}, other)
         found = {name: self.sum_up(name, other, values) for name, values in drawn.items()}
         return {"test_argmax": {"auroc": scores["auroc"]} | found}
 

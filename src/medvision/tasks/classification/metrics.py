@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["binary", "multiclass", "multilabel"]
 
 RANKED = ("auroc", "average_precision")
-DECIDED = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc")
+_DECIDED = ("accuracy", "precision", "recall", "specificity", "f1", "balanced_accuracy", "mcc")
 CALIBRATED = ("brier", "ece")
-METRICS = RANKED + DECIDED + CALIBRATED
+METRICS = RANKED + _DECIDED + CALIBRATED
 LABELS = {
     "auroc": "AUROC",
     "average_precision": "average precision",
@@ -38,7 +38,7 @@ LABELS = {
 }
 
 # The rows of a class that a score needs; the others need any row.
-NEEDS = {
+_NEEDS = {
     "auroc": "both",
     "average_precision": "both",
     "recall": "positives",
@@ -68,7 +68,7 @@ def defined(metric: str, positives: ArrayLike, negatives: ArrayLike) -> NDArray[
     """
     found, absent = np.asarray(positives) > 0, np.asarray(negatives) > 0
     answer = {"both": found & absent, "positives": found, "negatives": absent}
-    return np.asarray(answer.get(NEEDS.get(metric, "rows"), found | absent))
+    return np.asarray(answer.get(_NEEDS.get(metric, "rows"), found | absent))
 
 
 def undefined_metrics(label: ArrayLike | Tensor, kind: Kind) -> dict[str, str]:
@@ -83,7 +83,7 @@ def undefined_metrics(label: ArrayLike | Tensor, kind: Kind) -> dict[str, str]:
     if kind == "binary":
         positives, negatives = positives[1:2], negatives[1:2]
     missing = [name for name in METRICS if not defined(name, positives, negatives).any()]
-    return {name: REASONS[NEEDS.get(name, "rows")] for name in missing}
+    return {name: REASONS[_NEEDS.get(name, "rows")] for name in missing}
 
 
 def truth_of(label: ArrayLike | Tensor, kind: Kind, classes: int = 2) -> NDArray[np.int64]:

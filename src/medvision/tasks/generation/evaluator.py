@@ -42,7 +42,7 @@ from medvision.tasks.generation.image_sets import (
 Ints = NDArray[np.int64]
 
 
-CLEARLY = 0.1  # above chance: what a classifier must know of a class to be asked for its labels
+_CLEARLY = 0.1  # above chance: what a classifier must know of a class to be asked for its labels
 
 
 class Depth(NamedTuple):
@@ -61,7 +61,7 @@ class Depth(NamedTuple):
     reported: bool = False
 
 
-FULL, GATE, QUICK = Depth(500, 250, 3, True), Depth(500, 250, 3), Depth(100, 100, 2)
+FULL, _GATE, QUICK = Depth(500, 250, 3, True), Depth(500, 250, 3), Depth(100, 100, 2)
 ASKED = Thresholds()
 
 
@@ -106,7 +106,7 @@ class FidelityEvaluator:
         self.labels = train.label.cpu().numpy(), held.label.cpu().numpy()
         self.copies = Copies(self.spaces, self.real, held.patient, self.labels[1], seed)
         self.draws = {depth: self._draw(depth) for depth in (FULL, QUICK)}
-        self.draws[GATE] = self.draws[FULL]
+        self.draws[_GATE] = self.draws[FULL]
         self.agrees = self._agree(held.image, self.labels[1])
         self.poor = self._find_poor_class()
         if self.poor is not None:
@@ -116,7 +116,7 @@ class FidelityEvaluator:
             depth: self._measure(train_features, self.labels[0], depth, floor=True)
             for depth in (FULL, QUICK)
         }
-        self.floors[GATE] = self.floors[FULL]
+        self.floors[_GATE] = self.floors[FULL]
 
     @property
     def notes(self) -> list[str]:
@@ -300,7 +300,7 @@ class FidelityEvaluator:
     def _find_poor_class(self) -> tuple[int, float] | None:
         """Return the class, if any, of which the classifier knows hardly more than chance."""
         worst = min(((a, c) for c, a in enumerate(self.agrees or [])), default=None)
-        least = 1 / len(self.classes) + CLEARLY
+        least = 1 / len(self.classes) + _CLEARLY
         return None if worst is None or worst[0] > least else (worst[1], worst[0])
 
     def _compare_agreement(self, agreement: list[float] | None) -> dict[str, Any] | None:
@@ -325,15 +325,15 @@ class FidelityEvaluator:
         ladder = {}
         for name, spoilt in corrupt(self.train.image.cpu(), self.train.label.cpu(), self.seed):
             features = {n: space.describe(spoilt) for n, space in self.spaces.items()}
-            scores = self._complete(features, label, self._agree(spoilt, label), GATE)
+            scores = self._complete(features, label, self._agree(spoilt, label), _GATE)
             ladder[name] = self._sum_up(scores, ("coverage", "agreement"))
         if self.classify is not None:
             wrong = (label + 1) % len(self.classes)
             agreement = self._agree(self.train.image, wrong)
             ladder["wrong labels"] = self._sum_up(
-                self._complete(own, wrong, agreement, GATE), ("coverage", "agreement")
+                self._complete(own, wrong, agreement, _GATE), ("coverage", "agreement")
             )
-        scores = self._complete(own, label, agrees, GATE) | {"copying": self.copies.plant_half()}
+        scores = self._complete(own, label, agrees, _GATE) | {"copying": self.copies.plant_half()}
         ladder["half copies"] = self._sum_up(scores, ("copying",))
         return ladder
 

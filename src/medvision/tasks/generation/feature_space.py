@@ -11,10 +11,10 @@ from medvision.errors import MedvisionError
 from medvision.tasks.generation.fidelity import Features
 
 Encode = Callable[[Tensor], Tensor]
-BATCH_PIXELS = 2**18  # of the images encoded at once, whose maps take a hundred times as much
+_BATCH_PIXELS = 2**18  # of the images encoded at once, whose maps take a hundred times as much
 FAINT = 0.1  # of the typical deviation; a feature that hardly varies must not decide alone
 MOST = 600  # images the directions are found from
-COMPACT = 64  # directions for FD and KID, whose covariances need more images than features
+_COMPACT = 64  # directions for FD and KID, whose covariances need more images than features
 
 
 def encode_images(encode: Encode, image: Tensor, name: str) -> Features:
@@ -24,7 +24,7 @@ def encode_images(encode: Encode, image: Tensor, name: str) -> Features:
         MedvisionError: a feature is not finite.
     """
     with torch.no_grad():
-        size = max(1, BATCH_PIXELS // image[0, 0].numel())
+        size = max(1, _BATCH_PIXELS // image[0, 0].numel())
         parts = [encode(part).flatten(1).double().cpu() for part in torch.split(image, size)]
     features: Features = torch.cat(parts).numpy()
     if not np.isfinite(features).all():
@@ -70,6 +70,6 @@ def _find_directions(features: Features) -> Features:
     """Return the main directions `[D,<=64]`, by the products of images, which are the fewer."""
     some = features[:: -(-len(features) // MOST)]
     values, vectors = np.linalg.eigh(some @ some.T)
-    values, vectors = values[-COMPACT:], vectors[:, -COMPACT:]
+    values, vectors = values[-_COMPACT:], vectors[:, -_COMPACT:]
     kept = values > values[-1] * 1e-9
     return np.asarray(some.T @ vectors[:, kept] / np.sqrt(values[kept]))

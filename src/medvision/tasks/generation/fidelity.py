@@ -15,7 +15,7 @@ from medvision.errors import MedvisionError
 from medvision.stats.ranking import measure_areas
 
 Features = NDArray[np.float64]
-CHUNK = 256  # rows whose distances to all others are held at once
+_CHUNK = 256  # rows whose distances to all others are held at once
 RARE = 0.05  # of unseen real images, called a copy by chance
 TINY = 1e-6  # equal features differ by rounding alone
 
@@ -39,7 +39,7 @@ def measure_distances(one: Features, other: Features) -> Features:
 
 def find_nearest(one: Features, other: Features) -> tuple[NDArray[np.int64], Features]:
     """Return for each row of `one` the nearest row of `other` and its distance, piece by piece."""
-    pieces = [one[start : start + CHUNK] for start in range(0, len(one), CHUNK)]
+    pieces = [one[start : start + _CHUNK] for start in range(0, len(one), _CHUNK)]
     rows, apart = [], []
     for piece in pieces:
         distances = measure_distances(piece, other)

@@ -13,7 +13,7 @@ from medvision.tasks.generation.copies import Reference
 from medvision.tasks.generation.feature_space import encode_images
 from medvision.tasks.generation.sampling import GeneratedImages
 
-AGREED = 0.1
+_AGREED = 0.1
 """A classifier that gives the label less has seen another class; no more than that is asked, since
 the images it is sure of teach least."""
 
@@ -50,6 +50,6 @@ def filter_images(made: GeneratedImages, checks: Checks) -> pd.DataFrame:
     if checks.classify is not None:
         agreed = checks.classify(image)[np.arange(count), made.label]
         table["agreed"] = [f"{value:.4f}" for value in agreed]
-        told = f"the classifier gives its label less than {AGREED:.0%}"
-        table.loc[agreed < AGREED, ["keep", "reason"]] = ["false", told]
+        told = f"the classifier gives its label less than {_AGREED:.0%}"
+        table.loc[agreed < _AGREED, ["keep", "reason"]] = ["false", told]
     return table

@@ -7,7 +7,7 @@ from typing import Any
 from medvision.errors import MedvisionError
 
 Scores = Mapping[str, Any]
-ALARM = 0.25  # of what real images reach
+_ALARM = 0.25  # of what real images reach
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def find_faults(scores: Scores, asked: Thresholds) -> dict[str, str]:
             f"{_two(agreement['relative'])} of it; {_two(asked.agreement)} is asked for"
         )
     # A set that covers nothing lies nearer to one side by chance, as one.
-    if copying["copied"] > asked.copied and coverage["relative"] >= ALARM:
+    if copying["copied"] > asked.copied and coverage["relative"] >= _ALARM:
         faults["copying"] = (
             f"{_two(copying['copied'])} of the images are copies of training images seen by the "
             f"{copying['space']} net (nearer to training than to held-out images: "
@@ -125,12 +125,12 @@ def is_collapsed(scores: Scores) -> str | None:
     """
     # Not by coverage: a generator that has just begun covers nothing, yet has not collapsed.
     diversity, distinct = scores["diversity"], scores["distinct"]
-    if diversity["relative"] < ALARM:
+    if diversity["relative"] < _ALARM:
         return (
             f"collapsed: images of class {diversity['class']} differ by "
             f"{_two(diversity['relative'])} of what real ones do; it makes nearly one image a class"
         )
-    if distinct["relative"] < ALARM:
+    if distinct["relative"] < _ALARM:
         return (
             f"collapsed: images of class {distinct['class']} repeat: the nearest other one is "
             f"{_two(distinct['relative'])} as far as with real images; it makes "

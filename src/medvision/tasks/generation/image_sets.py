@@ -11,7 +11,7 @@ from medvision.errors import collect
 from medvision.tasks.generation.feature_space import Encode
 
 FEWEST = 50  # training images of a class: below, a generator learns them by heart
-FEWEST_HELD = 20  # held-out images of a class
+_FEWEST_HELD = 20  # held-out images of a class
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def check_images(
 ) -> None:
     """Refuse parts that cannot be judged by, with all reasons in one sentence."""
     problems = [] if spaces else ["there is no feature space"]
-    for what, part, least in (("train", train, FEWEST), ("held-out part", held, FEWEST_HELD)):
+    for what, part, least in (("train", train, FEWEST), ("held-out part", held, _FEWEST_HELD)):
         wrong = find_problems(what, part.image, part.label, classes)
         problems += wrong or _find_rare(what, part, least, classes)
     if not problems and train.image.shape[1:] != held.image.shape[1:]:
@@ -79,8 +79,8 @@ def shape_of(image: Tensor) -> str:
 
 
 FEW = 20  # images a class that a collapsed generator repeats
-NOISE = 0.1  # deviation, of intensities in 0..1
-BLUR = 2.0  # deviation of the Gaussian in pixels at 32 pixels a side
+_NOISE = 0.1  # deviation, of intensities in 0..1
+_BLUR = 2.0  # deviation of the Gaussian in pixels at 32 pixels a side
 
 
 def corrupt(image: Tensor, label: Tensor, seed: int) -> Iterator[tuple[str, Tensor]]:
@@ -92,9 +92,9 @@ def corrupt(image: Tensor, label: Tensor, seed: int) -> Iterator[tuple[str, Tens
         seed: of the noise.
     """
     draw = torch.Generator().manual_seed(seed)
-    noise = torch.randn(image.shape, generator=draw) * NOISE
+    noise = torch.randn(image.shape, generator=draw) * _NOISE
     yield "noise", (image + noise).clamp(0, 1)
-    yield "blur", blur(image, BLUR * image.shape[-1] / 32)
+    yield "blur", blur(image, _BLUR * image.shape[-1] / 32)
     yield "mirrored", image.flip(3)
     if len(set(label.tolist())) > 1:
         yield "one class only", image[_repeat(label, FEW, only=True)]

@@ -25,7 +25,7 @@ from medvision.tasks.generation.figures import draw_neighbours, draw_progress, d
 from medvision.tasks.generation.image_sets import Images
 from medvision.tasks.trainable import Context
 
-FINAL = 1_000_003
+_FINAL = 1_000_003
 """Added to the seed of the images of the last judgement, which chose no epoch."""
 MOST_BYTES = 2**30  # of the real images of a part that judge, as float32
 PAIRS = 8  # shown beside their nearest training image
@@ -38,7 +38,7 @@ def open_judge(context: Context) -> FidelityEvaluator:
         MedvisionError: too few images of a class.
     """
     settings, seed = context.config.judge, context.config.seed
-    train, held = (take_images(context, part) for part in ("train", "val"))
+    train, held = (_take_images(context, part) for part in ("train", "val"))
     spaces = {"untrained": on_device(untrained_encoder(train.image.shape[1]))}
     if context.judge is not None:
         spaces["classifier"] = on_device(encoder(context.judge)[0])
@@ -51,7 +51,7 @@ def open_judge(context: Context) -> FidelityEvaluator:
     return judge
 
 
-def take_images(context: Context, part: str) -> Images:
+def _take_images(context: Context, part: str) -> Images:
     """Take the labelled images of a part, or as many as memory may hold, chosen at random."""
     rows = context.rows.of(part)
     rows = rows[encoded_label(context.rows.truth(rows)) >= 0]
@@ -65,12 +65,12 @@ def take_images(context: Context, part: str) -> Images:
 
 def build_callback(task: Any, context: Context) -> FidelityCallback:
     """Return the callback that judges images made from the same noise after every epoch."""
-    settings, (noise, label) = context.config.judge, draw_all(task, context.config.seed)
+    settings, (noise, label) = context.config.judge, _draw_all(task, context.config.seed)
     return FidelityCallback(task.judge, noise, label, context.folder / "samples",
                             settings.patience, settings.grace)  # fmt: skip
 
 
-def draw_all(task: Any, seed: int) -> tuple[Tensor, Tensor]:
+def _draw_all(task: Any, seed: int) -> tuple[Tensor, Tensor]:
     """Draw the noise `[N,Z]` and label `[N]` of as many images of each class as the judge needs."""
     each, classes = max(task.judge.sizes.values()), len(task.judge.classes)
     label = torch.arange(classes).repeat_interleave(each)
@@ -81,7 +81,7 @@ def draw_all(task: Any, seed: int) -> tuple[Tensor, Tensor]:
 def judge_finally(task: Any, context: Context) -> dict[str, Any]:
     """Judge the chosen generator on images of its own, and write that down; return the gate."""
     judge, folder = task.eval().judge, context.folder
-    noise, label = draw_all(task, context.config.seed + FINAL)
+    noise, label = _draw_all(task, context.config.seed + _FINAL)
     image = task.sample(noise, label)
     scores = judge.score(image, label)
     scores["critic"] = ask_critic(task, judge, image, label)
@@ -95,26 +95,26 @@ def judge_finally(task: Any, context: Context) -> dict[str, Any]:
     told = {"fidelity": scores, "floor": judge.floor, "gate": gate, "n": counted}
     files.write_json(folder / "metrics.json", told)
     save_reference(keep_reference(judge), folder / "fidelity" / "reference.pt")
-    draw_generated(context, judge, image, label)
+    _draw_generated(context, judge, image, label)
     return gate
 
 
-def draw_generated(
+def _draw_generated(
     context: Context, judge: FidelityEvaluator, image: Tensor, label: Tensor
 ) -> None:
     """Draw what was made, its nearest training images, and the way that led there."""
-    pixels, folder = to_pixels(image), context.folder / "figures"
+    pixels, folder = _to_pixels(image), context.folder / "figures"
     save_figure(draw_samples(pixels, label.numpy(), judge.classes), folder / "samples.png")
     place, apart = judge.find_nearest(image)
     closest = np.argsort(apart)[:PAIRS]
     pairs = draw_neighbours(
-        pixels[closest], to_pixels(judge.train.image[place[closest]]), apart[closest]
+        pixels[closest], _to_pixels(judge.train.image[place[closest]]), apart[closest]
     )
     save_figure(pairs, folder / "neighbours.png")
     history = pd.read_csv(context.folder / "history.csv")
     save_figure(draw_progress(history, context.config.monitor), folder / "learning_curves.png")
 
 
-def to_pixels(image: Tensor) -> np.ndarray[Any, Any]:
+def _to_pixels(image: Tensor) -> np.ndarray[Any, Any]:
     """Return `[N,C,H,W]` in [0,1] as uint8 `[N,H,W,C]`."""
     return (image.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)

@@ -10,7 +10,7 @@ from medvision.evaluation.report.table import UNDEFINED, Table, count_words, sho
 
 Metrics = Mapping[str, Any]
 SHOWN = ("coverage", "density", "precision", "recall", "diversity", "fd", "kid")
-HEADS = {"fd": "FD", "kid": "KID × 1000"}
+_HEADS = {"fd": "FD", "kid": "KID × 1000"}
 
 
 def phrase_gate(metrics: Metrics) -> str:
@@ -27,12 +27,12 @@ def phrase_gate(metrics: Metrics) -> str:
 def list_tables(metrics: Metrics) -> Iterator[tuple[str, Table]]:
     """Yield title and table of what the gate asks, the scores of each class, and the ladder."""
     if metrics.get("gate"):
-        yield "What the gate asks", gate_table(metrics)
-        yield "Generated beside real images", fidelity_table(metrics)
-        yield "What the gate can see: real images, spoilt", ladder_table(metrics)
+        yield "What the gate asks", _gate_table(metrics)
+        yield "Generated beside real images", _fidelity_table(metrics)
+        yield "What the gate can see: real images, spoilt", _ladder_table(metrics)
 
 
-def gate_table(metrics: Metrics) -> Table:
+def _gate_table(metrics: Metrics) -> Table:
     """Lay out the three criteria, what was found and where it was worst."""
     scores, asked = metrics["fidelity"], metrics["floor"]["asked"]
     coverage, copying = scores["coverage"], scores["copying"]
@@ -68,7 +68,7 @@ def _describe_rest(scores: Metrics) -> str:
     return "; ".join(facts) + "."
 
 
-def fidelity_table(metrics: Metrics) -> Table:
+def _fidelity_table(metrics: Metrics) -> Table:
     """Lay out the scores of each class in each space, and below them what real images reach."""
     rows = []
     for space, found in metrics["fidelity"]["spaces"].items():
@@ -77,7 +77,7 @@ def fidelity_table(metrics: Metrics) -> Table:
             for side, held in (("generated", scores), ("real", floors[name])):
                 cells = [_show(key, held.get(key)) for key in SHOWN]
                 rows.append([f"{name}, {space}, {side}", *cells])
-    heads = [HEADS.get(key, key) for key in SHOWN]
+    heads = [_HEADS.get(key, key) for key in SHOWN]
     n = metrics.get("n") or {}
     counts = "; ".join(f"{part} {count_words(n[part])}" for part in n)
     note = f"Real: training images in the place of generated ones. {counts}."
@@ -90,7 +90,7 @@ def _show(key: str, value: float | None) -> str:
     return f"{1000 * value:.2f}" if key == "kid" else show_score(value)
 
 
-def ladder_table(metrics: Metrics) -> Table:
+def _ladder_table(metrics: Metrics) -> Table:
     """Lay out the corruption ladder, and what the gate is blind to."""
     ladder = metrics["floor"]["ladder"]
     spaces = list(next(iter(ladder.values()))["coverage"])
@@ -110,7 +110,7 @@ def ladder_table(metrics: Metrics) -> Table:
 
 def print_fidelity(metrics: Metrics, console: Console | None = None) -> None:
     """Print what the gate asks, and its verdict."""
-    console, gate = console or Console(), gate_table(metrics)
+    console, gate = console or Console(), _gate_table(metrics)
     gate.print(console)
     for sentence in (*gate.notes, phrase_gate(metrics)):
         console.print(Text(sentence), soft_wrap=True)

@@ -28,8 +28,8 @@ from medvision.tasks.trainable import Batch, Context, Facts, Trainable
 if TYPE_CHECKING:
     from medvision.tasks.generation.evaluator import FidelityEvaluator
 
-SIDES = ("generator", "critic")
-TUNED = 32  # pixels a side at which the presets' penalties were chosen
+_SIDES = ("generator", "critic")
+_TUNED = 32  # pixels a side at which the presets' penalties were chosen
 
 
 class Adversarial(Trainable):
@@ -115,11 +115,12 @@ class Adversarial(Trainable):
     def build(cls, node: DictConfig, facts: Facts, *, seed: int, **given: Any) -> Self:
         """Build both nets for the data's size, channels and classes, and the task around them."""
         told = _describe_data(facts)
-        if told["size"] > TUNED and (node.r1 or node.r2):
-            print(f"note: model.r1 and model.r2 were chosen at {TUNED} pixels a side and grow with "
-                  f"its square: try {(told['size'] / TUNED) ** 2:g} times as much")  # fmt: skip
-        nets = {side: instantiate(_build_at_once({**node[side], **told})) for side in SIDES}
-        settings = {k: v for k, v in node.items() if k not in SIDES}
+        if told["size"] > _TUNED and (node.r1 or node.r2):
+            more = f"{(told['size'] / _TUNED) ** 2:g} times as much"
+            print(f"note: model.r1 and model.r2 were chosen at {_TUNED} pixels a side and grow "
+                  f"with its square: try {more}")  # fmt: skip
+        nets = {side: instantiate(_build_at_once({**node[side], **told})) for side in _SIDES}
+        settings = {k: v for k, v in node.items() if k not in _SIDES}
         task: Self = instantiate(OmegaConf.create(settings), **nets, seed=seed)
         return task
 
@@ -207,7 +208,7 @@ class Adversarial(Trainable):
         """
         order = torch.randperm(len(image), generator=torch.Generator().manual_seed(0))
         logits = torch.empty(len(image))
-        with as_trained(self.critic):
+        with _as_trained(self.critic):
             for some in torch.split(order, size):
                 shown, of_class = image[some].to(self.device), label[some].to(self.device)
                 logits[some] = self.critic.forward(2 * shown - 1, of_class, 1.0).float().cpu()
@@ -423,7 +424,7 @@ def _find_problems(config: DictConfig) -> dict[str, bool]:
 
 
 @contextmanager
-def as_trained(critic: nn.Module) -> Iterator[None]:
+def _as_trained(critic: nn.Module) -> Iterator[None]:
     """Let batch norm use the statistics of each batch, and keep its running ones as they are."""
     norms = [m for m in critic.modules() if isinstance(m, nn.BatchNorm2d)]
     kept = [(m.training, m.momentum) for m in norms]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medvision.evaluation.evaluator import HIT, Case, Scored
 from medvision.stats.ranking import Floats
 
-ERRORS, GOOD = 12, 4  # shown at most
+_ERRORS, _GOOD = 12, 4  # shown at most
 HIGH, LOW = "too high", "too low"
 
 
@@ -23,7 +23,7 @@ def find_units(scored: Scored) -> Floats:
     return np.array([one if one > 0 else 1.0 for one in spread])
 
 
-def find_worst(scored: Scored) -> tuple[NDArray[np.int64], Floats]:
+def _find_worst(scored: Scored) -> tuple[NDArray[np.int64], Floats]:
     """Return of each row its worst target `[N]`, and how far off that is, in deviations `[N]`."""
     value, pred = scored.arrays["value"], scored.arrays["pred"]
     miss = (pred - value) / find_units(scored)
@@ -36,7 +36,7 @@ def name_kinds(scored: Scored) -> list[str]:
 
     Where there are no intervals, a hit is no further off than half of them.
     """
-    worst, miss = find_worst(scored)
+    worst, miss = _find_worst(scored)
     rows = np.arange(len(worst))
     value, low, high = (scored.arrays[name][rows, worst] for name in ("value", "low", "high"))
     bounded = ~(np.isnan(low) | np.isnan(high))
@@ -47,7 +47,7 @@ def name_kinds(scored: Scored) -> list[str]:
 
 def choose_cases(
     scored: Scored, targets: Sequence[str], outputs: int, point: int,
-    errors: int = ERRORS, good: int = GOOD,
+    errors: int = _ERRORS, good: int = _GOOD,
 ) -> Iterator[Case]:  # fmt: skip
     """Yield the largest errors, too high and too low in turn, then the smallest ones.
 
@@ -62,7 +62,7 @@ def choose_cases(
         good: shown at most.
     """
     kind = np.array(name_kinds(scored), dtype=object)
-    worst, miss = find_worst(scored)
+    worst, miss = _find_worst(scored)
     whose = [f"{patient}\x1f{one}" for patient, one in zip(scored.patients, kind, strict=True)]
     far = _first_of_each(np.argsort(-np.abs(miss), kind="stable"), whose)
     near = _first_of_each(np.argsort(np.abs(miss), kind="stable"), whose)

@@ -8,7 +8,7 @@ import numpy as np
 from medvision.stats.ranking import Floats
 
 LEVEL = 0.9
-POINTS = ("median", "mean")  # of what a net answers, the prediction; else what it answers first
+_POINTS = ("median", "mean")  # of what a net answers, the prediction; else what it answers first
 
 
 class Answer(NamedTuple):
@@ -52,7 +52,7 @@ def read_answer(
 
 def find_point(outputs: Sequence[str]) -> str:
     """Choose of the outputs of a net the one that is its prediction."""
-    return next((name for name in POINTS if name in outputs), outputs[0])
+    return next((name for name in _POINTS if name in outputs), outputs[0])
 
 
 def fit_width(

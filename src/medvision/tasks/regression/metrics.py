@@ -22,7 +22,7 @@ FOLLOWED = ("mae", "rmse", "r2")  # in training
 AGREEMENT = ("bias", "limit_low", "limit_high")  # in the units of a target
 SHARED = (*FOLLOWED, "coverage", "width")  # have a mean over targets
 METRICS = (*FOLLOWED, *AGREEMENT, "coverage", "width")
-WITH_UNIT = ("mae", "rmse", "width")
+_WITH_UNIT = ("mae", "rmse", "width")
 LABELS = {
     "mae": "MAE",
     "rmse": "RMSE",
@@ -39,7 +39,7 @@ REASONS = {
     "two numbers": "needs rows of at least two different numbers",
     "interval": "needs intervals, for which the val part was too small",
 }
-FLAT = 1e-12  # of the sum of squares: what is left of it by rounding
+_FLAT = 1e-12  # of the sum of squares: what is left of it by rounding
 
 
 class Errors:
@@ -90,7 +90,7 @@ class Errors:
     def score_standardised(self, name: str, weights: Floats) -> Floats:
         """Return `[R]`; what has a unit is divided by the deviation of the true values."""
         values = self.score(name, weights)
-        if name not in WITH_UNIT:
+        if name not in _WITH_UNIT:
             return values
         return ratio(values, np.sqrt(ratio(self.scatter(weights), weights @ self.known)))
 
@@ -99,7 +99,7 @@ def _square(weights: Floats, centred: Floats, n: Floats) -> Floats:
     """Return the weighted sum of squares around the mean `[R]`."""
     whole = weights @ centred**2
     around = whole - np.nan_to_num(ratio((weights @ centred) ** 2, n))
-    return np.where(around > FLAT * whole, around, 0.0)
+    return np.where(around > _FLAT * whole, around, 0.0)
 
 
 def score_all(each: Sequence[Errors], name: str, weights: Floats) -> Floats:
@@ -123,7 +123,7 @@ def find_reasons(
     rows, varied = known.any(), any(len(different) > 1 for different in columns)
     lacking = {} if rows else dict.fromkeys(METRICS, REASONS["rows"])
     if not varied:
-        asked = ("r2", *(WITH_UNIT if value.shape[1] > 1 else ()))
+        asked = ("r2", *(_WITH_UNIT if value.shape[1] > 1 else ()))
         lacking = dict.fromkeys(asked, REASONS["two numbers"]) | lacking
     if not (known.sum(axis=0) > 1).any():
         lacking = dict.fromkeys(AGREEMENT[1:], REASONS["two rows"]) | lacking

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.target import Array, Encoded, Ragged, Target
 
-PREFIX = "y_"
-DIFFERS = "differs within the series"  # stands in a cell where rows of one series disagree
-QUARTERS = (0.25, 0.5, 0.75)
+_PREFIX = "y_"
+_DIFFERS = "differs within the series"  # stands in a cell where rows of one series disagree
+_QUARTERS = (0.25, 0.5, 0.75)
 SHOWN = 3  # cells of a column that are written out
 
 
@@ -30,7 +30,7 @@ class Number(Target):
         cuts: a target, where its values are cut into quarters, so that parts are alike in them.
     """
 
-    columns: ClassVar[tuple[str, ...]] = (PREFIX,)
+    columns: ClassVar[tuple[str, ...]] = (_PREFIX,)
 
     names: list[str]
     cuts: list[list[float]] = field(default_factory=list, compare=False)
@@ -48,8 +48,8 @@ class Number(Target):
         Raises:
             MedvisionError: there are none, or not these, or their cells are no numbers.
         """
-        found = [str(name).removeprefix(PREFIX) for name in table if str(name).startswith(PREFIX)]
-        names = found if targets is None else [str(name).removeprefix(PREFIX) for name in targets]
+        found = [str(name).removeprefix(_PREFIX) for name in table if str(name).startswith(_PREFIX)]
+        names = found if targets is None else [str(name).removeprefix(_PREFIX) for name in targets]
         if not names:
             raise MedvisionError(
                 "there is no column y_NAME with numbers to predict; say columns.y_NAME=THEIRS"
@@ -73,7 +73,7 @@ class Number(Target):
                 [f"y_{name}" for name in alike],
                 "There is nothing to learn; leave them out with data.annotation.targets",
             )
-        cuts = [np.unique(np.nanquantile(own, QUARTERS)).tolist() for own in values.T]
+        cuts = [np.unique(np.nanquantile(own, _QUARTERS)).tolist() for own in values.T]
         return cls(names, cuts)
 
     def read(self, table: pd.DataFrame) -> NDArray[np.float64]:
@@ -84,7 +84,7 @@ class Number(Target):
         """
         columns, problems = [], []
         for name in self.names:
-            cells = table.get(f"{PREFIX}{name}", pd.Series("", table.index)).fillna("").astype(str)
+            cells = table.get(f"{_PREFIX}{name}", pd.Series("", table.index)).fillna("").astype(str)
             numbers = pd.to_numeric(cells.where(cells != "", "nan"), errors="coerce")
             wrong = cells[(cells != "") & ~np.isfinite(numbers)]
             problems += _tell_wrong(name, wrong)
@@ -121,12 +121,12 @@ class Number(Target):
         Where they do not the cell says so, which is no number: it is refused if it is asked for.
         """
         whole = {}
-        for name in (str(name) for name in table if str(name).startswith(PREFIX)):
+        for name in (str(name) for name in table if str(name).startswith(_PREFIX)):
             cells = table[name].fillna("").astype(str)
             said = cells.where(cells != "")
             groups = said.groupby(keys)
             agreed = groups.transform("nunique") < 2
-            whole[name] = groups.transform("first").fillna("").where(agreed, DIFFERS)
+            whole[name] = groups.transform("first").fillna("").where(agreed, _DIFFERS)
         return pd.DataFrame(whole, index=table.index)
 
     def strata(self, table: pd.DataFrame) -> pd.Series:
@@ -158,7 +158,7 @@ def describe(values: NDArray[np.float64]) -> dict[str, float | int | None]:
     known = values[~np.isnan(values)]
     if not len(known):
         return {"known": 0} | dict.fromkeys(("mean", "sd", "median", "low", "high"))
-    low, median, high = np.quantile(known, QUARTERS).tolist()
+    low, median, high = np.quantile(known, _QUARTERS).tolist()
     spread = {"mean": float(known.mean()), "sd": float(known.std())}
     return {"known": len(known), **spread, "median": median, "low": low, "high": high}
 

@@ -61,7 +61,7 @@ def read_space(swept: Mapping[str, str]) -> Space:
     problems: list[str] = []
     for key, text in swept.items():
         try:
-            space[key] = read_distribution(parser.parse_override(f"{key}={text}"))
+            space[key] = _read_distribution(parser.parse_override(f"{key}={text}"))
         except (ValueError, HydraException) as error:
             problems.append(f"{key}={text} {str(error).splitlines()[0]}")
     if problems:
@@ -69,7 +69,7 @@ def read_space(swept: Mapping[str, str]) -> Space:
     return space
 
 
-def read_distribution(override: Override) -> BaseDistribution:
+def _read_distribution(override: Override) -> BaseDistribution:
     """Turn one parsed sweep into a distribution.
 
     Raises:

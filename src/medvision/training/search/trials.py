@@ -118,7 +118,7 @@ def open_study(search: Search) -> optuna.Study:
         there = study.user_attrs
         differing = [k for k in ("monitor", "space", "base") if there.get(k, facts[k]) != facts[k]]
         if differing:
-            apart = describe_difference(there, search, differing[0])
+            apart = _describe_difference(there, search, differing[0])
             raise MedvisionError(
                 f"{search.folder} holds another search ({apart}); "
                 f"give this one a folder of its own, such as name={search.folder.name}-2"
@@ -138,7 +138,7 @@ def _mend(place: Path, lock: JournalFileOpenLock) -> None:
         lock.release()
 
 
-def describe_difference(there: dict[str, Any], search: Search, what: str) -> str:
+def _describe_difference(there: dict[str, Any], search: Search, what: str) -> str:
     """Say how the search in the folder differs."""
     if what == "monitor":
         return f"of {there['monitor']}, not {search.monitor}"
@@ -160,18 +160,18 @@ def run_trials(search: Search, study: optuna.Study) -> None:
     while not exhausted and time.monotonic() < end:
         with ExitStack() as held:
             with files.locked(search.lock("study")):
-                retire_killed(search, study)
+                _retire_killed(search, study)
                 number = count_trials(study)
                 if number >= search.settings.trials:
                     return
-                trial = propose(search, study, number)
+                trial = _propose(search, study, number)
                 held.enter_context(files.locked(search.lock(trial.number)))
             print(f"trial {trial.number} ({number + 1} of {search.settings.trials}): "
                   f"{' '.join(write_words(trial.params))}", flush=True)  # fmt: skip
-            exhausted = run_trial(search, study, trial)
+            exhausted = _run_trial(search, study, trial)
 
 
-def retire_killed(search: Search, study: optuna.Study) -> None:
+def _retire_killed(search: Search, study: optuna.Study) -> None:
     """Give up trials whose process is gone; the same values, with what they reported, come next."""
     retry = RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
     retried = resumed(study)
@@ -180,7 +180,7 @@ def retire_killed(search: Search, study: optuna.Study) -> None:
             continue
         if trial.number not in retried:  # in this order a kill between the two loses nothing
             retry(study, trial)
-        finish_trial(study, trial.number, None, TrialState.FAIL)
+        _finish_trial(study, trial.number, None, TrialState.FAIL)
 
 
 def resumed(study: optuna.Study) -> set[int]:
@@ -196,14 +196,14 @@ def count_trials(study: optuna.Study) -> int:
     return sum(t.state != TrialState.WAITING and t.number not in killed for t in trials)
 
 
-def propose(search: Search, study: optuna.Study, number: int) -> optuna.Trial:
+def _propose(search: Search, study: optuna.Study, number: int) -> optuna.Trial:
     """Draw the values of trial `number`, or take up a killed one."""
     sampler = build(search.settings, "sampler", number)
     study.sampler = sampler or optuna.samplers.TPESampler()
     return study.ask(fixed_distributions=search.space)
 
 
-def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial) -> bool:
+def _run_trial(search: Search, study: optuna.Study, trial: optuna.Trial) -> bool:
     """Train one trial and tell the study how it went.
 
     Returns:
@@ -236,10 +236,10 @@ def run_trial(search: Search, study: optuna.Study, trial: optuna.Trial) -> bool:
         print(reason, flush=True)
     if reason:
         trial.set_user_attr("reason", reason[:2000])
-    return finish_trial(study, trial.number, value, state)
+    return _finish_trial(study, trial.number, value, state)
 
 
-def finish_trial(study: optuna.Study, number: int, value: float | None, state: TrialState) -> bool:
+def _finish_trial(study: optuna.Study, number: int, value: float | None, state: TrialState) -> bool:
     """Write down how a trial ended; return whether the sampler has nothing left to try."""
     try:
         study.tell(number, value, state=state)

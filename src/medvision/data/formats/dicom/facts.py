@@ -15,7 +15,7 @@ from pydicom import Dataset
 T = TypeVar("T")
 
 LENGTH = 64
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 def _words_of(text: str) -> frozenset[str]:
@@ -24,7 +24,7 @@ def _words_of(text: str) -> frozenset[str]:
 
 # The defined terms of PS3.3 C.7.3.1.1.1 (Modality), C.8.1 and C.8.7 ff. (ViewPosition), C.7.6.3.1.2
 # (PhotometricInterpretation), PS3.16 Annex L (BodyPartExamined), and the makers' own names.
-MODALITIES = _words_of(
+_MODALITIES = _words_of(
     "AR AS BDUS BI BMD CR CT DG DX ECG EPS ES GM HD IO IVOCT IVUS KER LEN LS MG MR NM OAM OCT OP "
     "OPM OPT OPTBSV OPTENF OPV OT PA PT PX REG RF RG RTDOSE RTIMAGE SC SEG SM SRF TG US VA XA XC "
     "CF DF FA FS VF DS DD CD"
@@ -33,7 +33,7 @@ VIEWS = _words_of(
     "AP PA LL RL RLD LLD RLO LLO LAO RAO LPO RPO LATERAL LAT LEFT RIGHT OBLIQUE CC MLO ML LM LMO "
     "XCCL XCCM XCC FB SIO ISO CV SPECIMEN TAN SUPINE PRONE ERECT DECUBITUS AXIAL SKYLINE"
 )
-PHOTOMETRIC = _words_of(
+_PHOTOMETRIC = _words_of(
     "MONOCHROME1 MONOCHROME2 PALETTE COLOR RGB YBR FULL 422 ICT RCT PARTIAL 420 HSV ARGB CMYK XYB"
 )
 MAKERS = _words_of(
@@ -45,7 +45,7 @@ MAKERS = _words_of(
     "UNITED UIH VAREX VARIAN VIDAR ZONARE LTD LTD. INC INC. CORP CORP. CORPORATION "
     "CO CO. GMBH AG KG B.V. S.P.A. COMPANY DIGITAL NUCLEAR ULTRASOUND X-RAY RADIOLOGY"
 )
-BODY_PARTS = _words_of(
+_BODY_PARTS = _words_of(
     "ABDOMEN ABDOMENPELVIS ADRENAL ANKLE AORTA ARM ARTERY AXILLA BACK BLADDER BODY BONE BRAIN "
     "BREAST BRONCHUS BUTTOCK CALCANEUS CALF CAROTID CEREBELLUM CERVIX CHEEK CHEST CHESTABDOMEN "
     "CHESTABDPELVIS CIRCLE OF WILLIS CLAVICLE COCCYX COLON CORNEA CORONARYARTERY CSPINE C-SPINE "
@@ -72,12 +72,12 @@ def read_header_facts(header: Dataset) -> dict[str, str]:
     """
     spacing_y, spacing_x, taken_from = _spacing(header)
     return {
-        "modality": _words(header, "Modality", MODALITIES),
+        "modality": _words(header, "Modality", _MODALITIES),
         "view": _words(header, "ViewPosition", VIEWS),
         "laterality": _laterality(header),
         "manufacturer": _words(header, "Manufacturer", MAKERS),
-        "body_part": _words(header, "BodyPartExamined", BODY_PARTS),
-        "photometric": _words(header, "PhotometricInterpretation", PHOTOMETRIC),
+        "body_part": _words(header, "BodyPartExamined", _BODY_PARTS),
+        "photometric": _words(header, "PhotometricInterpretation", _PHOTOMETRIC),
         "spacing_y_mm": spacing_y,
         "spacing_x_mm": spacing_x,
         "spacing_from": taken_from,
@@ -122,7 +122,7 @@ def _burned_in(header: Dataset) -> str:
         return "annotation"
     meta = getattr(header, "file_meta", None) or {}
     kind = str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
-    if kind == SECONDARY_CAPTURE or kind.startswith(f"{SECONDARY_CAPTURE}."):
+    if kind == _SECONDARY_CAPTURE or kind.startswith(f"{_SECONDARY_CAPTURE}."):
         return "secondary capture"
     return "ultrasound" if header.get("SequenceOfUltrasoundRegions") else ""
 

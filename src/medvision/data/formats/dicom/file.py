@@ -38,9 +38,9 @@ __all__ = ["DicomFile", "displayed", "is_inverted"]
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 BROKEN = ("has a header that breaks the standard", "mend it or remove the image")
-INSTALL = "install the decoders with `pip install 'medvision[dicom]'`"
+_INSTALL = "install the decoders with `pip install 'medvision[dicom]'`"
 MOST_BYTES = 2**31
-BUILT_IN = (RLELossless,)  # whatever pydicom cannot decode of these is damaged
+_BUILT_IN = (RLELossless,)  # whatever pydicom cannot decode of these is damaged
 GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 
 # pydicom quotes what it finds in headers, which may be a name; what matters is told in our words.
@@ -166,7 +166,7 @@ def _find_decoder(path: Path, header: Dataset) -> Decoder:
         raise refuse(path, fault, "convert it to uncompressed DICOM") from None
     if not decoder.is_available:
         fault = f"is compressed as {name}, which no installed package decodes"
-        raise refuse(path, fault, INSTALL)
+        raise refuse(path, fault, _INSTALL)
     return decoder
 
 
@@ -176,10 +176,10 @@ def _decode(path: Path, header: Dataset, decoder: Decoder, frame: int, correct: 
     try:
         pixels, facts = decoder.as_array(header, index=frame, **options)  # type: ignore[arg-type]
     except Exception as error:
-        others = decoder.missing_dependencies and decoder.UID not in BUILT_IN
+        others = decoder.missing_dependencies and decoder.UID not in _BUILT_IN
         if others and isinstance(error, RuntimeError):  # those that are installed all failed
             fault = f"cannot be decoded as {decoder.UID.name} by the installed packages"
-            raise refuse(path, fault, f"{INSTALL}, or {COPY_AGAIN}") from None
+            raise refuse(path, fault, f"{_INSTALL}, or {COPY_AGAIN}") from None
         raise refuse(path, "is truncated or damaged", COPY_AGAIN) from None
     meaning = facts["photometric_interpretation"]  # after pydicom turned YBR into RGB
     if meaning not in (GREY if pixels.ndim == 2 else ("RGB",)):

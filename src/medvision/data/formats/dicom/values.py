@@ -74,7 +74,7 @@ def fill_padding(units: np.ndarray, padding: np.ndarray | None, inverted: bool) 
     return units
 
 
-COLOURS = ("Red", "Green", "Blue")
+_COLOURS = ("Red", "Green", "Blue")
 
 
 def look_up(values: np.ndarray, header: Dataset, item: Dataset) -> np.ndarray:
@@ -115,7 +115,7 @@ def look_up_palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
         inside = np.clip(stored.astype(np.int32), first, first + count - 1)
         return apply_color_lut(inside, header)[..., :3]
     little = _is_little(header)
-    tables = [header[f"{colour}PaletteColorLookupTableData"].value for colour in COLOURS]
+    tables = [header[f"{colour}PaletteColorLookupTableData"].value for colour in _COLOURS]
     indices = _indices(stored, first, count)
     return np.stack([_entries(data, count, bits, little)[indices] for data in tables], axis=-1)
 

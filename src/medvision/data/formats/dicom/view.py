@@ -6,7 +6,7 @@ from pydicom.pixels.processing import apply_windowing
 
 from medvision.data.formats.dicom.values import look_up, table_top
 
-FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
 def is_inverted(header: Dataset) -> bool:
@@ -80,7 +80,7 @@ def _as_dataset(header: Dataset) -> Dataset:
     asked = Dataset()
     asked["WindowCenter"], asked["WindowWidth"] = header["WindowCenter"], header["WindowWidth"]
     function = str(header.get("VOILUTFunction") or "LINEAR").strip().upper()
-    if function not in FUNCTIONS:
+    if function not in _FUNCTIONS:
         raise ValueError("the VOI LUT function is none of the standard")
     asked.VOILUTFunction = function
     asked.PhotometricInterpretation = "MONOCHROME2"

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-COSINE = 1e-3  # directions further apart are two orientations
-PLACE_MM = 1e-3  # slices nearer than this lie in one place; scanners write fewer digits
+_COSINE = 1e-3  # directions further apart are two orientations
+_PLACE_MM = 1e-3  # slices nearer than this lie in one place; scanners write fewer digits
 CHANNEL_MM = 1e-2  # series whose slices lie nearer than this show the same voxels
 GAP = 1.5  # usual steps
 
@@ -41,7 +41,7 @@ def number_orientations(orientations: np.ndarray) -> list[int]:
     firsts: list[np.ndarray] = []
     numbers = []
     for cosines in orientations:
-        alike = (n for n, first in enumerate(firsts) if np.abs(cosines - first).max() <= COSINE)
+        alike = (n for n, first in enumerate(firsts) if np.abs(cosines - first).max() <= _COSINE)
         number = next(alike, len(firsts))
         firsts += [cosines] if number == len(firsts) else []
         numbers.append(number)
@@ -50,7 +50,7 @@ def number_orientations(orientations: np.ndarray) -> list[int]:
 
 def find_places(mm: np.ndarray) -> np.ndarray:
     """Number the places of sorted distances `[S]`: slices with one number lie in one place."""
-    return np.concatenate([[0], np.cumsum(np.diff(mm) > PLACE_MM)])
+    return np.concatenate([[0], np.cumsum(np.diff(mm) > _PLACE_MM)])
 
 
 def usual_step_mm(mm: np.ndarray) -> float | None:
@@ -59,7 +59,7 @@ def usual_step_mm(mm: np.ndarray) -> float | None:
     The lower one, so that of two unequal steps the longer can be told as a gap.
     """
     steps = np.sort(np.diff(mm))
-    steps = steps[steps > PLACE_MM]
+    steps = steps[steps > _PLACE_MM]
     return float(steps[(len(steps) - 1) // 2]) if len(steps) else None
 
 

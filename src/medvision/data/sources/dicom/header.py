@@ -11,12 +11,12 @@ from pydicom import Dataset
 from medvision.data.formats.dicom.facts import read_header_facts
 from medvision.data.formats.dicom.frames import count_frames, header_of_frame
 
-MOST_FRAMES = 100_000
+_MOST_FRAMES = 100_000
 IDS = (
     "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
     "InstitutionName", "SeriesDescription", "StudyDate", "ImageType", "InstanceNumber",
 )  # fmt: skip
-GEOMETRY = (
+_GEOMETRY = (
     "Rows", "Columns", "NumberOfFrames", "FrameTime", "PixelSpacing", "ImagerPixelSpacing",
     "SliceThickness", "ImageOrientationPatient", "ImagePositionPatient",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
@@ -41,7 +41,7 @@ TRAITS = {
 """What may tell slices of one place apart, and where headers and frames say it."""
 KEYWORDS = [
     *IDS,
-    *GEOMETRY,
+    *_GEOMETRY,
     *FACTS,
     *(w[0] for ways in TRAITS.values() for w in ways if len(w) == 1),
 ]
@@ -106,7 +106,7 @@ def read_slices(name: str, header: Dataset) -> list[Slice]:
         Exception: of many kinds, for a damaged header; the texts may quote it.
     """
     frames = count_frames(header)
-    if frames > MOST_FRAMES:  # a header may tell of any number, and each becomes a row
+    if frames > _MOST_FRAMES:  # a header may tell of any number, and each becomes a row
         raise ValueError("more frames than a file can hold")
     own = header.get("PerFrameFunctionalGroupsSequence")
     if own and len(own) != frames:

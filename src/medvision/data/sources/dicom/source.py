@@ -20,8 +20,8 @@ from medvision.errors import MedvisionError, collect, did_you_mean
 
 Order = Literal["alone", "instance"]
 OnGap = Literal["stop", "keep"]
-OnOdd = Literal["stop", "exclude"]
-Localisers = Literal["exclude", "keep"]
+_OnOdd = Literal["stop", "exclude"]
+_Localisers = Literal["exclude", "keep"]
 WAY_OUT = "Mend them, or leave them out, counted, with on_odd=exclude"
 MM_DIGITS = 4  # more than a scanner writes
 
@@ -35,8 +35,8 @@ def find(
     order: Order = "alone",
     series_by: str | Sequence[str] = (),
     on_gap: OnGap = "stop",
-    on_odd: OnOdd = "stop",
-    localisers: Localisers = "exclude",
+    on_odd: _OnOdd = "stop",
+    localisers: _Localisers = "exclude",
 ) -> Found:
     """Find the images of a tree by what their headers say, whatever the files are called.
 
@@ -90,7 +90,7 @@ def find(
 
 
 def _gather(
-    top: Path, on_odd: OnOdd, localisers: Localisers
+    top: Path, on_odd: _OnOdd, localisers: _Localisers
 ) -> tuple[list[Slice], Counter[str], list[str]]:
     """Return the images of a tree, what else lies there, and broken files that are left out."""
     tree = read_tree(top)
@@ -109,7 +109,7 @@ def _gather(
 def _check(order: str, by: Sequence[str], on_gap: str, on_odd: str, localisers: str) -> None:
     choices = {
         "order": (order, Order), "on_gap": (on_gap, OnGap),
-        "on_odd": (on_odd, OnOdd), "localisers": (localisers, Localisers),
+        "on_odd": (on_odd, _OnOdd), "localisers": (localisers, _Localisers),
     }  # fmt: skip
     for name, (value, kind) in choices.items():
         if value not in get_args(kind):
@@ -184,14 +184,14 @@ def _describe(rule: str | None) -> str:
     return describe_rule(rule).replace("image", "study")  # all of a study are of one person
 
 
-def _settle(problems: list[str], on_odd: OnOdd, what: str) -> list[str]:
+def _settle(problems: list[str], on_odd: _OnOdd, what: str) -> list[str]:
     """Stop on problems, or return them as what is left out."""
     if problems and on_odd == "stop":
         raise collect(f"{len(problems)} {what}", problems, WAY_OUT)
     return problems
 
 
-def _keep_usable(series: list[Series], on_odd: OnOdd) -> tuple[list[Series], list[str]]:
+def _keep_usable(series: list[Series], on_odd: _OnOdd) -> tuple[list[Series], list[str]]:
     problems = [f"{s.name} {' and '.join(s.oddities)}" for s in series if s.oddities]
     reasons = _settle(problems, on_odd, f"of {len(series)} series cannot be used")
     return [each for each in series if not each.oddities], reasons

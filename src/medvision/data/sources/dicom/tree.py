@@ -25,8 +25,8 @@ from medvision.errors import collect
 
 SUFFIXES = (".dcm", ".dicom", ".ima")  # such a file must be DICOM; any other may be
 PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
-DEFLATE_BEST = 1032  # bytes that one can hold
-ITEM_BITS = 64  # what stands before each compressed frame
+_DEFLATE_BEST = 1032  # bytes that one can hold
+_ITEM_BITS = 64  # what stands before each compressed frame
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def _can_hold(header: Dataset, size: int) -> bool:
     """
     syntax = header.file_meta.get("TransferSyntaxUID", ExplicitVRLittleEndian)
     plain = syntax in PLAIN or syntax == DeflatedExplicitVRLittleEndian
-    bits = 8 * size * (DEFLATE_BEST if syntax == DeflatedExplicitVRLittleEndian else 1)
-    least = int(header.Rows) * int(header.Columns) if plain else ITEM_BITS
+    bits = 8 * size * (_DEFLATE_BEST if syntax == DeflatedExplicitVRLittleEndian else 1)
+    least = int(header.Rows) * int(header.Columns) if plain else _ITEM_BITS
     return 1 <= count_frames(header) <= max(1, bits // least)
 
 

@@ -16,7 +16,7 @@ CLASSES = {
     "size": ["none", "small", "large"],
 }  # fmt: skip
 LARGE_MM = 15.5  # radius from which on a lesion is large: half of them are
-EASIEST_CONTRAST_HU = 140.0
+_EASIEST_CONTRAST_HU = 140.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Settings:
 
     @property
     def contrast_hu(self) -> float:
-        return float(EASIEST_CONTRAST_HU * (1 - self.difficulty))
+        return float(_EASIEST_CONTRAST_HU * (1 - self.difficulty))
 
 
 def choose_class(task: Task, positive: bool, lesions: Sequence[Lesion]) -> str:

@@ -15,8 +15,8 @@ from medvision.data.sources.phantom.anatomy import (
 
 Window = tuple[slice, slice, slice]
 NOWHERE = (slice(0), slice(0), slice(0))
-UNEVEN_MM = 4.0
-STRAY_MM = 4 * UNEVEN_MM
+_UNEVEN_MM = 4.0
+_STRAY_MM = 4 * _UNEVEN_MM
 
 
 def paint(body: Body, grid: ScanGrid, rng: np.random.Generator) -> Volume:
@@ -44,8 +44,8 @@ class _Canvas:
 
     def __init__(self, grid: ScanGrid, rng: np.random.Generator) -> None:
         self.grid = grid
-        self.x = grid.axis + np.float32(UNEVEN_MM) * _draw_field(rng, grid, 56)
-        self.y = grid.axis[:, None] + np.float32(UNEVEN_MM) * _draw_field(rng, grid, 56)
+        self.x = grid.axis + np.float32(_UNEVEN_MM) * _draw_field(rng, grid, 56)
+        self.y = grid.axis[:, None] + np.float32(_UNEVEN_MM) * _draw_field(rng, grid, 56)
         self.hu = np.full(self.x.shape, AIR_HU, np.float32)
         self.strength = np.zeros_like(self.hu)
 
@@ -74,8 +74,8 @@ class _Canvas:
         if not cut.size:
             return NOWHERE
         across, down = tissue.reach()
-        columns = self.grid.span(tissue.center[0], across + STRAY_MM)
-        rows = self.grid.span(tissue.center[1], down + STRAY_MM)
+        columns = self.grid.span(tissue.center[0], across + _STRAY_MM)
+        rows = self.grid.span(tissue.center[1], down + _STRAY_MM)
         return slice(int(cut[0]), int(cut[-1]) + 1), rows, columns
 
 

@@ -26,8 +26,8 @@ from medvision.data.sources.phantom.anatomy import (
 )
 
 VIEWS = 72
-WATER_PER_MM = 0.0195  # attenuation at about 70 keV
-REFERENCE_MM = 280.0  # of water: the path at which a site's noise is stated
+_WATER_PER_MM = 0.0195  # attenuation at about 70 keV
+_REFERENCE_MM = 280.0  # of water: the path at which a site's noise is stated
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _paths(tissues: Iterable[Ellipsoid], grid: ScanGrid) -> Volume:
         middle = tissue.center[0] * np.cos(angles) + tissue.center[1] * np.sin(angles)
         offset = ((places - middle[:, None]) / width[:, None])[:, :, None]
         chord = np.sqrt(np.maximum(tissue.extent(grid.planes) ** 2 - offset**2, 0))
-        density = (tissue.hu - tissue.under) / 1000 * WATER_PER_MM
+        density = (tissue.hu - tissue.under) / 1000 * _WATER_PER_MM
         total += np.float32(2 * a * b * density) * chord / width[:, None, None]
     return total
 
@@ -93,7 +93,7 @@ def _reconstruct_noise(
     response, gain = _kernel(grid.size, site.psf_mm)
     # A count of N photons errs by 1/sqrt(N), and N falls as exp(-path).
     rays = rng.standard_normal(paths.shape, dtype=np.float32)
-    rays *= np.float32(site.noise_hu / gain) * np.exp((paths - WATER_PER_MM * REFERENCE_MM) / 2)
+    rays *= np.float32(site.noise_hu / gain) * np.exp((paths - _WATER_PER_MM * _REFERENCE_MM) / 2)
     spectrum = np.fft.rfft(rays, 2 * bins, axis=1) * response[:, None]
     # Twice as many points come back, so that taking the nearest one to a pixel is exact enough.
     filtered = 2 * np.fft.irfft(spectrum, 4 * bins, axis=1)[:, : 2 * bins]

@@ -35,7 +35,7 @@ from medvision.data.sources.phantom.scanner import SITES, acquire
 from medvision.errors import MedvisionError
 from medvision.files import written_aside
 
-TRUTH = {
+_TRUTH = {
     "label": "task lesion: class of the slice; task order: class of the series; task size: of the "
     f"largest lesion this slice cuts, large from a radius of {LARGE_MM:g} mm on",
     "series_label": "class of the patient",
@@ -224,5 +224,5 @@ def _write_facts(
         "sites": [asdict(site) for site in SITES],
         "positive_patients": sum(patient.positive for patient in dealt),
         "copies": {name: dealt[source].name for name, source in copies.items()},
-        "truth": TRUTH,
+        "truth": _TRUTH,
     }
