@@ -108,22 +108,6 @@ class Model:
         return kind
 
     @property
-    def kind(self) -> Question:
-        return self.question
-
-    @property
-    def rename(self) -> dict[str, str | None]:
-        """Label of another table → class name; None: treated as missing."""
-        rename: dict[str, str | None] = self.target["rename"]
-        return rename
-
-    @property
-    def negative(self) -> str | None:
-        """The multi-label name for "nothing found"."""
-        negative: str | None = self.target["negative"]
-        return negative
-
-    @property
     def contract(self) -> dict[str, Any]:
         """The reader's settings."""
         reader: dict[str, Any] = self.inputs["reader"]

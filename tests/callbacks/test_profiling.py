@@ -303,8 +303,6 @@ def test_counts_that_measure_nothing_are_refused(counts):
 
 @pytest.mark.gpu
 def test_a_device_is_named_with_its_busy_share(tmp_path):
-    if not torch.cuda.is_available():
-        pytest.skip("there is no GPU")
     fit(Learner(), Profile(1, 4, 2), tmp_path, 9, accelerator="gpu")
     text = page(tmp_path)
     assert f"device: {torch.cuda.get_device_name()}" in text

@@ -90,7 +90,9 @@ def predictions(folder: Path) -> pd.DataFrame:
 
 def same_decisions(model: Model, table: pd.DataFrame) -> bool:
     probs = table[PROBS].to_numpy()
-    return decide_labels(probs, model.classes, model.kind, model.threshold) == list(table["pred"])
+    return decide_labels(probs, model.classes, model.question, model.threshold) == list(
+        table["pred"]
+    )
 
 
 def test_a_run_predicts_its_own_test_files_as_it_did(trained, medvision, tmp_path):

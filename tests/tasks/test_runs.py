@@ -2,7 +2,6 @@
 
 import json
 import pkgutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,6 @@ from medvision.evaluation.evaluator import open_evaluator
 from medvision.inference.evaluate import compute_metrics
 from medvision.model import load_model
 
-HERE = Path(__file__).parent
 WORDS = {
     "classification": ("model=convnet",),
     "regression": ("model=regression", "data.annotation.targets=[radius_mm]"),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
-from medvision.target import TASKS, find_folder, list_tasks
+from medvision.target import TASKS, array_of, find_folder, list_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -362,9 +362,14 @@ class Evaluator(ABC):
         Args:
             case: whose.
             image: `[V,H,W,C]`, of an image V is 1.
-            outputs: what was answered, and `heat` `[V,H,W]` if there is any.
+            outputs: what was answered, and `heat` `[V,H,W]`, what spoke for it, if there is any.
         """
-        return [image]
+        from medvision.evaluation.figures.series import overlay
+
+        if "heat" not in outputs:
+            return [image]
+        heat = array_of(outputs, "heat")
+        return [image, overlay(image, heat, heat.max())]
 
     def phrase_case(self, facts: Mapping[str, Any]) -> str:
         """Say of a case in one line what its facts hold."""
@@ -412,6 +417,22 @@ COLUMNS = {
     "val": "val",
     "val_patients": "val, patients",
 }
+
+
+def average_attention(several: Sequence[Encoded]) -> dict[str, NDArray[Any]]:
+    """Return the mean weight of each slice as `attention`; {} where not all nets weigh slices."""
+    if not all("attention" in outputs for outputs in several):
+        return {}
+    weights = [array_of(outputs, "attention") for outputs in several]
+    return {"attention": np.asarray(np.mean(weights, axis=0, dtype=np.float64))}
+
+
+def tabulate_attention(outputs: Encoded, facts: Tables) -> dict[str, pd.DataFrame]:
+    """Put the weight of each slice beside its facts, as `slices`; {} where nothing weighs them."""
+    if "slices" not in facts or "attention" not in outputs:
+        return {}
+    attention = array_of(outputs, "attention").astype(np.float64)
+    return {"slices": facts["slices"].reset_index(drop=True).assign(attention=attention)}
 
 
 def name_task(facts: Mapping[str, Any]) -> str:

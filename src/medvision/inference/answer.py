@@ -100,10 +100,8 @@ def answer_files(
     Raises:
         MedvisionError: there is nothing to predict, or what `_answer_inputs` refuses.
     """
-    units, exclude = (
-        [open_model_unit(m).allow_gaps(on_gap) for m in members],
-        on_unreadable != "stop",
-    )
+    units = [open_model_unit(model).allow_gaps(on_gap) for model in members]
+    exclude = on_unreadable != "stop"
     found = {
         unit: find_inputs(sources, columns or {}, unit, exclude) for unit in dict.fromkeys(units)
     }

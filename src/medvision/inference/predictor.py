@@ -60,6 +60,7 @@ def run_nets(
         model.net.to(device)
         if all(weight.ndim <= 4 for weight in model.net.parameters()):  # of 3-D nets there is none
             model.net.to(memory_format=torch.channels_last)
+    augments = [instantiate(model.augment) if model.tta else None for model in models]
     parts: list[list[Batch]] = [[] for _ in models]
     counts: list[int] = []
     console, done = Console(stderr=True), 0
@@ -71,20 +72,21 @@ def run_nets(
         for batch in batches:
             there = {name: value.to(device) for name, value in batch.items()}
             chosen = keys[done : done + len(there["image"])]
-            for model, part in zip(models, parts, strict=True):
-                part.append(_average_views(model, there, chosen))
+            for model, augment, part in zip(models, augments, parts, strict=True):
+                part.append(_average_views(model, there, augment, chosen))
             counts.append(len(chosen))
             done += len(chosen)
             progress.update(bar, completed=done)
     return [_join(part, counts) for part in parts]
 
 
-def _average_views(model: Model, batch: Batch, keys: np.ndarray) -> Batch:
+def _average_views(
+    model: Model, batch: Batch, augment: Augment | None, keys: np.ndarray
+) -> Batch:  # fmt: skip
     """Answer for a batch, as the mean of the plain and the augmented views, on the CPU."""
     answer = answer_batch(model, batch)
-    if not model.tta:
+    if augment is None:
         return {name: value.cpu() for name, value in answer.items()}
-    augment: Augment = instantiate(model.augment)
     averaged = [name for name in answer if not name.endswith(_ROW)]
     for view in range(model.tta):
         more = answer_batch(model, change(batch, model, augment, 1_000_000 + view, keys))

@@ -22,7 +22,6 @@ FILES = sorted(
     for path in Path(DATA_ROOT).rglob("*")
     if path.is_file() and (path.suffix == ".dcm" or path.open("rb").read(132)[128:] == b"DICM")
 )
-SMALL = ("MR_small_RLE.dcm", "SC_rgb_small_odd_jpeg.dcm", "rtdose_1frame.dcm", "chrH31.dcm")
 # pytest shows warnings that the program itself silences; see the test of planted names.
 pytestmark = pytest.mark.filterwarnings("ignore")
 WITHOUT_PREAMBLE = ("ExplVR_BigEndNoMeta.dcm", "ExplVR_LitEndNoMeta.dcm", "no_meta.dcm")

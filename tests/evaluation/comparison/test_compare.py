@@ -1,7 +1,6 @@
 """Tests of differences against scipy, scikit-learn, naive sums, hands and simulated studies."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,6 @@ from medvision.stats.hypothesis_tests import (
     compare_folds,
 )
 
-COVERAGE = Path(__file__).parents[3] / "experiments" / "coverage" / "simulate.py"
-
 
 def draw(n=80, seed=0):
     rng = np.random.default_rng(seed)
@@ -26,16 +23,6 @@ def draw(n=80, seed=0):
     shared = rng.normal(size=n)
     scores = np.stack([label + shared + rng.normal(size=n) * s for s in (0.5, 1.5)])
     return label, scores.round(1)  # with ties
-
-
-def delong_naive(label, scores):
-    """Compare every positive with every negative, as the paper of 1988 does."""
-    psi = np.stack([
-        (x[label == 1][:, None] > x[label == 0]) + 0.5 * (x[label == 1][:, None] == x[label == 0])
-        for x in scores
-    ])  # fmt: skip
-    hits, misses = psi.mean(axis=2), psi.mean(axis=1)
-    return psi.mean(axis=(1, 2)), np.cov(hits) / hits.shape[1] + np.cov(misses) / misses.shape[1]
 
 
 def test_trainings_are_compared_cell_by_cell():

@@ -96,7 +96,8 @@ def test_a_folder_of_scores_alone_knows_scores_alone(cohort):
 
 
 def test_runs_without_scores_and_generators_have_no_lists(cohort, change, tmp_path):
-    change(cohort / "record.json", kind="generator")
+    for name in ("record.json", "metrics.json"):
+        change(cohort / name, task="generation")
     assert fill_checklists(Sentences(read_run_files(cohort))) == []
     assert fill_checklists(Sentences(read_run_files(tmp_path))) == []
 

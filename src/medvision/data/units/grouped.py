@@ -75,10 +75,11 @@ class Grouped(Unit):
 
     def preview(self, index: Ints, most: int) -> tuple[Ints, Ints, list[str]]:
         """Choose slices of the first sample, evenly spread: they change alike."""
-        slices = self.lay_out(index[:1]).number
-        some = slices[np.linspace(0, len(slices) - 1, min(most, len(slices)), dtype=int)]
-        captions = ["", *map(str, self.slices.position[some[1:]])]
-        return self.slices.own[some], np.repeat(index[:1], len(some)), captions
+        layout = self.lay_out(index[:1])
+        count = len(layout.own)
+        some = np.linspace(0, count - 1, min(most, count), dtype=int)
+        captions = ["", *map(str, self.slices.position[layout.number[some[1:]]])]
+        return layout.own[some], np.repeat(index[:1], len(some)), captions
 
     def tables_of_new(
         self, table: pd.DataFrame, index: Ints, folder: Path

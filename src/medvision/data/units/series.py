@@ -60,21 +60,17 @@ class Series(Grouped):
 
     def row_entries(self, layout: Layout, targets: Encoded, of_rows: Encoded) -> dict[str, Array]:
         """Return `slice_<entry>` of each entry of the target, unknown in the padding."""
-        rows, step, slot = (
-            self.slices.own[layout.number],
-            layout.entries["step"],
-            layout.slots["slot"],
-        )
+        step, slot = layout.entries["step"], layout.slots["slot"]
         told: dict[str, Array] = {}
         for name, values in targets.items():
             own = of_rows.get(name)
             if isinstance(values, np.ndarray):
                 filled = _unknown(values, step.size)
                 if isinstance(own, np.ndarray):
-                    filled[slot] = own[rows]
+                    filled[slot] = own[layout.own]
                 told[f"slice_{name}"] = filled.reshape(*step.shape, *values.shape[1:])
             elif isinstance(own, Ragged):
-                some = own[rows]
+                some = own[layout.own]
                 told |= {f"slice_{name}": some.values, f"slice_{name}_row": slot[some.row]}
         return told
 
@@ -90,10 +86,9 @@ class Series(Grouped):
         run's manifest (of several channels, the first); then comes its own truth in words.
         """
         layout = self.lay_out(index)
-        rows = self.slices.own[layout.number]
-        said = take(of_rows, rows) or _forget(take(targets, rows))
+        said = take(of_rows, layout.own) or _forget(take(targets, layout.own))
         return {"slices": pd.DataFrame({
-            "index": index[layout.sample], "slice": self._place(layout), "row": rows,
+            "index": index[layout.sample], "slice": self._place(layout), "row": layout.own,
             "position": self.slices.position[layout.number], **target.decode(said),
         })}  # fmt: skip
 

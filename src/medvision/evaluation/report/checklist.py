@@ -65,9 +65,9 @@ class CardSection:
 
 
 def fill_checklists(sentences: Sentences) -> list[Checklist]:
-    """Answer both lists; none of a run without scores, or of a generator, which they do not fit."""
+    """Answer both lists; none of a run without scores, or of a task that opens no test."""
     run = sentences.run
-    if run.makes_images or not run.config or not run.metrics:
+    if not (run.config and run.metrics and run.evaluator.opens_test):
         return []
     return [
         Checklist(

@@ -123,7 +123,7 @@ def _part(run: RunFiles, part: str, counts: Mapping[str, Any]) -> Box:
         verb = "do not train" if part == "train" else "are not scored"
         lines.append(f"not annotated: {counts['unlabelled']}, which {verb}")
     scored = run.get(f"metrics.n.{part}.{run.unit}")
-    if scored is not None and not run.makes_images:
+    if scored is not None and run.evaluator.opens_test:
         lines.append(f"scored: {scored}")
     return Box(part, _say(counts), lines)
 

@@ -61,11 +61,6 @@ class RunFiles:
         """The part the report is about: test, or val where no test part was scored."""
         return "test" if self.metrics.get("test") else "val"
 
-    @property
-    def makes_images(self) -> bool:
-        """It is the run of a generator, which is judged otherwise."""
-        return self.record.get("kind") == "generator" or "gate" in self.metrics
-
     @cached_property
     def evaluator(self) -> Evaluator:
         """What knows the run's task."""
@@ -80,7 +75,7 @@ class RunFiles:
     @property
     def net(self) -> Mapping[str, Any]:
         """The settings of the net or generator."""
-        net = self.get("config.model.generator" if self.makes_images else "config.model.net")
+        net = self.get("config.model.net") or self.get("config.model.generator")
         return net if isinstance(net, Mapping) else {}
 
     @property

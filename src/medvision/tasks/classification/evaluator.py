@@ -17,10 +17,10 @@ from medvision.evaluation.evaluator import (
     Draw,
     Evaluator,
     Metric,
-    Pixels,
     Scored,
     Section,
     Tables,
+    average_attention,
 )
 from medvision.evaluation.predictions import Schema
 from medvision.stats.bootstrap import interval
@@ -201,9 +201,7 @@ class ClassificationEvaluator(Evaluator):
         members = cast(Sequence[ClassificationEvaluator], members)
         probs = [one.calibrate(said) for one, said in zip(members, several, strict=True)]
         joined = {"probs": np.mean(probs, axis=0)}
-        if all("attention" in outputs for outputs in several):
-            weights = [array_of(outputs, "attention") for outputs in several]
-            joined["attention"] = np.mean(weights, axis=0, dtype=np.float64)
+        joined |= average_attention(several)
         slices = [said for one in several if (said := self._slice_probs(one)) is not None]
         if len(slices) == len(several):
             joined["slice_probs"] = np.mean(slices, axis=0)
@@ -438,15 +436,6 @@ class ClassificationEvaluator(Evaluator):
         targets = choose_targets(scored, self.classes)
         sureness = self.confidence(scored)
         yield from choose_cases(scored, self.kinds(scored), targets, sureness, self.classes)
-
-    def draw(self, case: Case, image: Pixels, outputs: Encoded) -> Sequence[Pixels]:
-        """Return the image and, if there is heat, what spoke for the decision."""
-        from medvision.evaluation.figures.series import overlay
-
-        if "heat" not in outputs:
-            return [image]
-        heat = array_of(outputs, "heat")
-        return [image, overlay(image, heat, heat.max())]
 
     def phrase_case(self, facts: Mapping[str, Any]) -> str:
         from medvision.tasks.classification.cases import phrase_case

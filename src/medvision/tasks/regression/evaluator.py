@@ -16,10 +16,11 @@ from medvision.evaluation.evaluator import (
     Case,
     Evaluator,
     Metric,
-    Pixels,
     Scored,
     Section,
     Tables,
+    average_attention,
+    tabulate_attention,
 )
 from medvision.evaluation.predictions import Schema
 from medvision.stats.bootstrap import interval
@@ -160,13 +161,10 @@ class RegressionEvaluator(Evaluator):
             for column in COLUMNS[1:]
         }
         tables = {"": facts[""].reset_index(drop=True).assign(**said)}
-        if "slices" in facts and "attention" in outputs:
-            slices = facts["slices"].reset_index(drop=True)
-            own = slices.drop(columns=[n for n in slices if str(n).startswith("value_")])
-            tables["slices"] = own.assign(
-                attention=array_of(outputs, "attention").astype(np.float64)
-            )
-        return tables
+        return tables | {
+            name: slices.drop(columns=[n for n in slices if str(n).startswith("value_")])
+            for name, slices in tabulate_attention(outputs, facts).items()
+        }
 
     def combine(self, several: Sequence[Encoded], members: Sequence[Evaluator]) -> Encoded:
         """Average predictions, the bounds of their intervals and the weights of slices."""
@@ -176,10 +174,7 @@ class RegressionEvaluator(Evaluator):
             name: np.mean([array_of(one, name) for one in given], axis=0)
             for name in ("pred", "low", "high")
         }
-        if all("attention" in outputs for outputs in several):
-            weights = [array_of(outputs, "attention") for outputs in several]
-            joined["attention"] = np.mean(weights, axis=0, dtype=np.float64)
-        return joined
+        return joined | average_attention(several)
 
     def join(self, members: Sequence[Evaluator]) -> RegressionEvaluator:
         """Return one that knows the level of all.
@@ -318,15 +313,6 @@ class RegressionEvaluator(Evaluator):
             scored, self.targets, len(outputs) if outputs else 1,
             outputs.index(find_point(outputs)) if outputs else 0,
         )  # fmt: skip
-
-    def draw(self, case: Case, image: Pixels, outputs: Encoded) -> Sequence[Pixels]:
-        """Return the image and, if there is heat, what raised the prediction."""
-        from medvision.evaluation.figures.series import overlay
-
-        if "heat" not in outputs:
-            return [image]
-        heat = array_of(outputs, "heat")
-        return [image, overlay(image, heat, heat.max())]
 
     def phrase_case(self, facts: Mapping[str, Any]) -> str:
         from medvision.tasks.regression.cases import phrase_case

@@ -14,10 +14,11 @@ from medvision.evaluation.evaluator import (
     Case,
     Evaluator,
     Metric,
-    Pixels,
     Scored,
     Section,
     Tables,
+    average_attention,
+    tabulate_attention,
 )
 from medvision.evaluation.predictions import Schema
 from medvision.stats.ranking import Floats
@@ -119,19 +120,13 @@ class OrdinalEvaluator(Evaluator):
         probs = self._probs(outputs)
         said = {f"prob_{name}": probs[:, k] for k, name in enumerate(self.grades)}
         names = np.array(self.grades, dtype=object)[decide(probs)]
-        tables = {"": facts[""].reset_index(drop=True).assign(**said, pred=names)}
-        if "slices" in facts and "attention" in outputs:
-            attention = array_of(outputs, "attention").astype(np.float64)
-            tables["slices"] = facts["slices"].reset_index(drop=True).assign(attention=attention)
-        return tables
+        table = facts[""].reset_index(drop=True).assign(**said, pred=names)
+        return {"": table} | tabulate_attention(outputs, facts)
 
     def combine(self, several: Sequence[Encoded], members: Sequence[Evaluator]) -> Encoded:
         """Average probabilities, and the weights of slices."""
         joined = {"probs": np.mean([self._probs(outputs) for outputs in several], axis=0)}
-        if all("attention" in outputs for outputs in several):
-            weights = [array_of(outputs, "attention") for outputs in several]
-            joined["attention"] = np.mean(weights, axis=0, dtype=np.float64)
-        return joined
+        return joined | average_attention(several)
 
     def join(self, members: Sequence[Evaluator]) -> OrdinalEvaluator:
         return OrdinalEvaluator(self.target, {})
@@ -221,15 +216,6 @@ class OrdinalEvaluator(Evaluator):
         from medvision.tasks.regression.ordinal.cases import choose_cases
 
         return choose_cases(scored, self.grades)
-
-    def draw(self, case: Case, image: Pixels, outputs: Encoded) -> Sequence[Pixels]:
-        """Return the image and, if there is heat, what raised the grade."""
-        from medvision.evaluation.figures.series import overlay
-
-        if "heat" not in outputs:
-            return [image]
-        heat = array_of(outputs, "heat")
-        return [image, overlay(image, heat, heat.max())]
 
     def phrase_case(self, facts: Mapping[str, Any]) -> str:
         from medvision.tasks.regression.ordinal.cases import phrase_case
