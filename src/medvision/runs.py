@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import medvision.files as files
+import medvision.seal as seal
 from medvision.errors import MedvisionError
 from medvision.moved import rename_targets
 from medvision.provenance import command_line
 
 # Places, comforts, and what only opens the test part: none of them changes the trained model.
 PLACES = (
-    "name", "rerun", "test", "allocator", "model.weights", "data.manifest", "data.source",
+    "name", "rerun", "test", "trust", "allocator", "model.weights", "data.manifest", "data.source",
     "data.extra", "data.workers", "data.residency", "trainer.enable_progress_bar",
     "judge.run", "judge.inception",
 )  # fmt: skip
@@ -70,12 +71,32 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """The content of `record.json`, empty where there is none yet."""
-        path = self.folder / "record.json"
-        return dict(files.read_json(path)) if path.exists() else {}
+        return seal.read_record(self.folder)
 
     def note(self, **facts: Any) -> None:
-        """Add or replace facts in `record.json`."""
-        files.write_json(self.folder / "record.json", self.record | facts)
+        """Add or replace facts in `record.json`, under the user's key if it is the user's own."""
+        before = self.record
+        files.write_json(self.folder / seal.RECORD, seal.sign(before | facts, before))
+
+    @property
+    def standing(self) -> seal.Standing:
+        """Whose the run is, see `seal`."""
+        return seal.find_standing(self.record)
+
+    @contextmanager
+    def rewriting(self) -> Iterator[None]:
+        """Write predictions and scores of a finished run anew.
+
+        Their digests are dropped before and taken after, so that a stop between is noticed.
+        """
+        digests = self.record.get("digests")
+        if digests is None:  # of a run of before: what was never written down stays so
+            yield
+            return
+        kept = seal.without_rewritten(digests)
+        self.note(digests=kept)
+        yield
+        self.note(digests=seal.digest_files(self.folder, model=False) | kept)
 
     @property
     def status(self) -> _Status | None:
@@ -175,7 +196,7 @@ def find_run(name: str | Path) -> Run:
     """
     typed = Path(name).expanduser()
     typed = typed.parent if typed.name == "model.pt" else typed
-    if (typed / "record.json").exists():
+    if (typed / seal.RECORD).exists():
         return Run(typed.resolve())
     known = _known_runs()
     if str(name) == "last":
@@ -209,7 +230,7 @@ def find_runs(name: str | Path) -> list[Run]:
         MedvisionError: nothing answers to the name.
     """
     typed, root = Path(name).expanduser(), files.runs_folder()
-    if (typed / "record.json").exists():
+    if (typed / seal.RECORD).exists():
         return [Run(typed.resolve())]
     for folder in (typed.resolve(), root / name):
         if folder.is_dir() and (found := [*_runs_in(folder.parent, f"{folder.name}/*")]):
@@ -233,7 +254,7 @@ def _known_runs() -> list[Run]:
 
 
 def _runs_in(folder: Path, pattern: str) -> Iterator[Run]:
-    for record in sorted(folder.glob(f"{pattern}/record.json")):
+    for record in sorted(folder.glob(f"{pattern}/{seal.RECORD}")):
         key, sweep = record.parent.name, record.parent.parent.name
         if "~" not in key and not sweep.startswith("_"):
             yield Run(record.parent)

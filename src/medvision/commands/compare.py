@@ -15,7 +15,7 @@ from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.evaluation.comparison.arms import Aligned, Arm, align, gather_arms, read_repeats
 from medvision.evaluation.comparison.compare import Place, compare_arms, score_runs
 from medvision.evaluation.comparison.figures import draw_differences
-from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs
+from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs, stamp_runs
 from medvision.evaluation.comparison.text import list_differences, print_comparison, write_page
 from medvision.evaluation.evaluator import Evaluator, open_evaluator, target_of
 from medvision.evaluation.figures.style import save_figure
@@ -236,6 +236,7 @@ def compare_sides(sides: Sequence[Side], split: str, metric: str, resamples: int
     for pair in pairs:
         pair |= {"first": names[pair["first"]], "second": names[pair["second"]]}
     chosen = evaluator.sentences().get("chosen_on_val", "epoch")
+    every = [cell for side in sides for cell in side.cells.values()]
     optimistic = f"Compared on val, which chose {chosen}: read every score as optimistic."
     return {
         "part": split, "metric": metric, "resamples": resamples,
@@ -245,7 +246,7 @@ def compare_sides(sides: Sequence[Side], split: str, metric: str, resamples: int
             {"name": name, "runs": [cell.run.title for cell in side.cells.values()], "scores": held}
             for name, side, held in zip(names, sides, scores, strict=True)
         ],
-        "pairs": pairs, "stamps": [optimistic] if split == "val" else [],
+        "pairs": pairs, "stamps": [*stamp_runs(every), *([optimistic] if split == "val" else [])],
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import medvision.files as files
+import medvision.seal as seal
 from medvision.errors import MedvisionError
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores
@@ -86,7 +87,8 @@ def evaluate(
     if run and rows.own:
         if output:
             raise MedvisionError("a run's own part is scored in its own folder; omit output=")
-        return Evaluation(_evaluate_own(ensemble, rows), ensemble.runs[0].folder)
+        overlaps = check_overlap(ensemble, rows, allow_overlap)
+        return Evaluation(_evaluate_own(ensemble, rows, overlaps), ensemble.runs[0].folder)
     warnings = check_overlap(ensemble, rows, allow_overlap)
     warnings += check_unlike_training(ensemble, rows, on_foreign)
     folder = _choose_folder(ensemble, rows, output, joint=not run)
@@ -94,18 +96,27 @@ def evaluate(
     return Evaluation(metrics, folder)
 
 
-def _evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
-    """Score a run on a part of its own once more, in its own folder."""
+def _evaluate_own(ensemble: Ensemble, rows: Rows, overlaps: list[str]) -> dict[str, Any]:
+    """Score a run on a part of its own once more, in its own folder.
+
+    Args:
+        ensemble: of the run alone.
+        rows: of the part.
+        overlaps: what the model has seen of them, where that was allowed.
+    """
     (run,), (model,) = ensemble.runs, ensemble.models
     if rows.part == "test":
         record_opening(run, ensemble.digests[0])
     predictions = predict_rows(ensemble, rows)
-    store(run, rows.part, predictions)
-    metrics = derive_evidence(run.folder, model)
+    with run.rewriting():
+        store(run, rows.part, predictions)
+        stamps = {"stamps": overlaps} if overlaps else None
+        metrics = derive_evidence(run.folder, model, stamps)
     if rows.part == "test" or not run.predictions("test").exists():  # as the other figures
         draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions)
     write_report(run.folder)
-    return metrics
+    stamped = [*ensemble.standings, *overlaps]
+    return metrics | {"stamps": stamped} if stamped else metrics
 
 
 def _choose_folder(
@@ -147,7 +158,7 @@ def _evaluate_apart(
         warnings: what was seen of the rows or is foreign in them, or could not be checked.
         joint: an ensemble was asked for, though it may have one member.
     """
-    stamps = [ensemble.stamp] if joint else []
+    stamps = [*ensemble.standings, *([ensemble.stamp] if joint else [])]
     stamps += [] if rows.own else [FOREIGN]
     lost = open_model_unit(ensemble.joined).lost
     stamps += [*warnings, *([f"{rows.unread} {lost} left out"] if rows.unread else [])]
@@ -155,7 +166,7 @@ def _evaluate_apart(
     place.note(
         **_describe_members(ensemble, joint), command=command_line(), stamps=stamps,
         manifest=rows.manifest.digest, identity=files.digest(*identify(ensemble, rows))[:8],
-        status="running",
+        status="running", digests={},
     )  # fmt: skip
     if rows.part == "test":
         open_test(ensemble, place, own=rows.own)
@@ -164,7 +175,7 @@ def _evaluate_apart(
     metrics = derive_evidence(folder, ensemble.joined, {"stamps": stamps}, fitted=rows.own)
     if len(ensemble.models) == 1:
         draw_cases(folder, ensemble.joined, rows.samples[0], rows.find(0), predictions)
-    place.note(status="done", finished=files.today())
+    place.note(status="done", finished=files.today(), digests=seal.digest_files(folder))
     write_report(folder, stamps)
     return metrics
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import medvision.files as files
-from medvision.evaluation.evaluator import name_task, open_evaluator
+import medvision.seal as seal
+from medvision.evaluation.evaluator import open_recorded
+from medvision.evaluation.report.run_files import read_run_files
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores
 from medvision.evaluation.sweep.report import report_sweep
@@ -27,6 +29,7 @@ def run(run: str) -> None:
 def report_run(run: Run) -> None:
     """Recompute the scores from the stored predictions, say if they differ, write report.html."""
     remarks: list[str] = []
+    seal.check_files(run.folder)
     if run.metrics.exists():
         recorded = files.read_json(run.metrics)
         differing = list(_find_differences(recorded, _compute_again(run, recorded)))
@@ -35,7 +38,7 @@ def report_run(run: Run) -> None:
                 f"metrics.json does not follow from the stored predictions "
                 f"({len(differing)} values differ, such as {differing[0]})"
             )
-        print_scores(recorded)
+        print_scores(read_run_files(run.folder).metrics)
     for remark in remarks:
         print(f"warning: {remark}")
     print(f"report: {write_report(run.folder, remarks)}")
@@ -49,7 +52,7 @@ def _compute_again(run: Run, recorded: Mapping[str, Any]) -> Mapping[str, Any]:
     from medvision.inference.evaluate import compute_metrics
     from medvision.model import load_model
 
-    if not open_evaluator(name_task(recorded)).tables:
+    if not open_recorded(run.record, recorded, run.folder).tables:
         return recorded
     fresh = compute_metrics(run.folder, load_model(run.model))
     new = {"subgroups", "task"} - recorded.keys()

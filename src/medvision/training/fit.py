@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
+import medvision.seal as seal
 from medvision.data.manifest.card import Card
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
@@ -30,6 +31,7 @@ from medvision.training.explain import explain
 from medvision.training.job import Job, prepare_job
 from medvision.training.machine import compile_nets
 from medvision.training.preview import Preview
+from medvision.trust import trusting
 
 
 def train(
@@ -55,6 +57,13 @@ def train(
     Raises:
         MedvisionError: a mistake in the configuration or the data, before the first batch.
     """
+    with trusting(config.trust):
+        return _train(config, overrides, callbacks, cell=cell)
+
+
+def _train(
+    config: DictConfig, overrides: list[str], callbacks: Sequence[Callback], *, cell: bool
+) -> float:
     start = time.perf_counter()
     with _refusals_noted(config, overrides) if cell and is_leader() else nullcontext():
         job = prepare_job(config)
@@ -77,7 +86,10 @@ def train(
         except BaseException as error:
             _note_end(run, error, cost(start, earlier))
             raise
-        run.note(status="done", finished=files.today(), **cost(start, earlier))
+        run.note(
+            status="done", finished=files.today(), digests=seal.digest_files(run.folder),
+            **cost(start, earlier),
+        )  # fmt: skip
         report(run, job, brief=cell)
     return objective
 
@@ -157,6 +169,7 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
     run.note(
         **facts, model=freeze_model(run, job, task, context),
         checkpoints={path.stem: files.digest_file(path) for path in checkpoints},
+        digests=seal.digest_files(run.folder),
     )  # fmt: skip
     return objective
 
@@ -247,7 +260,8 @@ def answer(run: Run, job: Job) -> float:
         from medvision.training.finish import finish_run, report
 
         if unopened:
-            finish_run(run, job)
+            with run.rewriting():
+                finish_run(run, job)
         report(run, job)
     return float(record["objective"])
 

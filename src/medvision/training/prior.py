@@ -5,11 +5,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import medvision.files as files
+import medvision.seal as seal
 from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.units.unit import read_unit
 from medvision.errors import MedvisionError, collect
 from medvision.model import Seen, is_model_file, load_model, read_model_file, refuse_generator
-from medvision.runs import Run, find_run
+from medvision.runs import Run, find_run, find_run_around
 
 
 def find_weights(weights: str | None) -> str | None:
@@ -37,6 +38,7 @@ def check_pretraining(weights: str | None, data: ImageDataModule) -> Seen:
     if weights is None or not is_model_file(Path(weights)):
         return Seen()
     samples, key = data.ready, data.card.key if data.card else None
+    _note_standing(f"model.weights={weights}", find_run_around(weights))
     content = read_model_file(Path(weights))
     refuse_generator(content, f"model.weights={weights}")
     seen = Seen(**content["seen"])
@@ -53,6 +55,12 @@ def check_pretraining(weights: str | None, data: ImageDataModule) -> Seen:
     return seen
 
 
+def _note_standing(word: str, run: Run | None) -> None:
+    """Say of a run that it was made elsewhere, or does not say what its files were."""
+    if run is not None and (text := seal.STAMPS.get(run.standing)):
+        print(f"note: {word}: {text}")
+
+
 def find_judge(name: str | None, data: ImageDataModule) -> Run | None:
     """Find the classifier in whose eyes a generator is judged as well.
 
@@ -63,6 +71,7 @@ def find_judge(name: str | None, data: ImageDataModule) -> Run | None:
     if name is None:
         return None
     run = find_run(name)
+    _note_standing(f"judge.run={name}", run)
     model, samples = load_model(run.model), data.ready
     unit = read_unit(model.unit)
     key, classes = data.card.key if data.card else None, samples.target.plain()["classes"]

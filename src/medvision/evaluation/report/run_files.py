@@ -11,8 +11,9 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 import medvision.files as files
+import medvision.seal as seal
 from medvision.evaluation.covariates import Covariate, find_covariates, read_rows, real_rows
-from medvision.evaluation.evaluator import Evaluator, name_task, open_evaluator, target_of
+from medvision.evaluation.evaluator import Evaluator, open_recorded
 from medvision.evaluation.figures.common import find_best_epoch
 from medvision.evaluation.figures.gallery import INDEX
 from medvision.evaluation.predictions import name_scored
@@ -64,7 +65,7 @@ class RunFiles:
     @cached_property
     def evaluator(self) -> Evaluator:
         """What knows the run's task."""
-        return open_evaluator(name_task({**self.record, **self.metrics}), target_of(self.record))
+        return open_recorded(self.record, self.metrics, self.folder)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -134,7 +135,7 @@ class RunFiles:
     def evaluations(self) -> dict[str, Any]:
         """Name of each evaluation on other rows → its `metrics.json`."""
         paths = sorted((self.folder / "evaluations").glob("*/metrics.json"))
-        return {path.parent.name: files.read_json(path) for path in paths}
+        return {path.parent.name: _read_evaluation(path.parent) for path in paths}
 
     @property
     def cases(self) -> Mapping[str, int] | None:
@@ -184,22 +185,33 @@ class RunFiles:
 
 
 def read_run_files(run: Path) -> RunFiles:
-    """Read what there is; missing files are empty.
+    """Read what there is; missing files are empty, and a run made elsewhere is stamped as that.
 
     Raises:
-        MedvisionError: a file is there but broken.
+        MedvisionError: a file is there but broken, or is not what it was.
     """
     config = run / "config.yaml"
+    metrics = _read_evaluation(run)
     return RunFiles(
         folder=run,
         record=_read(run / "record.json"),
         audit=_read(run / "audit.json"),
-        metrics=_read(run / "metrics.json"),
+        metrics=metrics,
         history=_read_table(run / "history.csv"),
         config=config.read_text(encoding="utf-8") if config.exists() else "",
         classes=_read_classes(run),
         card=_read(run / "card.json"),
     )
+
+
+def _read_evaluation(folder: Path) -> dict[str, Any]:
+    """Read `metrics.json`, stamped with whose it is; its task is one that may be opened."""
+    stamp = seal.STAMPS.get(seal.check_files(folder))
+    metrics = _read(folder / "metrics.json")
+    open_recorded(seal.read_record(folder), metrics, folder)
+    if stamp and metrics:
+        metrics["stamps"] = [stamp, *metrics.get("stamps", ())]
+    return metrics
 
 
 def _read(path: Path) -> dict[str, Any]:

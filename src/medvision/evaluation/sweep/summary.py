@@ -13,7 +13,7 @@ import numpy as np
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.comparison.arms import Arm, gather_arms, read_overrides
-from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs
+from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs, stamp_runs
 from medvision.evaluation.evaluator import direction
 from medvision.evaluation.report.table import UNDEFINED, Table, show_interval, show_seconds
 from medvision.evaluation.sweep.pooling import Pooled, pool_folds, tabulate_pooled
@@ -67,7 +67,7 @@ def describe_sweep(runs: Sequence[Run], name: str) -> Sweep:
     return Sweep(
         name=name,
         verdict=" ".join([_count_statuses(cells), *_describe_best(rankings, pooled)]),
-        remarks=[*_list_remarks(arms, rankings), *troubles],
+        remarks=[*stamp_runs(cells), *_list_remarks(arms, rankings), *troubles],
         rankings=rankings,
         pooled=[(arm, tabulate_pooled(found), found.remarks) for arm, found in pooled],
         unfinished=_list_unfinished(cells, arms),
