@@ -16,13 +16,15 @@ USAGE = """medvision: the honest medical-imaging lab in one command   (research 
   medvision generate run=GAN_RUN per_class=500 seed=0               images of a trained generator, for training
   medvision compare  runs=[A,B]                                     paired tests on the same patients
   medvision report   run=RUN_OR_SWEEP                               one self-contained page
+  medvision verify   run=RUN_OR_SWEEP                               are its files what they were, its scores what they say
 
 RUN is a run folder, `last`, or a unique beginning of its name; a sweep is runs/NAME, or a pattern with *.
 evaluate and predict take runs=[A,B] too: an ensemble. Every argument is key=value.
   medvision COMMAND --help     what a command takes
   medvision train --cfg job    the composed configuration
 """  # noqa: E501
-COMMANDS = ("train", "tune", "prepare", "evaluate", "predict", "generate", "compare", "report")
+COMMANDS = ("train", "tune", "prepare", "evaluate", "predict", "generate", "compare", "report",
+            "verify")  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:

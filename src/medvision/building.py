@@ -183,7 +183,7 @@ class _Ration(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **named)
 
 
-_SPARE, _LEAST = 2**28, 2**14  # bytes; what every operation costs at least: there are not endless
+_SPARE, _LEAST = 2**27, 2**14  # bytes; what every operation costs at least: there are not endless
 
 
 def _measure(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> int:
