@@ -356,9 +356,7 @@ def test_a_label_the_model_does_not_know_is_refused(phantom, trained, medvision)
 
 @pytest.mark.parametrize("content", [b"", b"not a model"])
 def test_a_model_that_is_none_is_refused(content, trained, tmp_path, medvision):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "record.json").write_bytes((trained / "record.json").read_bytes())
+    folder = shutil.copytree(trained, tmp_path / "run")
     (folder / "model.pt").write_bytes(content)
     refused(medvision("evaluate", f"run={folder}"), str(folder / "model.pt"), "train the run again")
 

@@ -95,7 +95,7 @@ def test_a_record_is_added_to(tmp_path):
     assert run.status is None
     run.note(status="running", seed=3)
     run.note(status="done")
-    assert run.record == {"status": "done", "seed": 3}
+    assert run.record == {"status": "done", "seed": 3, "mac": run.record["mac"]}
 
 
 def test_what_the_same_command_means_now(tmp_path):
@@ -169,7 +169,7 @@ def test_the_last_run_is_the_finished_one_that_started_last(known):
 def test_openings_of_the_test_part_outlive_a_repetition(tmp_path):
     run = finished(tmp_path / "key", test_openings=[{"model": "a"}])
     assert prepare_folder(run, rerun=True) == "new"
-    assert run.record == {"test_openings": [{"model": "a"}]}
+    assert run.record == {"test_openings": [{"model": "a"}], "mac": run.record["mac"]}
     assert Run(tmp_path / "key~1").status == "done"
 
 

@@ -15,7 +15,8 @@ from medvision.user_key import find_key, mac, user_key
 
 RECORD, MODEL = "record.json", "model.pt"
 _EVIDENCE = ("manifest.csv", "config.yaml", "metrics.json", "predictions/*.csv")
-_REWRITTEN = ("metrics.json", "predictions/")
+REWRITTEN = ("metrics.json", "predictions/")
+"""Beginnings of the names of what an evaluation writes anew."""
 Standing = Literal["own", "elsewhere", "undigested", "unfinished"]
 STAMPS: dict[Standing, str] = {
     "elsewhere": "made elsewhere, not verified",
@@ -38,7 +39,7 @@ def digest_files(folder: Path, *, model: bool = True) -> dict[str, str]:
 
 def without_rewritten(digests: Mapping[str, str]) -> dict[str, str]:
     """Return the digests without those of what an evaluation writes anew."""
-    return {name: sha for name, sha in digests.items() if not name.startswith(_REWRITTEN)}
+    return {name: sha for name, sha in digests.items() if not name.startswith(REWRITTEN)}
 
 
 def sign(record: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,8 +83,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     return dict(files.read_json(path)) if path.exists() else {}
 
 
-def check_files(folder: Path) -> Standing:
+def check_files(folder: Path, *, but: tuple[str, ...] = ()) -> Standing:
     """Compare the evidence of a finished run with its digests; say whose it is.
+
+    Args:
+        folder: of the run.
+        but: beginnings of names that are not read, or are about to be written anew.
 
     Raises:
         MedvisionError: naming a file that changed, is gone, or was being written.
@@ -93,7 +98,8 @@ def check_files(folder: Path) -> Standing:
     if digests is not None and record.get("status") == "done":
         now = digest_files(folder, model=False)
         for name in sorted({*now, *digests} - {MODEL}):
-            _compare(folder, name, digests.get(name), now.get(name))
+            if not name.startswith(but):
+                _compare(folder, name, digests.get(name), now.get(name))
     return find_standing(record)
 
 
@@ -104,11 +110,10 @@ def _compare(folder: Path, name: str, before: str | None, now: str | None) -> No
         before is None: "was being written when its process ended",
         now is None: "is gone",
     }.get(True, "is not what it was when it was written: its digest has changed")
-    part = Path(name).stem if name.startswith("predictions/") else "test"
-    evaluated = name.startswith(_REWRITTEN)
+    part = Path(name).stem.partition("_")[0] if name.startswith("predictions/") else "test"
     way_out = (
-        f"medvision evaluate run={folder} split={part.partition('_')[0]} makes it anew"
-        if evaluated and before is None
+        f"medvision evaluate run={folder} split={part} makes it anew"
+        if name.startswith(REWRITTEN)
         else "restore it from a copy, or train the run again with rerun=true"
     )
     raise MedvisionError(f"{folder / name} {problem}; {way_out}")

@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from medvision.commands.help import read_signature
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.trust import trusting
 
 TEXTS = (list[str], list[str] | None)
 
@@ -22,6 +21,8 @@ def call(command: str, words: Sequence[str]) -> None:
     """
     trust, words = _take_trust(words)
     parse(words, read_signature(command), command)  # a mistake is told before torch is imported
+    from medvision.trust import trusting
+
     function: Callable[..., None] = importlib.import_module(f"medvision.commands.{command}").run
     with trusting(trust):
         function(**parse(words, function, command))

@@ -105,6 +105,7 @@ def _evaluate_own(ensemble: Ensemble, rows: Rows, overlaps: list[str]) -> dict[s
         overlaps: what the model has seen of them, where that was allowed.
     """
     (run,), (model,) = ensemble.runs, ensemble.models
+    seal.check_files(run.folder, but=("metrics.json", f"predictions/{rows.part}"))
     if rows.part == "test":
         record_opening(run, ensemble.digests[0])
     predictions = predict_rows(ensemble, rows)

@@ -80,7 +80,7 @@ def load_ensemble(
         )
     members = [find_run(run)] if run else find_members(names)
     for member in members:
-        seal.check_files(member.folder)
+        seal.check_files(member.folder, but=seal.REWRITTEN)
     ensemble = Ensemble(members, [load_model(member.model) for member in members])
     check_agreement(ensemble)
     return ensemble
