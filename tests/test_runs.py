@@ -89,6 +89,21 @@ def finished(folder, status="done", **facts):
     return run
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["../../x", "/tmp/x", "a/b", "a\\b", "_joint", "seed=1~1", "", ".hidden", "s*", "\x1b[2J"],
+)
+def test_a_name_that_leads_elsewhere_is_refused(name):
+    with pytest.raises(MedvisionError, match="cannot name a folder under") as told:
+        runs.name_folder(name)
+    assert "\x1b" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["a", "lr,0.1", "über uns", "2", "cnn+x=1"])
+def test_a_name_of_one_word_is_a_folder(name):
+    assert runs.name_folder(name).name == name
+
+
 def test_a_record_is_added_to(tmp_path):
     run = Run(tmp_path / "run")
     assert run.record == {}

@@ -7,6 +7,7 @@ A sweep is the folder `runs/<name>/`; what concerns several runs lies under `run
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 import medvision.files as files
 import medvision.seal as seal
-from medvision.errors import MedvisionError
+from medvision.errors import MedvisionError, printable
 from medvision.moved import rename_targets
 from medvision.provenance import command_line
 
@@ -131,6 +132,22 @@ def run_key(overrides: Sequence[str], config: Mapping[str, Any], digests: Sequen
     code = files.digest(json.dumps(essence, sort_keys=True, default=str), *digests)[:8]
     words = files.file_safe(",".join(telling))
     return f"{words}-{code}" if words else code
+
+
+def name_folder(name: object) -> Path:
+    """Return `runs/<name>`, where the runs of a command lie.
+
+    Raises:
+        MedvisionError: the name leads elsewhere, or is kept for what concerns several runs, or for
+            runs that were moved aside.
+    """
+    text = str(name)
+    if text != printable(text) or re.search(r"^$|^[._]|[/\\~*?\[\]\n]", text):
+        raise MedvisionError(
+            f"name={text} cannot name a folder under {files.runs_folder()}; take a word without "
+            "/ \\ ~ * ? [ ], not beginning with a dot or _"
+        )
+    return files.runs_folder() / text
 
 
 def is_place(key: str, places: Sequence[str] = PLACES) -> bool:

@@ -21,7 +21,7 @@ from medvision.data.manifest.card import Card
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
 from medvision.provenance import command_line, cost, describe_code, describe_process
-from medvision.runs import Run, claimed, prepare_folder, run_key
+from medvision.runs import Run, claimed, name_folder, prepare_folder, run_key
 from medvision.tasks import short_name
 from medvision.tasks.trainable import Context, Trainable
 from medvision.training.build import build_task, build_trainer
@@ -64,10 +64,10 @@ def train(
 def _train(
     config: DictConfig, overrides: list[str], callbacks: Sequence[Callback], *, cell: bool
 ) -> float:
-    start = time.perf_counter()
+    start, place = time.perf_counter(), name_folder(config.name)
     with _refusals_noted(config, overrides) if cell and is_leader() else nullcontext():
         job = prepare_job(config)
-    run = Run(files.runs_folder() / config.name / run_key(overrides, job.plain, job.identity()))
+    run = Run(place / run_key(overrides, job.plain, job.identity()))
     if not is_leader():
         return follow(run, job, callbacks)
     with claimed(run):
@@ -273,7 +273,7 @@ def _refusals_noted(config: DictConfig, overrides: Sequence[str]) -> Iterator[No
     Once it is no longer refused the trace goes: it held nothing but the reason.
     """
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    trace = Run(files.runs_folder() / config.name / run_key(overrides, plain, ["refused"]))
+    trace = Run(name_folder(config.name) / run_key(overrides, plain, ["refused"]))
     try:
         yield
     except Exception as error:
