@@ -11,7 +11,7 @@ from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.files import conf_folder
+from medvision.files import conf_folder, explain_refusal, find_refusal
 from medvision.training.config import compose_train
 
 _SEE_KEYS = "see all keys with: medvision train --cfg job"
@@ -30,6 +30,8 @@ def explain(error: BaseException, words: Sequence[str] = ()) -> str:
         return _explain_building(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_config(error, words)
+    if (refusal := find_refusal(error)) is not None:
+        return str(explain_refusal(refusal))
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
 
