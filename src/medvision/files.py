@@ -92,7 +92,8 @@ def _hold_aside(path: Path, mode: int) -> Iterator[Path]:
     live one is writing is not.
     """
     names = (path.with_name(f".{path.name[:80]}.aside{n}{path.suffix}") for n in count())
-    aside, held = next((name, taken) for name in names if (taken := _take_aside(name, mode)))
+    taken = ((name, _take_aside(name, mode)) for name in names)
+    aside, held = next((name, held) for name, held in taken if held is not None)
     try:
         yield aside
     finally:

@@ -29,7 +29,7 @@ def show_in_tensorboard(run: Run, job: Job, metrics: Mapping[str, Any], step: in
     logger = open_board(run, step)
     board = logger.experiment
     text = OmegaConf.to_yaml(OmegaConf.create(plain))
-    board.add_text("config", "    " + text.replace("\n", "\n    "))
+    board.add_text("config", "    " + text.replace("\n", "\n    "), step)
     for path in files.list_visible(run.folder / "figures", "*.png"):
         picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         board.add_image(f"figures/{path.stem}", picture, step, dataformats="HWC")
