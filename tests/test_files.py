@@ -110,6 +110,24 @@ def test_two_may_write_one_file_and_the_last_stays(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_full_disk_is_found_behind_another_error_and_a_read_that_failed_is_not():
+    def raise_behind(number):
+        try:
+            raise OSError(number, "no")
+        except OSError:
+            raise RuntimeError("a broken archive")  # noqa: B904 -- as torch does
+
+    with pytest.raises(RuntimeError) as full:
+        raise_behind(errno.ENOSPC)
+    assert files.find_refusal(full.value).errno == errno.ENOSPC
+    with pytest.raises(RuntimeError) as other:
+        raise_behind(errno.EACCES)
+    assert files.find_refusal(other.value) is None
+    told = MedvisionError("no")
+    told.__cause__ = PermissionError(errno.EACCES, "no")
+    assert files.find_refusal(told) is told.__cause__
+
+
 def test_no_link_is_followed_aside(tmp_path):
     (tmp_path / "dear").write_text("dear")
     (tmp_path / ".a.txt.aside0.txt").symlink_to(tmp_path / "dear")

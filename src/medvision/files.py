@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -45,11 +45,16 @@ def explain_refusal(error: OSError, path: str | os.PathLike[str] | None = None) 
 
 
 def find_refusal(error: BaseException) -> OSError | None:
-    """Find what the system refused behind an error: torch tells a full disk as a broken archive."""
+    """Find what the system refused behind an error: torch tells a full disk as a broken archive.
+
+    Of what an error merely came upon, only a full disk is sure to be its reason.
+    """
     link: BaseException | None = error
+    numbers: Container[int | None] = REFUSALS
     while link is not None:
-        if isinstance(link, OSError) and link.errno in REFUSALS:
+        if isinstance(link, OSError) and link.errno in numbers:
             return link
+        numbers = numbers if link.__cause__ else _WAYS_OUT
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return None
 
@@ -134,7 +139,11 @@ def remove_asides(folder: Path) -> None:
 def list_visible(folder: Path, pattern: str) -> list[Path]:
     """List what matches below a folder, sorted, but for what is hidden: it may be half written."""
     found = ((path.relative_to(folder), path) for path in folder.glob(pattern))
-    return sorted(path for name, path in found if not any(p.startswith(".") for p in name.parts))
+    return sorted(path for name, path in found if not any(map(_is_hidden, name.parts)))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") and name != ".."
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:

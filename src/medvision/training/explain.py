@@ -1,5 +1,6 @@
 """Hydra's errors in one sentence."""
 
+import errno
 import re
 import traceback
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,8 @@ def explain(error: BaseException, words: Sequence[str] = ()) -> str:
         return _explain_building(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_config(error, words)
-    if (refusal := find_refusal(error)) is not None:
+    refusal = find_refusal(error)
+    if refusal is not None and refusal.errno in (errno.ENOSPC, errno.EDQUOT):
         return str(explain_refusal(refusal))
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
