@@ -1,11 +1,13 @@
 """What all tests share: places in a temporary folder, a tiny phantom, one tiny run, the command."""
 
+import builtins
+import io
 import os
 import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,6 +140,28 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MEDVISION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def full_disk() -> Callable[[str], AbstractContextManager[None]]:
+    """`with full_disk(".last.ckpt"):` the disk is full for files whose names begin so."""
+
+    @contextmanager
+    def fill(name: str) -> Iterator[None]:
+        plain = builtins.open
+
+        def open_full(file: Any, mode: str = "r", *others: Any, **named: Any) -> Any:
+            writes = isinstance(file, str | bytes | os.PathLike) and set("wax+") & set(mode)
+            if writes and Path(os.fsdecode(file)).name.startswith(name):
+                return plain("/dev/full", mode, *others, **named)
+            return plain(file, mode, *others, **named)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(builtins, "open", open_full)
+            patch.setattr(io, "open", open_full)
+            yield
+
+    return fill
 
 
 class TinyGenerator(nn.Module):

@@ -19,7 +19,7 @@ SMALL = (
     "data.reader.size=[16,16]", "data.batch_size=8", "data.workers=1", "model.net.widths=[4,8]",
     "trainer.max_epochs=1", "threads=1", "callbacks.early_stopping=null",
 )  # fmt: skip
-ASIDE = re.compile(r"\..*\.[0-9a-f]{8}(\.\w+)?")
+ASIDE = re.compile(r"\..*\.aside\d+(\.\w+)?")
 
 
 def make_set(folder, change=None):

@@ -43,12 +43,13 @@ def main(arguments: list[str] | None = None) -> None:
         again = "; the same command goes on after its last finished epoch"
         print(f"medvision: stopped by you{again * (words[:1] == ['train'])}", file=sys.stderr)
         sys.exit(130)
-    except OSError as error:
-        from medvision.files import REFUSALS, explain_refusal
+    except Exception as error:
+        from medvision.files import explain_refusal, find_refusal
 
-        if error.errno not in REFUSALS:
+        refusal = find_refusal(error)
+        if refusal is None:
             raise
-        print(f"medvision: {explain_refusal(error)}", file=sys.stderr)
+        print(f"medvision: {explain_refusal(refusal)}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -47,6 +47,12 @@ class Run:
         return self.folder / "model.pt"
 
     @property
+    def frozen(self) -> bool:
+        """Whether training has ended and its model is there, of a run that need not be done."""
+        digest = self.record.get("model")
+        return self.model.exists() and digest == files.digest_file(self.model)
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
 
@@ -179,6 +185,7 @@ def claimed(run: Run) -> Iterator[None]:
         )
 
     with files.locked(run.lock, on_wait=refuse):
+        files.remove_asides(run.folder)
         yield
 
 
@@ -194,7 +201,7 @@ def prepare_folder(run: Run, rerun: bool) -> Literal["new", "resume", "done"]:
     if status == "failed" or (status is not None and rerun):
         places = (run.folder.with_name(f"{run.folder.name}~{n}") for n in range(1, 10_000))
         run.folder.rename(next(place for place in places if not place.exists()))
-    elif run.last_checkpoint.exists():
+    elif run.last_checkpoint.exists() or run.frozen:
         return "resume"
     elif run.folder.exists():
         shutil.rmtree(run.folder)  # stopped before its first epoch ended: nothing to keep
@@ -271,7 +278,7 @@ def _known_runs() -> list[Run]:
 
 
 def _runs_in(folder: Path, pattern: str) -> Iterator[Run]:
-    for record in sorted(folder.glob(f"{pattern}/{seal.RECORD}")):
+    for record in files.list_visible(folder, f"{pattern}/{seal.RECORD}"):
         key, sweep = record.parent.name, record.parent.parent.name
         if "~" not in key and not sweep.startswith("_"):
             yield Run(record.parent)

@@ -47,10 +47,8 @@ def _make_key(path: Path) -> None:
         with files.locked(path.with_name(path.name + ".lock")):
             if path.exists():
                 return
-            with files.written_aside(path) as aside:
-                only_mine = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(only_mine, "wb") as stream:
-                    stream.write(secrets.token_bytes(_KEY_BYTES))
+            with files.written_aside(path, mode=0o600) as aside:
+                aside.write_bytes(secrets.token_bytes(_KEY_BYTES))
     except MedvisionError as error:
         raise MedvisionError(f"{error}; for your key that is MEDVISION_KEY=FILE") from error
 

@@ -218,7 +218,7 @@ def _print_search(search: Search, study: optuna.Study) -> None:
     """
     from medvision.evaluation.sweep.report import report_sweep
 
-    if any(search.folder.glob("*/record.json")):
+    if files.list_visible(search.folder, "*/record.json"):
         report_sweep(find_runs(search.folder))
     killed = resumed(study)
     states = [t.state for t in study.get_trials(deepcopy=False) if t.number not in killed]

@@ -71,7 +71,9 @@ def _train(
     if not is_leader():
         return follow(run, job, callbacks)
     with claimed(run):
-        state = prepare_folder(run, config.rerun)
+        state: State = prepare_folder(run, config.rerun)
+        if state == "resume" and run.frozen:
+            state = "frozen"
         if takes_several(config):
             announce(run, state)
         if state == "done":
@@ -97,6 +99,7 @@ def _train(
 def _note_end(run: Run, error: BaseException, spent: dict[str, float]) -> None:
     """Write down why a run ended: what a full disk or a person stopped resumes, the rest failed."""
     stopped = isinstance(error.__cause__ or error, KeyboardInterrupt | OSError | Stopped)
+    stopped = stopped or files.find_refusal(error) is not None
     reason = "stopped by you" if isinstance(error, KeyboardInterrupt) else explain(error)[:2000]
     with suppress(MedvisionError):
         run.note(status="interrupted" if stopped else "failed", reason=reason, **spent)
@@ -108,7 +111,7 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
     assert audit is not None
     assert card is not None
     process = describe_process(job.config.seed)
-    if state == "resume":
+    if state != "new":
         if process["code"] != run.record.get("code"):
             print("note: the code has changed since this run began; rerun=true starts it afresh")
         run.note(status="running", resumed=[*run.record.get("resumed", []), process])
@@ -154,7 +157,9 @@ class Outcome(NamedTuple):
 
 def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
     """Fit, pick the best epoch, decide on the val part, and freeze it all into `model.pt`."""
-    print(f"{'resuming' if state == 'resume' else 'training'} in {run.folder}", flush=True)
+    print(f"{'training' if state == 'new' else 'resuming'} in {run.folder}", flush=True)
+    if state == "frozen":  # killed while it was evaluated
+        return float(run.record["objective"])
     preview = Preview(job.data, run.folder / "figures" / "preview.png")
     trainer, task, context, stepped = fit(run, job, state, callbacks, preview)
     monitor, checkpoints = job.config.monitor, run.checkpoints if stepped else ()
@@ -177,7 +182,7 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
 def follow(run: Run, job: Job, callbacks: Sequence[Callback]) -> float:
     """Train beside rank 0, which decides, writes and evaluates alone."""
     state = await_decision(run)
-    if state != "done":
+    if state not in ("done", "frozen"):
         with redirect_stdout(StringIO()):
             fit(run, job, state, callbacks)
     return math.nan

@@ -134,7 +134,7 @@ class RunFiles:
     @cached_property
     def evaluations(self) -> dict[str, Any]:
         """Name of each evaluation on other rows → its `metrics.json`."""
-        paths = sorted((self.folder / "evaluations").glob("*/metrics.json"))
+        paths = files.list_visible(self.folder / "evaluations", "*/metrics.json")
         return {path.parent.name: _read_evaluation(path.parent) for path in paths}
 
     @property
