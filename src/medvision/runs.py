@@ -91,8 +91,8 @@ class Run:
         return seal.find_standing(self.record)
 
     @contextmanager
-    def rewriting(self) -> Iterator[None]:
-        """Write predictions and scores of a finished run anew.
+    def rewriting(self, *parts: str) -> Iterator[None]:
+        """Write the predictions of some parts of a finished run anew, and its scores.
 
         Their digests are dropped before and taken after, so that a stop between is noticed.
         """
@@ -100,7 +100,7 @@ class Run:
         if digests is None:  # of a run of before: what was never written down stays so
             yield
             return
-        kept = seal.without_rewritten(digests)
+        kept = seal.without_scores(digests, parts)
         self.note(digests=kept)
         yield
         self.note(digests=seal.digest_files(self.folder, model=False) | kept)

@@ -37,9 +37,10 @@ def digest_files(folder: Path, *, model: bool = True) -> dict[str, str]:
     return {name: files.digest_file(folder / name) for name in names}
 
 
-def without_rewritten(digests: Mapping[str, str]) -> dict[str, str]:
-    """Return the digests without those of what an evaluation writes anew."""
-    return {name: sha for name, sha in digests.items() if not name.startswith(REWRITTEN)}
+def without_scores(digests: Mapping[str, str], parts: Iterable[str]) -> dict[str, str]:
+    """Return the digests without those of what an evaluation of some parts writes anew."""
+    gone = ("metrics.json", *(f"predictions/{part}" for part in parts))
+    return {name: sha for name, sha in digests.items() if not name.startswith(gone)}
 
 
 def sign(record: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def _compare(folder: Path, name: str, before: str | None, now: str | None) -> No
     }.get(True, "is not what it was when it was written: its digest has changed")
     part = Path(name).stem.partition("_")[0] if name.startswith("predictions/") else "test"
     way_out = (
-        f"medvision evaluate run={folder} split={part} makes it anew"
+        f"medvision evaluate run={folder} split={part}, or the training command, makes it anew"
         if name.startswith(REWRITTEN)
         else "restore it from a copy, or train the run again with rerun=true"
     )

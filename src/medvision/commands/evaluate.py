@@ -109,7 +109,7 @@ def _evaluate_own(ensemble: Ensemble, rows: Rows, overlaps: list[str]) -> dict[s
     if rows.part == "test":
         record_opening(run, ensemble.digests[0])
     predictions = predict_rows(ensemble, rows)
-    with run.rewriting():
+    with run.rewriting(rows.part):
         store(run, rows.part, predictions)
         stamps = {"stamps": overlaps} if overlaps else None
         metrics = derive_evidence(run.folder, model, stamps)

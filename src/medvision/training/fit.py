@@ -260,12 +260,13 @@ def answer(run: Run, job: Job) -> float:
     changed = record["code"]["digest"] != describe_code()["digest"]
     print(f"finished already: {run.folder}" + (
         " (the code has changed since; rerun=true does it again)" if changed else ""))  # fmt: skip
-    unopened = job.config.test and not run.predictions("test").exists()
+    stopped = "metrics.json" not in record.get("digests", {"metrics.json": ""})  # while scored
+    unopened = job.config.test and (stopped or not run.predictions("test").exists())
     if unopened or not (run.folder / "report.html").exists():  # a full disk refused this last file
         from medvision.training.finish import finish_run, report
 
         if unopened:
-            with run.rewriting():
+            with run.rewriting("val", "test"):
                 finish_run(run, job)
         report(run, job)
     return float(record["objective"])
