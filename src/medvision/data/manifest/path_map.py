@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from medvision.data.manifest.pseudonyms import key_file, user_key
 from medvision.errors import MedvisionError
+from medvision.user_key import key_file, user_key
 
 SIGN = "hashed-"
 SECONDS = 60.0  # that another process may be writing

@@ -23,13 +23,14 @@ from medvision.data.audit.scanned import recall_seen, write_seen
 from medvision.data.formats.listing import list_files
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.manifest import CARD, write_manifest
-from medvision.data.manifest.pseudonyms import fingerprint, pseudonym, user_key
+from medvision.data.manifest.pseudonyms import pseudonym
 from medvision.data.sources.found import Found
 from medvision.data.splits.groups import connect, join_pairs
 from medvision.data.store.fill import Images
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import patient_keys
+from medvision.user_key import fingerprint, user_key
 
 FORMAT = 4  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
 PACKAGE = "medvision.data.sources"
