@@ -103,7 +103,7 @@ def test_only_real_rows_are_counted_weighed_and_seen(own, made):
     assert both.class_weights().tolist() == alone.class_weights().tolist()
     assert both.train_rows().tolist() == alone.train_rows().tolist() == list(range(20))
     for part in ("train", "val", "test"):
-        assert both.ready.seen(part) == alone.ready.seen(part)
+        assert both.ready.shown(part) == alone.ready.shown(part)
     assert both.audit.counts == alone.audit.counts
 
 
