@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from medvision.data.formats import decode as decoding
-from medvision.model import Model, Seen, save_model
+from medvision.model import Model, save_model
 from medvision.runs import Run
+from medvision.seen import Seen
 
 TINY = (
     "data.reader.size=[32,32]", "data.reader.window=[-100,200]", "data.batch_size=16",

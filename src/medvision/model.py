@@ -5,9 +5,9 @@ config as text, how inputs are read, what was decided on the val part, and what 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -20,48 +20,15 @@ from medvision.building import building, check_config, leave_fetching_out
 from medvision.errors import MedvisionError
 from medvision.moved import rename_targets
 from medvision.seal import is_own_model
+from medvision.seen import Seen
 from medvision.target import TASKS, find_folder
 from medvision.trust import is_trusted, refuse_foreign_name
 
 Question = Literal["binary", "multiclass", "multilabel"]
-FORMAT = 5
+FORMAT = 6
 _GENERATION = "generation"
 _TRAIN_AGAIN = "give its training command again"
 PLAIN = ("task", "target", "decision", "inputs", "trained_on", "tta", "seed", "gate")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a model met in training and in validation: pseudonyms and pixel digests."""
-
-    train_patients: list[str] = field(default_factory=list)
-    train_images: list[str] = field(default_factory=list)
-    val_patients: list[str] = field(default_factory=list)
-    val_images: list[str] = field(default_factory=list)
-    key: str | None = None  # fingerprint of the key behind the pseudonyms; None: ids as given
-
-    def meet(
-        self, patients: Iterable[str], images: Iterable[str], key: str | None, train: bool = False
-    ) -> tuple[set[str], set[str]]:
-        """Return which of these patients and images were seen, or met in training alone.
-
-        Pseudonyms made with another key, or ids as given, cannot be compared: images always can.
-        """
-        comparable = key is not None and key == self.key
-        known = {*self.train_patients, *([] if train else self.val_patients)}
-        shown = {*self.train_images, *([] if train else self.val_images)}
-        return (known if comparable else set()) & set(patients), shown & set(images)
-
-    def join(self, earlier: "Seen") -> "Seen":
-        """Add what the model this one started from has seen."""
-        same = earlier.key == self.key
-        return Seen(
-            sorted({*self.train_patients, *(earlier.train_patients if same else ())}),
-            sorted({*self.train_images, *earlier.train_images}),
-            sorted({*self.val_patients, *(earlier.val_patients if same else ())}),
-            sorted({*self.val_images, *earlier.val_images}),
-            self.key,
-        )
 
 
 @dataclass
@@ -150,7 +117,7 @@ def save_model(model: Model, path: Path) -> str:
         "weights": _on_host(dict(model.net.state_dict())),
         "net": json.dumps(leave_fetching_out(model.config)),
         "augment": json.dumps(model.augment),
-        "seen": asdict(model.seen),
+        "seen": model.seen.to_plain(),
     }
     # A stream of Python's, because torch's own tells a full disk as a broken archive.
     with files.written_aside(path) as aside, aside.open("wb") as stream:
@@ -205,7 +172,7 @@ def _read_plain(path: Path) -> dict[str, Any]:
             f"{path} is a model of format {number}, and this medvision reads up to {FORMAT}; "
             "update medvision"
         )
-    return dict(content) if number == FORMAT else _modernise(content)
+    return dict(content) if number >= 5 else _modernise(content)
 
 
 def _modernise(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -293,7 +260,7 @@ def _rebuild(content: Mapping[str, Any], path: Path) -> Model:
         net=net.eval(),
         config=config,
         augment=augment,
-        seen=Seen(**content["seen"]),
+        seen=Seen.from_plain(content["seen"]),
         **{name: content[name] for name in PLAIN},
     )
 

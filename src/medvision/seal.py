@@ -5,7 +5,7 @@ user made from one that came along with a folder. Neither says who made a foreig
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""The user's key: what is signed and hashed under it only this user can make or compare."""
+"""The user's key: 32 secret bytes behind every pseudonym, keyed digest and seal of this user."""
 
 import hmac
 import os
@@ -68,5 +68,13 @@ def fingerprint(key: bytes) -> str:
 
 
 def mac(key: bytes, purpose: str, *parts: str | bytes) -> str:
-    """Return the HMAC-SHA256 of the parts in hexadecimal, which no other purpose shares."""
-    return hmac.new(key, files.digest(purpose, *parts).encode(), "sha256").hexdigest()
+    """Return HMAC-SHA256 in hexadecimal of parts, kept apart by their lengths.
+
+    What is made for one purpose says nothing of another.
+    """
+    whole = hmac.new(key, digestmod="sha256")
+    for part in (purpose, *parts):
+        data = part.encode() if isinstance(part, str) else part
+        whole.update(len(data).to_bytes(8, "little"))
+        whole.update(data)
+    return whole.hexdigest()

@@ -17,11 +17,13 @@ from omegaconf import OmegaConf
 import medvision.files as files
 from medvision.data.batches.read import decode_rows
 from medvision.data.manifest.manifest import read_manifest
+from medvision.data.manifest.people import show_rows
 from medvision.data.store.reader import Reader
 from medvision.evaluation import predictions
 from medvision.evaluation.evaluator import open_evaluator
 from medvision.inference import rows
-from medvision.model import Seen, load_model, save_model
+from medvision.model import load_model, save_model
+from medvision.seen import Seen
 from medvision.tasks.classification.evaluator import ClassificationEvaluator, decide_labels
 
 PROBS = ["prob_healthy", "prob_lesion"]
@@ -61,11 +63,11 @@ def make_fold(folder: Path, fold: int) -> None:
     """Rewrite what a run was tested on and has seen: one half of the patients each."""
     model, manifest = load_model(folder / "model.pt"), read_manifest(folder / "manifest.csv")
     reader = Reader.from_contract(model.contract)
-    digest = decode_rows(manifest, reader, "stop").digest
+    read = decode_rows(manifest, reader, "stop")
     halves = pd.factorize(manifest.table["patient"])[0] % 2
     tested = halves == fold
-    patients = [sorted({*manifest.table["patient"][~tested]}), sorted({*digest[~tested]})]
-    change(folder, seen=Seen(*patients, [], [], manifest.card.key), temperature=1.0 + fold)
+    trained = show_rows(read.table[~tested], read.digest[~tested], manifest.card.key)
+    change(folder, seen=Seen.of(trained, trained), temperature=1.0 + fold)
     split = np.where(tested, "test", "train")
     files.write_text(
         folder / "manifest.csv", manifest.table.assign(split=split).to_csv(index=False)

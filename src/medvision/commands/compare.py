@@ -246,8 +246,18 @@ def compare_sides(sides: Sequence[Side], split: str, metric: str, resamples: int
             {"name": name, "runs": [cell.run.title for cell in side.cells.values()], "scores": held}
             for name, side, held in zip(names, sides, scores, strict=True)
         ],
-        "pairs": pairs, "stamps": [*stamp_runs(every), *([optimistic] if split == "val" else [])],
+        "pairs": pairs,
+        "stamps": [*stamp_runs(every), *([optimistic] if split == "val" else []),
+                   *_gather_stamps(names, sides)],
     }  # fmt: skip
+
+
+def _gather_stamps(names: Sequence[str], sides: Sequence[Side]) -> list[str]:
+    """Return what the tables of the runs are stamped with, each once an arm."""
+    told = [f"{name}: {stamp}" for name, side in zip(names, sides, strict=True)
+            for cell in side.cells.values()
+            for stamp in cell.metrics.get("stamps", ())]  # fmt: skip
+    return list(dict.fromkeys(told))
 
 
 def _check_rows(first: str, a: Aligned, second: str, b: Aligned) -> None:

@@ -1,6 +1,7 @@
 """`medvision evaluate`: stored predictions and evidence, of a run's own parts or of other rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +17,7 @@ from medvision.inference.evaluate import derive_evidence, store
 from medvision.inference.predictor import open_model_unit
 from medvision.inference.rows import Rows, predict_rows, read_rows
 from medvision.provenance import command_line
-from medvision.runs import Run, joint_folder, record_opening
+from medvision.runs import Run, close_opening, digest_rows, joint_folder, record_opening
 
 FOREIGN = "scored on rows of another manifest with a frozen model: nothing was fitted on them"
 
@@ -27,6 +28,7 @@ def run(
     data: dict[str, Any] | None = None,
     split: str = "test",
     allow_overlap: bool = False,
+    different_patients: bool = False,
     on_unreadable: Literal["stop", "exclude"] = "stop",
     on_foreign: OnUnlike = "stop",
     output: Path | None = None,
@@ -42,6 +44,7 @@ def run(
     data.rename.THEIRS=OURS    for foreign label names
     split=test                 which rows; without a split column all rows are taken
     allow_overlap=true         go on although rows were seen in training; counted and stamped
+    different_patients=true    equal ids under another dataset name are other people; stamped
     on_unreadable=exclude      leave broken files out, counted
     data.on_gap=exclude        series with missing slices: error, exclude or keep what is there
     on_foreign=warn            go on although images are unlike those the model was trained on
@@ -51,7 +54,8 @@ def run(
     """
     metrics, folder = evaluate(
         run, runs, data=data, split=split, allow_overlap=allow_overlap,
-        on_unreadable=on_unreadable, on_foreign=on_foreign, output=output,
+        different_patients=different_patients, on_unreadable=on_unreadable,
+        on_foreign=on_foreign, output=output,
     )  # fmt: skip
     print_scores(metrics)
     print(f"written: {folder}")
@@ -71,6 +75,7 @@ def evaluate(
     data: Mapping[str, Any] | None = None,
     split: str = "test",
     allow_overlap: bool = False,
+    different_patients: bool = False,
     on_unreadable: Literal["stop", "exclude"] = "stop",
     on_foreign: OnUnlike = "stop",
     output: str | Path | None = None,
@@ -87,9 +92,9 @@ def evaluate(
     if run and rows.own:
         if output:
             raise MedvisionError("a run's own part is scored in its own folder; omit output=")
-        overlaps = check_overlap(ensemble, rows, allow_overlap)
+        overlaps = check_overlap(ensemble, rows, allow_overlap, different_patients)
         return Evaluation(_evaluate_own(ensemble, rows, overlaps), ensemble.runs[0].folder)
-    warnings = check_overlap(ensemble, rows, allow_overlap)
+    warnings = check_overlap(ensemble, rows, allow_overlap, different_patients)
     warnings += check_unlike_training(ensemble, rows, on_foreign)
     folder = _choose_folder(ensemble, rows, output, joint=not run)
     metrics = _evaluate_apart(ensemble, rows, folder, warnings, joint=not run)
@@ -106,13 +111,11 @@ def _evaluate_own(ensemble: Ensemble, rows: Rows, overlaps: list[str]) -> dict[s
     """
     (run,), (model,) = ensemble.runs, ensemble.models
     seal.check_files(run.folder, but=("metrics.json", f"predictions/{rows.part}"))
-    if rows.part == "test":
-        record_opening(run, ensemble.digests[0])
-    predictions = predict_rows(ensemble, rows)
     with run.rewriting(rows.part):
-        store(run, rows.part, predictions)
-        stamps = {"stamps": overlaps} if overlaps else None
-        metrics = derive_evidence(run.folder, model, stamps)
+        with opened_test(ensemble, run, rows):
+            predictions = predict_rows(ensemble, rows)
+            store(run, rows.part, predictions)
+        metrics = derive_evidence(run.folder, model, {"stamps": overlaps} if overlaps else None)
     if rows.part == "test" or not run.predictions("test").exists():  # as the other figures
         draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions)
     write_report(run.folder)
@@ -169,10 +172,9 @@ def _evaluate_apart(
         manifest=rows.manifest.digest, identity=files.digest(*identify(ensemble, rows))[:8],
         status="running", digests={},
     )  # fmt: skip
-    if rows.part == "test":
-        open_test(ensemble, place, own=rows.own)
-    predictions = predict_rows(ensemble, rows)
-    store(place, rows.part, predictions)
+    with opened_test(ensemble, place, rows):
+        predictions = predict_rows(ensemble, rows)
+        store(place, rows.part, predictions)
     metrics = derive_evidence(folder, ensemble.joined, {"stamps": stamps}, fitted=rows.own)
     if len(ensemble.models) == 1:
         draw_cases(folder, ensemble.joined, rows.samples[0], rows.find(0), predictions)
@@ -189,10 +191,21 @@ def _describe_members(ensemble: Ensemble, joint: bool) -> dict[str, Any]:
     return {"members": [{"run": run.title, "model": digest} for run, digest in pairs]}
 
 
-def open_test(ensemble: Ensemble, place: Run, own: bool) -> None:
+@contextmanager
+def opened_test(ensemble: Ensemble, place: Run, rows: Rows) -> Iterator[None]:
     """Record the opening of a test part where its results lie, and in the runs it belongs to."""
-    digests = ensemble.digests
-    if own:
-        for run, digest in zip(ensemble.runs, digests, strict=True):
-            record_opening(run, digest)
-    record_opening(place, digests[0] if len(digests) == 1 else files.digest(*digests))
+    if rows.part != "test":
+        yield
+        return
+    digests, samples = ensemble.digests, rows.samples[0]
+    joint = digests[0] if len(digests) == 1 else files.digest(*digests)
+    looked = {place.folder: (place, joint)}
+    if rows.own:
+        own = zip(ensemble.runs, digests, strict=True)
+        looked |= {run.folder: (run, digest) for run, digest in own}
+    images = digest_rows(samples.shown_in(samples.unit.rows(rows.find(0))).images)
+    settings = [name for run in ensemble.runs for name in run.settings]
+    places, models = zip(*looked.values(), strict=True)
+    record_opening(places, models, images, settings)
+    yield
+    close_opening(places)

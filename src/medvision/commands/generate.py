@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,6 @@ from rich.console import Console
 import medvision.files as files
 import medvision.seal as seal
 from medvision.data.batches.generated import (
-    SEEN,
     Generated,
     describe_gate,
     write_generated,
@@ -251,12 +250,12 @@ def _write_images(order: GenerateRequest, made: GeneratedImages, folder: Path) -
 
 def _describe_card(order: GenerateRequest, made: GeneratedImages) -> Card:
     """Return the card but for the digest of the manifest."""
-    model, seen = order.model, asdict(order.model.seen)
+    model, seen = order.model, order.model.seen.to_plain()
     H, W, C = made.images.shape[1:]
     told = Generated(
         generator=order.generator, run=order.run.title, gate=model.gate, ungated=not order.gated,
-        seen={name: seen[name] for name in SEEN}, size=[H, W], channels=C, reader=model.contract,
-        rows="", key=model.seen.key,
+        seen={name: seen[name] for name in seen if name != "key"}, size=[H, W], channels=C,
+        reader=model.contract, rows="", key=model.seen.key,
     )  # fmt: skip
     return Card(
         dataset=f"generated-{order.generator[:8]}-seed{order.seed}",
@@ -282,5 +281,7 @@ def _print_made(order: GenerateRequest, folder: Path, known: bool) -> None:
     Table(["class", "images", "kept"], counts, title=title).print(console)
     manifest = folder / MANIFEST
     console.print(f"gate      {describe_gate(order.model.gate)}")
+    for stamp in order.model.seen.unknown:
+        console.print(f"note      {stamp}")
     console.print(f"{'there' if known else 'written':<10}{manifest}")
     console.print(f"next      medvision train … 'data.extra=[{manifest}]' data.extra_ratio=0.25")

@@ -20,7 +20,7 @@ from medvision.inference.predictor import (
     predict_samples,
 )
 from medvision.model import Model, load_model
-from medvision.runs import Run, record_opening
+from medvision.runs import Run, close_opening, digest_rows, record_opening
 
 
 def evaluate_parts(
@@ -30,11 +30,13 @@ def evaluate_parts(
     evaluator = open_model_evaluator(model)
     for part in parts:
         if part == "test":
-            record_opening(run, files.digest_file(run.model))
+            images = digest_rows(samples.shown(part).images)
+            record_opening([run], [files.digest_file(run.model)], images, run.settings)
         rows = samples.rows(part)
         outputs = predict_samples(model, samples, rows)
         tables = evaluator.tabulate(outputs, samples.tables_for(rows))
         store(run, part, tables)
+    close_opening([run] if "test" in parts else [])
     metrics = derive_evidence(run.folder, model)
     draw_cases(run.folder, model, samples, rows, tables)
     return metrics
@@ -78,7 +80,13 @@ def _score(
     folder: Path, model: Model, evaluator: Evaluator, parts: Mapping[str, Scored]
 ) -> dict[str, Any]:
     unit = open_model_unit(model).counted
-    return score_parts(parts, evaluator, read_rows(folder / "manifest.csv"), unit=unit)
+    metrics = score_parts(parts, evaluator, read_rows(folder / "manifest.csv"), unit=unit)
+    return stamp_metrics(metrics, model.seen.unknown)
+
+
+def stamp_metrics(metrics: Mapping[str, Any], stamps: Sequence[str]) -> dict[str, Any]:
+    """Add what every table of the numbers must say; nothing where there is nothing."""
+    return {**metrics, "stamps": list(stamps)} if stamps else dict(metrics)
 
 
 def check_metrics(run: Run, recorded: Mapping[str, Any], model: Path) -> list[str]:

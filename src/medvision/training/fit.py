@@ -21,7 +21,14 @@ from medvision.data.manifest.card import Card
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
 from medvision.provenance import command_line, cost, describe_code, describe_process
-from medvision.runs import Run, claimed, name_folder, prepare_folder, run_key
+from medvision.runs import (
+    Run,
+    claimed,
+    name_folder,
+    name_setting,
+    prepare_folder,
+    run_key,
+)
 from medvision.tasks import short_name
 from medvision.tasks.trainable import Context, Trainable
 from medvision.training.build import build_task, build_trainer
@@ -116,19 +123,19 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
             print("note: the code has changed since this run began; rerun=true starts it afresh")
         run.note(status="running", resumed=[*run.record.get("resumed", []), process])
         return
-    seen = {part: dict(zip(("patients", "images"), samples.seen(part), strict=True))
-            for part in ("train", "val")}  # fmt: skip
     run.note(
         **process, status="running", task=short_name(job.task), monitor=job.config.monitor,
-        manifest=job.data.identity(), seen=seen, key=card.key, target=samples.target.plain(),
+        manifest=job.data.identity(), seen=job.seen.to_record(), key=card.key,
+        target=samples.target.plain(),
         **job.task.describe_target(samples.target), overrides=overrides,
-        judge=_describe_judge(job), compile=job.plain["compile"],
+        judge=_describe_judge(job), compile=job.plain["compile"], stamps=job.seen.unknown,
+        setting=name_setting(job.plain),
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
     files.write_text(run.manifest, samples.table.to_csv(index=False))
     files.write_json(run.folder / "card.json", card.to_json() | {"facts": sum_up(card)})
     files.write_json(run.folder / "audit.json", audit.to_json())
-    for note in audit.notes:
+    for note in dict.fromkeys([*audit.notes, *job.seen.unknown]):
         print(f"note: {note}")
 
 

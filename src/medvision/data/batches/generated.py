@@ -17,7 +17,7 @@ from medvision.data.manifest.card import Card
 from medvision.data.manifest.manifest import CARD, MANIFEST, Manifest
 from medvision.errors import MedvisionError
 
-SEEN = ("train_patients", "train_images", "val_patients", "val_images")
+_SEEN = ("train_patients", "train_images", "val_patients", "val_images")
 FACTS: dict[str, tuple[type, ...]] = {
     "generator": (str,), "run": (str,), "gate": (dict, type(None)), "ungated": (bool,),
     "seen": (dict,), "size": (list,), "channels": (int,), "reader": (dict,), "rows": (str,),
@@ -33,7 +33,7 @@ class Generated:
         run: title of the run that trained it.
         gate: `passed`, `score`, `spaces`, `reasons`; None: it was never judged.
         ungated: the images were made although the gate failed, or is not there.
-        seen: the generator's `SEEN`: pseudonyms and pixel digests.
+        seen: what the generator has seen, as `Seen` writes it down.
         size, channels: of the images.
         reader: the settings under which the generator saw its images.
         rows: digest of `manifest.csv`.
@@ -44,7 +44,7 @@ class Generated:
     run: str
     gate: dict[str, Any] | None
     ungated: bool
-    seen: dict[str, list[str]]
+    seen: dict[str, Any]
     size: list[int]
     channels: int
     reader: dict[str, Any]
@@ -104,7 +104,7 @@ def read_generated(manifest: Manifest) -> Generated:
 
 
 def _check_seen(seen: Mapping[str, Any], manifest: Manifest) -> None:
-    if set(seen) != set(SEEN) or not seen["train_images"]:
+    if not set(_SEEN) <= set(seen) or not seen["train_images"]:
         raise MedvisionError(
             f"{manifest.path} does not say which images its generator has seen, so a leak into val "
             "or test cannot be ruled out; make them with medvision generate"

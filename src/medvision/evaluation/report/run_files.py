@@ -19,6 +19,7 @@ from medvision.evaluation.figures.gallery import INDEX
 from medvision.evaluation.predictions import name_scored
 from medvision.evaluation.report.scores import read_scores
 from medvision.evaluation.report.table import count_words
+from medvision.runs import count_openings
 
 Scores = Mapping[str, Mapping[str, Any]]
 
@@ -61,6 +62,11 @@ class RunFiles:
     def part(self) -> str:
         """The part the report is about: test, or val where no test part was scored."""
         return "test" if self.metrics.get("test") else "val"
+
+    @cached_property
+    def openings(self) -> tuple[int, int]:
+        """How often the test part was opened in the runs folder, and over how many settings."""
+        return count_openings(self.record)
 
     @cached_property
     def evaluator(self) -> Evaluator:
