@@ -482,3 +482,30 @@ def test_predict_and_report_work_from_the_folder_alone(copied, elsewhere, tmp_pa
     (copied / "report.html").unlink()
     assert medvision("report", f"run={copied}").status == 0
     assert (copied / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [
+    (), ("callbacks=ema", "model.mixup=0.4", "data.balance=true"),
+    ("model=rnn", "data.unit=series", "data.sequence.drop=0.3", "data.sequence.crop=3"),
+])  # fmt: skip
+def test_killed_and_resumed_equals_uninterrupted(more, tiny, tmp_path, monkeypatch, medvision):
+    words = (*tiny, *more, "trainer.max_epochs=20", "callbacks.early_stopping=null", "name=long")
+    replaced = (
+        "trainer.max_epochs=3",
+        *(["model.net.widths=[8,16]"] if "model=rnn" in more else []),
+    )
+    words = tuple(word for word in words if word not in replaced)
+    monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "killed"))
+    killed, _ = stop_after_first_epoch(words)
+    assert read(killed / "record.json")["status"] == "running"
+    assert len(pd.read_csv(killed / "history.csv")) < 20
+    resumed = medvision(*words)
+    assert resumed.status == 0, resumed.err
+    assert f"resuming in {killed}" in resumed.out
+    monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "whole"))
+    assert medvision(*words).status == 0
+    whole = only_run(tmp_path / "whole")
+    assert whole.name == killed.name
+    assert len(pd.read_csv(whole / "history.csv")) == 20
+    check_same_run(killed, whole)

@@ -1,8 +1,11 @@
 """The command: what it refuses, where its space comes from, real trials, several processes."""
 
+import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -127,3 +130,32 @@ def test_two_processes_share_one_study(tiny, apart):
     assert len({trial.params["model.net.dropout"] for trial in trials}) == 5
     assert [run.status for run in find_runs(apart / "s")] == ["done"] * 5
     assert all("training in" in output for output in outputs)
+
+
+@pytest.mark.slow
+def test_a_killed_process_loses_nothing(tune, tiny, apart, tmp_path, monkeypatch):
+    (tmp_path / "planted.py").write_text(
+        "import time\nfrom pytorch_lightning import Callback\n"
+        "class Slow(Callback):\n"
+        "    def on_train_epoch_start(self, trainer, task): time.sleep(0.5)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(tmp_path)
+    slow = ("+callbacks.slow._target_=planted.Slow", "trials=2", "trainer.max_epochs=8")
+    words = (*SPACE, *slow, "pruner=null")
+    process = start("tune", *tiny[1:], *SHORT, *words)
+    while not (saved := [*apart.glob("s/*/checkpoints/last.ckpt")]):  # written behind the training
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = tune(*words)
+    assert done.status == 0, done.err
+    assert states(apart / "s") == ["FAIL", "COMPLETE", "COMPLETE"]
+    trials = study_of(apart / "s").trials
+    assert trials[0].params == trials[1].params
+    assert sorted(trials[1].intermediate_values) == list(range(8))
+    killed = Run(saved[0].parents[1])
+    assert killed.status == "done"
+    assert len(killed.record["resumed"]) == 1
+    assert len(find_runs(apart / "s")) == 2

@@ -13,7 +13,7 @@ from medvision.evaluation.report.scores import print_scores
 from medvision.inference.cases import draw_cases
 from medvision.inference.checks import OnUnlike, check_overlap, check_unlike_training
 from medvision.inference.ensemble import Ensemble, load_ensemble
-from medvision.inference.evaluate import derive_evidence, store
+from medvision.inference.evaluate import derive_evidence, stamp_metrics, store
 from medvision.inference.predictor import open_model_unit
 from medvision.inference.rows import Rows, predict_rows, read_rows
 from medvision.provenance import command_line
@@ -115,12 +115,12 @@ def _evaluate_own(ensemble: Ensemble, rows: Rows, overlaps: list[str]) -> dict[s
         with opened_test(ensemble, run, rows):
             predictions = predict_rows(ensemble, rows)
             store(run, rows.part, predictions)
-        metrics = derive_evidence(run.folder, model, {"stamps": overlaps} if overlaps else None)
+        stamps = {"stamps": [*model.seen.unknown, *overlaps]} if overlaps else None
+        metrics = derive_evidence(run.folder, model, stamps)
     if rows.part == "test" or not run.predictions("test").exists():  # as the other figures
         draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions)
     write_report(run.folder)
-    stamped = [*ensemble.standings, *overlaps]
-    return metrics | {"stamps": stamped} if stamped else metrics
+    return stamp_metrics(metrics, [*ensemble.standings, *metrics.get("stamps", ())])
 
 
 def _choose_folder(
