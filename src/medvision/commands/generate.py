@@ -16,6 +16,7 @@ from rich.console import Console
 
 import medvision.files as files
 import medvision.seal as seal
+from medvision.cells import unguard_cells
 from medvision.data.batches.generated import (
     Generated,
     describe_gate,
@@ -271,7 +272,7 @@ def _describe_card(order: GenerateRequest, made: GeneratedImages) -> Card:
 
 def _print_made(order: GenerateRequest, folder: Path, known: bool) -> None:
     """Print how many images of each class there are, how they were judged, and what to type now."""
-    table = pd.read_csv(folder / MANIFEST, dtype=str, keep_default_na=False)
+    table = unguard_cells(pd.read_csv(folder / MANIFEST, dtype=str, keep_default_na=False))
     counts = [
         [name, len(rows), (rows["keep"] != "false").sum()]
         for name, rows in table.groupby("label", sort=False)

@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
 import medvision.seal as seal
+from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
@@ -132,7 +133,7 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
         setting=name_setting(job.plain),
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
-    files.write_text(run.manifest, samples.table.to_csv(index=False))
+    files.write_text(run.manifest, guard_cells(samples.table).to_csv(index=False))
     files.write_json(run.folder / "card.json", card.to_json() | {"facts": sum_up(card)})
     files.write_json(run.folder / "audit.json", audit.to_json())
     for note in dict.fromkeys([*audit.notes, *job.seen.unknown]):

@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import medvision.files as files
+from medvision.cells import guard_cells
 from medvision.data.formats.decode import decode, pixel_digest
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.manifest import CARD, MANIFEST, Manifest
@@ -141,7 +142,7 @@ def write_png(path: Path, image: np.ndarray, facts: Mapping[str, str]) -> str:
 
 def write_generated(folder: Path, table: pd.DataFrame, card: Card) -> None:
     """Write `manifest.csv`, and a card that knows its digest, so that an edit is noticed."""
-    text = table.to_csv(index=False, lineterminator="\n")
+    text = guard_cells(table).to_csv(index=False, lineterminator="\n")
     place = files.write_text(folder / MANIFEST, text)
     facts = card.facts | {"rows": files.digest_file(place)}
     files.write_json(folder / CARD, card.to_json() | {"facts": facts})

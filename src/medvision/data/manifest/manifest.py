@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 import medvision.files as files
+from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card, read_card
 from medvision.data.manifest.columns import COLUMNS, choose_columns, find_file_columns, is_ours
 from medvision.data.manifest.csv_table import read_csv_table
@@ -144,7 +145,7 @@ def write_manifest(
     written = written[[*ours, *(name for name in written if name not in ours)]]
     # The manifest last: where it is, its card is.
     files.write_json(folder / CARD, card.to_json())
-    text = written.to_csv(index=False, lineterminator="\n")
+    text = guard_cells(written).to_csv(index=False, lineterminator="\n")
     return files.write_text(folder / MANIFEST, text)
 
 
