@@ -1,6 +1,7 @@
 """The dispatcher: reads the command word, imports only what that command needs, reports errors."""
 
 import os
+import re
 import shlex
 import sys
 
@@ -27,6 +28,13 @@ COMMANDS = ("train", "tune", "prepare", "evaluate", "predict", "generate", "comp
             "verify")  # fmt: skip
 
 
+_NO_MEMORY = "out of memory|not enough memory|can't allocate memory"  # as torch says it
+_USED_UP = (
+    "the memory is used up; take smaller batches (data.batch_size), smaller images "
+    "(data.reader.size), fewer files, or a machine with more"
+)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run `medvision COMMAND key=value …` and exit: 0 done, 2 a mistake told in one sentence."""
     words = sys.argv[1:] if arguments is None else arguments
@@ -46,6 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         from medvision.files import explain_refusal, find_refusal
 
+        if isinstance(error, MemoryError) or re.search(_NO_MEMORY, str(error)):
+            print(f"medvision: {_USED_UP}", file=sys.stderr)
+            sys.exit(2)
         refusal = find_refusal(error)
         if refusal is None:
             raise
