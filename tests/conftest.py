@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import medvision.files as files
-import medvision.seal as seal
+import medvision.trust.seal as seal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: tests run side by side
 

@@ -11,7 +11,7 @@ import medvision.files as files
 from medvision.errors import MedvisionError
 from medvision.model import Model, load_generator, load_model, read_model_file, save_model
 from medvision.seen import Seen
-from medvision.trust import trusting
+from medvision.trust.names import trusting
 
 CONFIG = {
     "_target_": "medvision.nets.build.build_net",

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import medvision.files as files
-from medvision import seal
 from medvision.runs import Run
+from medvision.trust import seal
 
 ELSEWHERE = seal.STAMPS["elsewhere"]
 
@@ -21,9 +21,10 @@ def copied(trained, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def stranger(copied, tmp_path, monkeypatch):
-    """The same as somebody sees it who has another key."""
-    monkeypatch.setenv("MEDVISION_KEY", str(tmp_path / "other"))
+def stranger(copied):
+    """The same, signed with a key that is not here."""
+    record = Run(copied).record
+    files.write_json(copied / "record.json", record | {"mac": "0" * 64})
     return copied
 
 
@@ -64,7 +65,8 @@ def test_a_flipped_bit_is_refused_by_name(copied, medvision, tmp_path, name):
 def test_train_rows_that_are_renamed_to_test_are_refused(stranger, medvision):
     """Of a run of before, whose manifest nothing vouches for."""
     record = Run(stranger).record
-    files.write_json(stranger / "record.json", {k: v for k, v in record.items() if k != "digests"})
+    old = {k: v for k, v in record.items() if k not in ("digests", "mac")}
+    files.write_json(stranger / "record.json", old)
     table = pd.read_csv(stranger / "manifest.csv", dtype=str, keep_default_na=False)
     table["split"] = table["split"].replace({"train": "test", "test": "train"})
     table.to_csv(stranger / "manifest.csv", index=False)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from medvision.seen import Seen, Shown
-from medvision.user_key import fingerprint, user_key
+from medvision.trust.user_key import fingerprint, user_key
 
 KEY, OTHER = "0a1b2c3d", "ffffffff"
 

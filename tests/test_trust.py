@@ -10,12 +10,12 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from medvision import seal
-from medvision.building import building, leave_fetching_out
 from medvision.errors import MedvisionError
 from medvision.model import load_model
 from medvision.runs import Run
-from medvision.trust import trusting
+from medvision.trust import seal
+from medvision.trust.building import building, leave_fetching_out
+from medvision.trust.names import trusting
 
 FOREIGN = r"was not made with your key"
 

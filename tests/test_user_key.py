@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from medvision.errors import MedvisionError
-from medvision.user_key import fingerprint, key_file, mac, user_key
+from medvision.trust.user_key import fingerprint, key_file, mac, user_key
 
 KEY = bytes(range(32))
 

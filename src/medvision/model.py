@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 import medvision.files as files
-from medvision.building import building, check_config, leave_fetching_out
 from medvision.errors import MedvisionError
 from medvision.moved import rename_targets
-from medvision.seal import is_own_model
 from medvision.seen import Seen
 from medvision.target import TASKS, find_folder
-from medvision.trust import is_trusted, refuse_foreign_name
+from medvision.trust.building import building, check_config, leave_fetching_out
+from medvision.trust.names import is_trusted, refuse_foreign_name
+from medvision.trust.seal import is_own_model
 
 Question = Literal["binary", "multiclass", "multilabel"]
 FORMAT = 6

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import medvision.files as files
-import medvision.seal as seal
+import medvision.trust.seal as seal
 from medvision.errors import MedvisionError, printable
 from medvision.moved import rename_targets
 from medvision.provenance import command_line

@@ -6,7 +6,7 @@ from typing import Any
 
 from medvision.errors import MedvisionError
 from medvision.identity import count
-from medvision.user_key import fingerprint, mac, user_key
+from medvision.trust.user_key import fingerprint, mac, user_key
 
 _PARTS = ("train", "val")
 _WHAT = ("patients", "people", "images")

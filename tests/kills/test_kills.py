@@ -42,7 +42,7 @@ GAN = (
 SEARCH = ("model.optimizer.lr=tag(log,interval(1e-4,1e-2))", "trials=3", "test=false",
           "pruner.n_startup_trials=1", "pruner.n_warmup_steps=0")  # fmt: skip
 # Facts of a run that tell of its process and of the clock.
-CLOCK = ("started", "finished", "seconds", "resumed", "test_openings", "checkpoints",
+CLOCK = ("started", "finished", "seconds", "resumed", "test_openings", "checkpoints", "mac",
          "peak_memory_mb")  # fmt: skip
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 

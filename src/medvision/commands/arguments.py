@@ -21,7 +21,7 @@ def call(command: str, words: Sequence[str]) -> None:
     """
     trust, words = _take_trust(words)
     parse(words, read_signature(command), command)  # a mistake is told before torch is imported
-    from medvision.trust import trusting
+    from medvision.trust.names import trusting
 
     function: Callable[..., None] = importlib.import_module(f"medvision.commands.{command}").run
     with trusting(trust):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import medvision.files as files
-import medvision.seal as seal
+import medvision.trust.seal as seal
 from medvision.errors import MedvisionError
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import medvision.files as files
-import medvision.seal as seal
+import medvision.trust.seal as seal
 from medvision.cells import unguard_cells
 from medvision.data.batches.generated import (
     Generated,

@@ -1,7 +1,7 @@
 """`medvision report`: one self-contained page of a run, or of all runs of a sweep."""
 
 import medvision.files as files
-import medvision.seal as seal
+import medvision.trust.seal as seal
 from medvision.evaluation.report.run_files import read_run_files
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores

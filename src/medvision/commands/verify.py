@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 import medvision.files as files
-import medvision.seal as seal
+import medvision.trust.seal as seal
 from medvision.errors import MedvisionError, collect
 from medvision.evaluation.report.table import Table
 from medvision.inference.evaluate import check_metrics

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-import medvision.seal as seal
+import medvision.trust.seal as seal
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
 from medvision.target import TASKS, array_of, find_folder, list_tasks
-from medvision.trust import refuse_foreign_name
+from medvision.trust.names import refuse_foreign_name
 
 if TYPE_CHECKING:
     import pandas as pd

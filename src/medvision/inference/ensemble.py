@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import medvision.files as files
-import medvision.seal as seal
+import medvision.trust.seal as seal
 from medvision.errors import MedvisionError, collect
 from medvision.evaluation.evaluator import Evaluator
 from medvision.inference.predictor import open_model_evaluator, open_model_unit

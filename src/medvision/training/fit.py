@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
-import medvision.seal as seal
+import medvision.trust.seal as seal
 from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card
 from medvision.devices import takes_several
@@ -39,7 +39,7 @@ from medvision.training.explain import explain
 from medvision.training.job import Job, prepare_job
 from medvision.training.machine import compile_nets
 from medvision.training.preview import Preview
-from medvision.trust import trusting
+from medvision.trust.names import trusting
 
 
 def train(

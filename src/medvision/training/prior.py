@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import medvision.files as files
-import medvision.seal as seal
+import medvision.trust.seal as seal
 from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.units.unit import read_unit
 from medvision.errors import MedvisionError, collect

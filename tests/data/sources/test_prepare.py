@@ -13,7 +13,7 @@ from medvision.data.manifest.pseudonyms import pseudonym
 from medvision.data.sources import prepare as preparation
 from medvision.data.sources.prepare import prepare, prepare_once
 from medvision.errors import MedvisionError
-from medvision.user_key import fingerprint, user_key
+from medvision.trust.user_key import fingerprint, user_key
 
 
 @pytest.fixture(autouse=True)

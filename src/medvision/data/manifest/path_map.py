@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medvision.errors import MedvisionError
 from medvision.files import explain_refusal
-from medvision.user_key import key_file, user_key
+from medvision.trust.user_key import key_file, user_key
 
 SIGN = "hashed-"
 SECONDS = 60.0  # that another process may be writing

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from medvision.errors import MedvisionError, collect
-from medvision.user_key import mac
+from medvision.trust.user_key import mac
 
 CONTAINERS = (".npy", ".npz")
 NO_RULE = (

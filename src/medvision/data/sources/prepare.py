@@ -31,7 +31,7 @@ from medvision.data.store.fill import Images
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import patient_keys
-from medvision.user_key import fingerprint, user_key
+from medvision.trust.user_key import fingerprint, user_key
 
 FORMAT = 5  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
 PACKAGE = "medvision.data.sources"

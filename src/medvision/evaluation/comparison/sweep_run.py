@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 import medvision.files as files
-import medvision.seal as seal
+import medvision.trust.seal as seal
 from medvision.evaluation.evaluator import Evaluator, open_recorded
 from medvision.evaluation.predictions import name_scored
 from medvision.moved import rename_targets

@@ -11,7 +11,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 import medvision.files as files
-import medvision.seal as seal
+import medvision.trust.seal as seal
 from medvision.evaluation.covariates import Covariate, find_covariates, read_rows, real_rows
 from medvision.evaluation.evaluator import Evaluator, open_recorded
 from medvision.evaluation.figures.common import find_best_epoch

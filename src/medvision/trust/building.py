@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from medvision.errors import MedvisionError
-from medvision.trust import WAY_OUT
+from medvision.trust.names import WAY_OUT
 
 _NETS = ("medvision.nets", "torch.nn.modules", "monai.networks.nets", "timm.models")
 _AUGMENTATIONS = ("medvision.augment",)

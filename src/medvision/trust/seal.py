@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import medvision.files as files
 from medvision.errors import MedvisionError
-from medvision.user_key import find_key, mac, user_key
+from medvision.trust.user_key import find_key, mac, user_key
 
 RECORD, MODEL = "record.json", "model.pt"
 _EVIDENCE = ("manifest.csv", "config.yaml", "metrics.json", "predictions/*.csv")
