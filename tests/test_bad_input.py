@@ -481,3 +481,23 @@ def test_a_table_that_cannot_train_leaves_no_run_behind(tmp_path, apart, medvisi
 def test_series_are_not_given_to_a_model_of_images(apart, medvision, tiny):
     refused(medvision(*tiny, "data.unit=series", "name=s"), "data.unit=image to train on slices")
     assert not (apart / "s").exists()
+
+
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_a_cut_checkpoint_is_told_and_the_same_command_begins_anew(
+    name, tiny, apart, medvision, monkeypatch
+):
+    words = (*tiny, "name=cut")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medvision.training.finish.freeze_model", stop)
+        assert medvision(*words).status == 130
+    (checkpoint,) = apart.glob(f"cut/*/checkpoints/{name}.ckpt")
+    os.truncate(checkpoint, 100)
+    refused(medvision(*words), str(checkpoint), "give the same command again")
+    done = medvision(*words)
+    assert done.status == 0, done.err
+    assert "training in" in done.out

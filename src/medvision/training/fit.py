@@ -208,6 +208,8 @@ def fit(
         callbacks: called after those of the run and of the task.
         first: called before those of the task.
     """
+    if state == "resume":
+        _check_checkpoints(run)
     config, context = job.config, open_context(run, job)
     lightning.seed_everything(config.seed, verbose=False)
     task = build_task(config, job.data, job.weights)
@@ -226,6 +228,22 @@ def fit(
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return Outcome(trainer, task, context, stepped=True)
+
+
+def _check_checkpoints(run: Run) -> None:
+    """Refuse to go on from what a broken disk or a copy has left; the next start is a new one.
+
+    Raises:
+        MedvisionError: a checkpoint is gone or cannot be read.
+    """
+    for path in run.checkpoints:
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds
+            raise MedvisionError(
+                f"{path} cannot be read ({type(error).__name__}), so the run cannot go on; give "
+                "the same command again: it moves this folder aside and begins anew"
+            ) from error
 
 
 def best_score(trainer: lightning.Trainer, monitor: str) -> float:
