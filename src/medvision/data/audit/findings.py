@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from medvision.data.audit.image_checks import check_images, line_of
+from medvision.data.audit.image_checks import check_images, line_of, note_part_sizes
 from medvision.data.audit.near_duplicates import Pairs
 from medvision.data.audit.scan import ImageFacts
 from medvision.data.audit.shortcuts import find_shortcuts
@@ -39,6 +39,7 @@ def audit_rows(
             *_note_shared(full, [look.digest for look in looks]),
             *_note_near(full, near, len(across), shown),
             *check_images(table, looks),
+            *note_part_sizes(full["split"], looks),
             *map(str, shortcuts),
         ],
         "near_copies": {
@@ -51,6 +52,20 @@ def audit_rows(
             for one in shortcuts
         ],
     }
+
+
+def note_exclusions(whole: pd.DataFrame, left_out: Sequence[int]) -> list[str]:
+    """Note rows that were left out and are all of one class, where others stay."""
+    if "label" not in whole or len(left_out) < 2:
+        return []
+    label = whole["label"].fillna("").astype(str)
+    lost = set(label[list(left_out)])
+    if len(lost) > 1 or "" in lost or set(label) <= lost | {""}:
+        return []
+    return [
+        f"all {len(left_out)} images that were left out are of the class {lost.pop()!r}: what is "
+        "left may be no fair sample of it"
+    ]
 
 
 def note_copies(table: pd.DataFrame, looks: Sequence[ImageFacts]) -> list[str]:
