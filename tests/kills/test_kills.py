@@ -145,7 +145,7 @@ CASES = {
     "cnn": Case(train(*SMALL, *CNN), quick=3),
     "rnn": Case(train(*SMALL, *RNN), quick=0),
     "gan": Case(train(*GAN, data="crowd"), quick=0),
-    "tune": Case(("tune", *train(*SMALL, *SHORT)[1:], *SEARCH), step=6),
+    "tune": Case(("tune", *train(*SMALL, *SHORT)[1:], *SEARCH), quick=0, step=6),
     "sweep": Case((*train(*SMALL, *SHORT, "test=false"), "-m", "seed=0,1"), step=6),
     "prepare": Case(("prepare", "source=phantom", "output={work}/made", "patients=4", "slices=2",
                      "size=32")),
