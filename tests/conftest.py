@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import medvision.files as files
-import medvision.trust.seal as seal
+import medvision.trust.integrity as integrity
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: tests run side by side
 
@@ -123,15 +123,15 @@ def trained(places: Path, medvision: Medvision, tiny: tuple[str, ...]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def seal_again() -> Callable[[Path], Path]:
-    """`seal_again(folder)`: this user made the run as it is now, whatever was edited in it."""
+def sign_again() -> Callable[[Path], Path]:
+    """`sign_again(folder)`: this user made the run as it is now, whatever was edited in it."""
     return sign_as_own
 
 
 def sign_as_own(folder: Path) -> Path:
     """Write digests of a run's files as they are, under the key of the tests."""
-    record = seal.read_record(folder) | {"digests": seal.digest_files(folder)}
-    files.write_json(folder / seal.RECORD, seal.sign(record, {}))
+    record = integrity.read_record(folder) | {"digests": integrity.digest_files(folder)}
+    files.write_json(folder / integrity.RECORD, integrity.sign(record, {}))
     return folder
 
 
@@ -199,7 +199,7 @@ def plant_generator(
     save_model(model, folder / "model.pt")
     Run(folder).note(
         status="done", task="generation", kind="generator", started=files.today(),
-        digests=seal.digest_files(folder),
+        digests=integrity.digest_files(folder),
     )  # fmt: skip
     return folder
 

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from medvision.errors import MedvisionError
 from medvision.model import load_model
 from medvision.runs import Run
-from medvision.trust import seal
+from medvision.trust import integrity
 from medvision.trust.building import building, leave_fetching_out
 from medvision.trust.names import trusting
 
@@ -161,7 +161,7 @@ def test_a_run_of_this_user_needs_no_word(tmp_path):
     config = {"_target_": "torch.nn.utils.parametrizations.weight_norm", "_partial_": True}
     run = Run(tmp_path)
     write(run.model, config, {})
-    run.note(status="done", digests=seal.digest_files(tmp_path))
+    run.note(status="done", digests=integrity.digest_files(tmp_path))
     with pytest.raises(Exception, match="no attribute 'load_state_dict'"):  # it was instantiated
         load_model(run.model)
     os.environ["MEDVISION_KEY"], before = str(tmp_path / "other"), os.environ["MEDVISION_KEY"]

@@ -21,8 +21,8 @@ from medvision.moved import rename_targets
 from medvision.seen import Seen
 from medvision.target import TASKS, find_folder
 from medvision.trust.building import building, check_config, leave_fetching_out
+from medvision.trust.integrity import is_own_model
 from medvision.trust.names import is_trusted, refuse_foreign_name
-from medvision.trust.seal import is_own_model
 
 Question = Literal["binary", "multiclass", "multilabel"]
 FORMAT = 6

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import medvision.files as files
-import medvision.trust.seal as seal
+import medvision.trust.integrity as integrity
 from medvision.errors import MedvisionError, printable
 from medvision.moved import rename_targets
 from medvision.provenance import command_line
@@ -29,7 +29,8 @@ PLACES = (
     "judge.run", "judge.inception", "different_patients", "data.different_patients",
 )  # fmt: skip
 
-_REPEATED = ("seed", "data.seed", "data.fold", "data.split_seed")
+REPEATED = ("seed", "data.seed", "data.fold", "data.split_seed")
+"""What makes another repeat of one setting."""
 
 _Status = Literal["running", "done", "failed", "interrupted"]
 
@@ -81,17 +82,22 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """The content of `record.json`, empty where there is none yet."""
-        return seal.read_record(self.folder)
+        return integrity.read_record(self.folder)
 
     def note(self, **facts: Any) -> None:
         """Add or replace facts in `record.json`, under the user's key if it is the user's own."""
         before = self.record
-        files.write_json(self.folder / seal.RECORD, seal.sign(before | facts, before))
+        files.write_json(self.folder / integrity.RECORD, integrity.sign(before | facts, before))
 
     @property
-    def standing(self) -> seal.Standing:
-        """Whose the run is, see `seal`."""
-        return seal.find_standing(self.record)
+    def signature(self) -> integrity.Signature:
+        """Whose the run is, see `integrity`."""
+        return integrity.find_signature(self.record)
+
+    @property
+    def stamp(self) -> str:
+        """What every table says of a run that is not this user's own; "" of their own."""
+        return integrity.STAMPS.get(self.signature, "")
 
     @contextmanager
     def rewriting(self, *parts: str) -> Iterator[None]:
@@ -103,10 +109,10 @@ class Run:
         if digests is None:  # of a run of before: what was never written down stays so
             yield
             return
-        kept = seal.without_scores(digests, parts)
+        kept = integrity.without_scores(digests, parts)
         self.note(digests=kept)
         yield
-        self.note(digests=seal.digest_files(self.folder, model=False) | kept)
+        self.note(digests=integrity.digest_files(self.folder, model=False) | kept)
 
     @property
     def status(self) -> _Status | None:
@@ -228,7 +234,7 @@ def find_run(name: str | Path) -> Run:
     """
     typed = Path(name).expanduser()
     typed = typed.parent if typed.name == "model.pt" else typed
-    if (typed / seal.RECORD).exists():
+    if (typed / integrity.RECORD).exists():
         return Run(typed.resolve())
     known = _known_runs()
     if str(name) == "last":
@@ -262,7 +268,7 @@ def find_runs(name: str | Path) -> list[Run]:
         MedvisionError: nothing answers to the name.
     """
     typed, root = Path(name).expanduser(), files.runs_folder()
-    if (typed / seal.RECORD).exists():
+    if (typed / integrity.RECORD).exists():
         return [Run(typed.resolve())]
     for folder in (typed.resolve(), root / name):
         if folder.is_dir() and (found := [*_runs_in(folder.parent, f"{folder.name}/*")]):
@@ -286,7 +292,7 @@ def _known_runs() -> list[Run]:
 
 
 def _runs_in(folder: Path, pattern: str) -> Iterator[Run]:
-    for record in files.list_visible(folder, f"{pattern}/{seal.RECORD}"):
+    for record in files.list_visible(folder, f"{pattern}/{integrity.RECORD}"):
         key, sweep = record.parent.name, record.parent.parent.name
         if "~" not in key and not sweep.startswith("_"):
             yield Run(record.parent)
@@ -354,5 +360,5 @@ def count_openings(record: Mapping[str, Any]) -> tuple[int, int]:
 
 def name_setting(config: Mapping[str, Any]) -> str:
     """Name what was chosen for a run, whatever its seed, its fold and its places."""
-    chosen = _without(config, (*PLACES, "compile", *_REPEATED))
+    chosen = _without(config, (*PLACES, "compile", *REPEATED))
     return files.digest(json.dumps(rename_targets(chosen), sort_keys=True, default=str))[:8]

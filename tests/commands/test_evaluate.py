@@ -32,7 +32,7 @@ UNLIKE = "3 of 3 images are unlike those the model was trained on (units 3)"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def runs(trained, tmp_path_factory, seal_again) -> Iterator[Path]:
+def runs(trained, tmp_path_factory, sign_again) -> Iterator[Path]:
     """A runs folder of this file's own: `seeds` holds two runs of one split, `folds` two folds.
 
     They are the trained run with other weights and other books, since trainings take seconds.
@@ -43,7 +43,7 @@ def runs(trained, tmp_path_factory, seal_again) -> Iterator[Path]:
     for fold in (0, 1):
         make_fold(shutil.copytree(trained, top / "folds" / f"data.fold={fold}"), fold)
     for folder in top.glob("*/*"):
-        seal_again(folder)
+        sign_again(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDVISION_RUNS", str(top))
         yield top
@@ -198,19 +198,19 @@ def test_folds_have_no_part_in_common(runs, medvision):
     assert done.err.count("\n") == 1
 
 
-def test_seeds_whose_labels_were_changed_have_none_either(runs, medvision, tmp_path, seal_again):
+def test_seeds_whose_labels_were_changed_have_none_either(runs, medvision, tmp_path, sign_again):
     one, two = folders(runs, "seeds")
     other = shutil.copytree(two, tmp_path / "other")
     table = pd.read_csv(other / "manifest.csv", dtype=str, keep_default_na=False)
     row = table.index[table["split"] == "test"][0]
     table.loc[row, "label"] = ({"healthy", "lesion"} - {table.loc[row, "label"]}).pop()
     table.to_csv(other / "manifest.csv", index=False)
-    seal_again(other)
+    sign_again(other)
     done = medvision("evaluate", listed(one, other))
     assert done.status == 2
     assert "have other annotations for 1 of" in done.err
     table.drop(index=row).to_csv(other / "manifest.csv", index=False)
-    seal_again(other)
+    sign_again(other)
     done = medvision("evaluate", listed(one, other))
     assert "have other rows in test" in done.err
     assert "rows that none of them has seen" in done.err

@@ -74,7 +74,7 @@ def test_a_folder_of_one_run_is_that_run(trained, medvision):
 
 
 def test_scores_that_do_not_follow_from_the_predictions_are_said(
-    trained, medvision, seal_again, tmp_path
+    trained, medvision, sign_again, tmp_path
 ):
     folder = shutil.copytree(trained, tmp_path / "changed")
     changed = json.loads((folder / "metrics.json").read_text())
@@ -82,7 +82,7 @@ def test_scores_that_do_not_follow_from_the_predictions_are_said(
     (folder / "metrics.json").write_text(json.dumps(changed))
     told = medvision("report", f"run={folder}").err
     assert "metrics.json is not what it was when it was written" in told
-    out = medvision("report", f"run={seal_again(folder)}").out
+    out = medvision("report", f"run={sign_again(folder)}").out
     assert "metrics.json does not follow from the stored predictions (1 values differ" in out
 
 

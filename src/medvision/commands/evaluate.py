@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import medvision.files as files
-import medvision.trust.seal as seal
+import medvision.trust.integrity as integrity
 from medvision.errors import MedvisionError
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores
@@ -110,7 +110,7 @@ def _evaluate_own(ensemble: Ensemble, rows: Rows, overlaps: list[str]) -> dict[s
         overlaps: what the model has seen of them, where that was allowed.
     """
     (run,), (model,) = ensemble.runs, ensemble.models
-    seal.check_files(run.folder, but=("metrics.json", f"predictions/{rows.part}"))
+    integrity.check_files(run.folder, but=("metrics.json", f"predictions/{rows.part}"))
     with run.rewriting(rows.part):
         with opened_test(ensemble, run, rows):
             predictions = predict_rows(ensemble, rows)
@@ -120,7 +120,7 @@ def _evaluate_own(ensemble: Ensemble, rows: Rows, overlaps: list[str]) -> dict[s
     if rows.part == "test" or not run.predictions("test").exists():  # as the other figures
         draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions)
     write_report(run.folder)
-    return stamp_metrics(metrics, [*ensemble.standings, *metrics.get("stamps", ())])
+    return stamp_metrics(metrics, [*ensemble.stamps, *metrics.get("stamps", ())])
 
 
 def _choose_folder(
@@ -162,7 +162,7 @@ def _evaluate_apart(
         warnings: what was seen of the rows or is foreign in them, or could not be checked.
         joint: an ensemble was asked for, though it may have one member.
     """
-    stamps = [*ensemble.standings, *([ensemble.stamp] if joint else [])]
+    stamps = [*ensemble.stamps, *([ensemble.stamp] if joint else [])]
     stamps += [] if rows.own else [FOREIGN]
     lost = open_model_unit(ensemble.joined).lost
     stamps += [*warnings, *([f"{rows.unread} {lost} left out"] if rows.unread else [])]
@@ -178,7 +178,7 @@ def _evaluate_apart(
     metrics = derive_evidence(folder, ensemble.joined, {"stamps": stamps}, fitted=rows.own)
     if len(ensemble.models) == 1:
         draw_cases(folder, ensemble.joined, rows.samples[0], rows.find(0), predictions)
-    place.note(status="done", finished=files.today(), digests=seal.digest_files(folder))
+    place.note(status="done", finished=files.today(), digests=integrity.digest_files(folder))
     write_report(folder, stamps)
     return metrics
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import medvision.files as files
-import medvision.trust.seal as seal
 from medvision.cells import unguard_cells
 from medvision.data.batches.generated import (
     Generated,
@@ -133,8 +132,8 @@ def _read_order(
             "command again, or name another run"
         )
     model = load_generator(run.model)
-    if text := seal.STAMPS.get(run.standing):
-        print(f"note: {run.title}: {text}")
+    if run.stamp:
+        print(f"note: {run.title}: {run.stamp}")
     if model.config.get("embedding") == 0:
         raise MedvisionError(
             f"{run.title} was not told the class of its images, so it makes none of a class that "

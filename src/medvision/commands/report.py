@@ -1,7 +1,5 @@
 """`medvision report`: one self-contained page of a run, or of all runs of a sweep."""
 
-import medvision.files as files
-import medvision.trust.seal as seal
 from medvision.evaluation.report.run_files import read_run_files
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores
@@ -25,17 +23,16 @@ def run(run: str) -> None:
 def report_run(run: Run) -> None:
     """Recompute the scores from the stored predictions, say if they differ, write report.html."""
     remarks: list[str] = []
-    seal.check_files(run.folder)
-    if run.metrics.exists():
-        recorded = files.read_json(run.metrics)
+    held = read_run_files(run.folder)
+    if held.metrics:
         from medvision.inference.evaluate import check_metrics
 
-        if differing := check_metrics(run, recorded, run.model):
+        if differing := check_metrics(run, held.metrics, run.model):
             remarks.append(
                 f"metrics.json does not follow from the stored predictions "
                 f"({len(differing)} values differ, such as {differing[0]})"
             )
-        print_scores(read_run_files(run.folder).metrics)
+        print_scores(held.metrics)
     for remark in remarks:
         print(f"warning: {remark}")
     print(f"report: {write_report(run.folder, remarks)}")

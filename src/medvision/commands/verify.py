@@ -1,13 +1,13 @@
 """`medvision verify`: whether a run's files are what they were, and its scores what they say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
 import medvision.files as files
-import medvision.trust.seal as seal
+import medvision.trust.integrity as integrity
 from medvision.errors import MedvisionError, collect
 from medvision.evaluation.report.table import Table
 from medvision.inference.evaluate import check_metrics
@@ -53,28 +53,28 @@ def run(run: str) -> None:
 def _check_run(run: Run) -> Iterator[_Check]:
     """Look at a run, then at its evaluations on other rows."""
     yield from _check_folder(run, "")
-    for place in sorted((run.folder / "evaluations").glob("*/record.json")):
+    for place in files.list_visible(run.folder / "evaluations", f"*/{integrity.RECORD}"):
         yield from _check_folder(Run(place.parent), f"evaluations/{place.parent.name}/", run.model)
 
 
 def _check_folder(run: Run, prefix: str, model: Path | None = None) -> Iterator[_Check]:
     record = run.record
-    signed = seal.STAMPS.get(run.standing, _OWN if run.standing == "own" else "not finished")
-    yield _Check(f"{prefix}record.json", signed)
+    own = _OWN if run.signature == "own" else "not finished"
+    yield _Check(f"{prefix}record.json", run.stamp or own)
     for name, before in _list_digests(record).items():
         yield _check_file(run.folder / name, f"{prefix}{name}", before)
-    for name in seal.list_evidence(run.folder):
+    for name in integrity.list_evidence(run.folder):
         if "digests" in record and name not in record["digests"]:
             yield _Check(f"{prefix}{name}", "", "has no digest: it was not written by this run")
     if run.metrics.exists():
         yield _check_scores(run, prefix, model or run.model)
 
 
-def _list_digests(record: dict[str, object]) -> dict[str, str]:
+def _list_digests(record: Mapping[str, Any]) -> dict[str, str]:
     """Return file → digest, as the record says."""
-    kept: dict[str, str] = dict(record.get("digests") or {})  # type: ignore[call-overload]
-    points: dict[str, str] = dict(record.get("checkpoints") or {})  # type: ignore[call-overload]
-    return kept | {f"checkpoints/{name}.ckpt": digest for name, digest in points.items()}
+    points = record.get("checkpoints") or {}
+    kept = {f"checkpoints/{name}.ckpt": digest for name, digest in points.items()}
+    return dict(record.get("digests") or {}) | kept
 
 
 def _check_file(path: Path, what: str, before: str) -> _Check:

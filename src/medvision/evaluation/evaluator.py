@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-import medvision.trust.seal as seal
+import medvision.trust.integrity as integrity
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
@@ -461,7 +461,7 @@ def open_recorded(record: Mapping[str, Any], metrics: Mapping[str, Any], place: 
         MedvisionError: there is no such task, or a foreign one in a run of somebody else.
     """
     name = name_task({**record, **metrics})
-    if seal.find_standing(record) != "own":
+    if integrity.find_signature(record) != "own":
         refuse_foreign_name(name, "task", place)
     return open_evaluator(name, target_of(record))
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import medvision.files as files
-import medvision.trust.seal as seal
+import medvision.trust.integrity as integrity
 from medvision.errors import MedvisionError, collect
 from medvision.evaluation.evaluator import Evaluator
 from medvision.inference.predictor import open_model_evaluator, open_model_unit
@@ -49,12 +49,12 @@ class Ensemble:
         return open_model_evaluator(self.joined)
 
     @property
-    def standings(self) -> list[str]:
+    def stamps(self) -> list[str]:
         """What is said of runs that are not this user's own."""
         alone = len(self.runs) == 1
         return [
             text if alone else f"{run.title}: {text}"
-            for run in self.runs if (text := seal.STAMPS.get(run.standing))
+            for run in self.runs if (text := run.stamp)
         ]  # fmt: skip
 
     @property
@@ -80,7 +80,7 @@ def load_ensemble(
         )
     members = [find_run(run)] if run else find_members(names)
     for member in members:
-        seal.check_files(member.folder, but=seal.REWRITTEN)
+        integrity.check_files(member.folder, but=integrity.REWRITTEN)
     ensemble = Ensemble(members, [load_model(member.model) for member in members])
     check_agreement(ensemble)
     return ensemble

@@ -98,11 +98,11 @@ def check_metrics(run: Run, recorded: Mapping[str, Any], model: Path) -> list[st
     if not open_recorded(run.record, recorded, run.folder).tables:
         return []
     fresh = compute_metrics(run.folder, load_model(model))
-    new = {"subgroups", "task"} - recorded.keys()
-    said = {key: value for key, value in recorded.items() if key != "stamps"}
+    left_out = {"stamps"} | ({"subgroups", "task"} - recorded.keys())
+    said = {key: value for key, value in recorded.items() if key not in left_out}
     if "fitted_on" not in said.get("val", {}):  # of rows that nothing was fitted on
         fresh.get("val", {}).pop("fitted_on", None)
-    again = {key: value for key, value in fresh.items() if key not in new}
+    again = {key: value for key, value in fresh.items() if key not in left_out}
     return list(_find_differences(said, again))
 
 

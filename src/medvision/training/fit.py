@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
-import medvision.trust.seal as seal
+import medvision.trust.integrity as integrity
 from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card
 from medvision.devices import takes_several
@@ -97,7 +97,7 @@ def _train(
             _note_end(run, error, cost(start, earlier))
             raise
         run.note(
-            status="done", finished=files.today(), digests=seal.digest_files(run.folder),
+            status="done", finished=files.today(), digests=integrity.digest_files(run.folder),
             **cost(start, earlier),
         )  # fmt: skip
         report(run, job, brief=cell)
@@ -182,7 +182,7 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
     run.note(
         **facts, model=freeze_model(run, job, task, context),
         checkpoints={path.stem: files.digest_file(path) for path in checkpoints},
-        digests=seal.digest_files(run.folder),
+        digests=integrity.digest_files(run.folder),
     )  # fmt: skip
     return objective
 

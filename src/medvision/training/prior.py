@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import medvision.files as files
-import medvision.trust.seal as seal
 from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.units.unit import read_unit
 from medvision.errors import MedvisionError, collect
@@ -42,7 +41,7 @@ def check_pretraining(weights: str | None, data: ImageDataModule) -> Seen:
     if weights is None:
         return Seen()
     run, what = find_run_around(weights), f"model.weights={weights}"
-    _note_standing(what, run)
+    _note_stamp(what, run)
     short = f"model.weights={run.title if run else Path(weights).name}"
     seen = _read_history(Path(weights), run)
     if seen is None:
@@ -102,10 +101,10 @@ def _compare(
     yield from (f"{short}: {sentence}" for sentence in met.unchecked)
 
 
-def _note_standing(word: str, run: Run | None) -> None:
+def _note_stamp(word: str, run: Run | None) -> None:
     """Say of a run that it was made elsewhere, or does not say what its files were."""
-    if run is not None and (text := seal.STAMPS.get(run.standing)):
-        print(f"note: {word}: {text}")
+    if run is not None and run.stamp:
+        print(f"note: {word}: {run.stamp}")
 
 
 def find_judge(name: str | None, data: ImageDataModule) -> tuple[Run | None, Seen]:
@@ -118,7 +117,7 @@ def find_judge(name: str | None, data: ImageDataModule) -> tuple[Run | None, See
     if name is None:
         return None, Seen()
     run = find_run(name)
-    _note_standing(f"judge.run={name}", run)
+    _note_stamp(f"judge.run={name}", run)
     model, samples = load_model(run.model), data.ready
     unit = read_unit(model.unit)
     classes = samples.target.plain()["classes"]

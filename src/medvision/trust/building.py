@@ -166,7 +166,7 @@ def _timm_names() -> frozenset[str]:
     return frozenset(timm.list_models())
 
 
-class _Ration(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _MemoryLimit(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuses, before it is taken, more memory than a net of the stored weights can need."""
 
     def __init__(self, stored: int) -> None:
@@ -195,7 +195,7 @@ def _measure(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> int:
         if "device" in {argument.name for argument in func._schema.arguments}:
             shapes[1]["device"] = torch.device("meta")
         made = func(*shapes[0], **shapes[1])
-    except (NotImplementedError, RuntimeError, TypeError):  # it asks for values, so its are small
+    except (NotImplementedError, RuntimeError, TypeError):  # what only values tell is small
         return 0
     return sum(v.numel() * v.element_size() for v in tree_flatten(made)[0] if isinstance(v, Tensor))
 
@@ -216,7 +216,7 @@ def building(weights: Mapping[str, Any], place: object) -> Iterator[None]:
     token, bytecode = _building.set(True), sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # a late import of a package would write beside its source
     try:
-        with _Ration(stored):
+        with _MemoryLimit(stored):
             yield
     except _Refused as error:
         raise MedvisionError(
@@ -270,6 +270,6 @@ def _refuse_event(event: str, arguments: tuple[Any, ...]) -> None:
 @cache
 def _install_hook() -> None:
     """Add the hook once; Python keeps it until the process ends."""
-    with _Ration(0):
+    with _MemoryLimit(0):
         nn.Linear(1, 1)  # what torch imports at its first use, it may write for
     sys.addaudithook(_refuse_event)

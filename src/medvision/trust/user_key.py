@@ -1,4 +1,4 @@
-"""The user's key: 32 secret bytes behind every pseudonym, keyed digest and seal of this user."""
+"""The user's key: 32 secret bytes behind all pseudonyms, keyed digests and signatures."""
 
 import hmac
 import os

@@ -102,7 +102,7 @@ def test_another_table_is_scored_by_what_was_frozen(numbers, phantom, medvision,
     assert metrics["interval"] == json.loads((run / "metrics.json").read_text())["interval"]
 
 
-def test_an_edited_prediction_is_noticed(numbers, medvision, tmp_path, seal_again):
+def test_an_edited_prediction_is_noticed(numbers, medvision, tmp_path, sign_again):
     run = tmp_path / "edited"
     shutil.copytree(numbers[0], run)
     place = run / "predictions" / "test.csv"
@@ -111,7 +111,7 @@ def test_an_edited_prediction_is_noticed(numbers, medvision, tmp_path, seal_agai
     table.to_csv(place, index=False)
     told = medvision("report", f"run={run}").err
     assert "predictions/test.csv is not what it was when it was written" in told
-    done = medvision("report", f"run={seal_again(run)}")
+    done = medvision("report", f"run={sign_again(run)}")
     assert done.status == 0, done.err
     assert "metrics.json does not follow from the stored predictions" in done.out
 

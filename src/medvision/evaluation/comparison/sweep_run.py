@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 import medvision.files as files
-import medvision.trust.seal as seal
+import medvision.trust.integrity as integrity
 from medvision.evaluation.evaluator import Evaluator, open_recorded
 from medvision.evaluation.predictions import name_scored
 from medvision.moved import rename_targets
@@ -25,7 +25,7 @@ class SweepRun:
     record: Mapping[str, Any]
     config: Mapping[str, Any]
     metrics: Mapping[str, Any]
-    standing: seal.Standing = "own"
+    signature: integrity.Signature = "own"
 
     @cached_property
     def status(self) -> str:
@@ -91,16 +91,16 @@ def read_sweep_runs(runs: Sequence[Run]) -> list[SweepRun]:
 
 
 def _read_sweep_run(run: Run) -> SweepRun:
-    standing = seal.check_files(run.folder)
-    return SweepRun(run, run.record, _read_config(run), _read_metrics(run), standing)
+    signature = integrity.check_files(run.folder)
+    return SweepRun(run, run.record, _read_config(run), _read_metrics(run), signature)
 
 
 def stamp_runs(cells: Iterable[SweepRun]) -> list[str]:
     """Return what a table of runs says of those that are not this user's own."""
-    counted = Counter(cell.standing for cell in cells)
+    counted = Counter(cell.signature for cell in cells)
     return [
-        f"{counted[standing]} of {counted.total()} runs: {text}"
-        for standing, text in seal.STAMPS.items() if counted[standing]
+        f"{counted[signature]} of {counted.total()} runs: {text}"
+        for signature, text in integrity.STAMPS.items() if counted[signature]
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 import medvision.files as files
-import medvision.trust.seal as seal
+import medvision.trust.integrity as integrity
 from medvision.evaluation.covariates import Covariate, find_covariates, read_rows, real_rows
 from medvision.evaluation.evaluator import Evaluator, open_recorded
 from medvision.evaluation.figures.common import find_best_epoch
@@ -212,9 +212,9 @@ def read_run_files(run: Path) -> RunFiles:
 
 def _read_evaluation(folder: Path) -> dict[str, Any]:
     """Read `metrics.json`, stamped with whose it is; its task is one that may be opened."""
-    stamp = seal.STAMPS.get(seal.check_files(folder))
+    stamp = integrity.STAMPS.get(integrity.check_files(folder))
     metrics = _read(folder / "metrics.json")
-    open_recorded(seal.read_record(folder), metrics, folder)
+    open_recorded(integrity.read_record(folder), metrics, folder)
     if stamp and metrics:
         metrics["stamps"] = [stamp, *metrics.get("stamps", ())]
     return metrics

@@ -17,8 +17,8 @@ RECORD, MODEL = "record.json", "model.pt"
 _EVIDENCE = ("manifest.csv", "config.yaml", "metrics.json", "predictions/*.csv")
 REWRITTEN = ("metrics.json", "predictions/")
 """Beginnings of the names of what an evaluation writes anew."""
-Standing = Literal["own", "elsewhere", "undigested", "unfinished"]
-STAMPS: dict[Standing, str] = {
+Signature = Literal["own", "elsewhere", "undigested", "unfinished"]
+STAMPS: dict[Signature, str] = {
     "elsewhere": "made elsewhere, not verified",
     "undigested": "no digests: nothing tells whether its files are what they were",
 }
@@ -27,8 +27,8 @@ STAMPS: dict[Standing, str] = {
 
 def list_evidence(folder: Path) -> list[str]:
     """Return the files that scores are read from, but for the model, as seen from the folder."""
-    found = (path for pattern in _EVIDENCE for path in sorted(folder.glob(pattern)))
-    return [str(path.relative_to(folder)) for path in found if not path.name.startswith(".")]
+    found = (path for pattern in _EVIDENCE for path in files.list_visible(folder, pattern))
+    return [str(path.relative_to(folder)) for path in found]
 
 
 def digest_files(folder: Path, *, model: bool = True) -> dict[str, str]:
@@ -56,7 +56,7 @@ def sign(record: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]
     return plain | {"mac": mac(user_key(), "record", _canonical(plain))}
 
 
-def find_standing(record: Mapping[str, Any]) -> Standing:
+def find_signature(record: Mapping[str, Any]) -> Signature:
     """Tell whose a record is, and whether it says what its files were."""
     if _is_own(record):
         return "own"
@@ -84,7 +84,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     return dict(files.read_json(path)) if path.exists() else {}
 
 
-def check_files(folder: Path, *, but: tuple[str, ...] = ()) -> Standing:
+def check_files(folder: Path, *, but: tuple[str, ...] = ()) -> Signature:
     """Compare the evidence of a finished run with its digests; say whose it is.
 
     Args:
@@ -101,7 +101,7 @@ def check_files(folder: Path, *, but: tuple[str, ...] = ()) -> Standing:
         for name in sorted({*now, *digests} - {MODEL}):
             if not name.startswith(but):
                 _compare(folder, name, digests.get(name), now.get(name))
-    return find_standing(record)
+    return find_signature(record)
 
 
 def _compare(folder: Path, name: str, before: str | None, now: str | None) -> None:

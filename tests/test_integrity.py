@@ -8,9 +8,9 @@ import pytest
 
 import medvision.files as files
 from medvision.runs import Run
-from medvision.trust import seal
+from medvision.trust import integrity
 
-ELSEWHERE = seal.STAMPS["elsewhere"]
+ELSEWHERE = integrity.STAMPS["elsewhere"]
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def flip(path):
 
 def test_a_finished_run_says_what_its_files_were(trained):
     record = Run(trained).record
-    assert set(record["digests"]) == {*seal.list_evidence(trained), "model.pt"}
+    assert set(record["digests"]) == {*integrity.list_evidence(trained), "model.pt"}
     assert {"manifest.csv", "config.yaml", "metrics.json", "predictions/test.csv"} <= set(
         record["digests"]
     )
-    assert seal.check_files(trained) == "own"
+    assert integrity.check_files(trained) == "own"
 
 
 @pytest.mark.parametrize("name", ["model.pt", "manifest.csv", "config.yaml", "metrics.json",
@@ -51,7 +51,7 @@ def test_a_flipped_bit_is_refused_by_name(copied, medvision, tmp_path, name):
     out = f"output={tmp_path / 'o.csv'}"
     asked = [("evaluate", f"run={copied}"), ("report", f"run={copied}"),
              ("predict", f"run={copied}", f"input={copied / 'manifest.csv'}", out)]  # fmt: skip
-    if name.startswith(seal.REWRITTEN):
+    if name.startswith(integrity.REWRITTEN):
         asked = asked[1:2]  # the others make it anew, or do not read it
     for words in asked:
         done = medvision(*words)
@@ -106,7 +106,7 @@ def test_a_run_of_before_says_that_it_has_no_digests(copied, medvision):
     old = {k: v for k, v in record.items() if k not in ("digests", "mac")}
     files.write_json(copied / "record.json", old)
     done = medvision("report", f"run={copied}")
-    assert seal.STAMPS["undigested"] in done.out.replace("\n", " ")
+    assert integrity.STAMPS["undigested"] in done.out.replace("\n", " ")
     assert medvision("evaluate", f"run={copied}").status == 0
     assert "mac" not in Run(copied).record  # nobody adopts it by looking at it
 
@@ -114,7 +114,7 @@ def test_a_run_of_before_says_that_it_has_no_digests(copied, medvision):
 def test_a_record_that_is_edited_is_no_longer_this_users(copied):
     record = Run(copied).record
     files.write_json(copied / "record.json", record | {"task": "somebody.else.Task"})
-    assert Run(copied).standing == "elsewhere"
+    assert Run(copied).signature == "elsewhere"
 
 
 def test_a_stop_between_predictions_and_scores_is_noticed(copied, medvision):
@@ -129,11 +129,11 @@ def test_a_stop_between_predictions_and_scores_is_noticed(copied, medvision):
     assert medvision("verify", f"run={copied}").status == 0
 
 
-def test_verify_computes_the_scores_again(copied, medvision, seal_again):
+def test_verify_computes_the_scores_again(copied, medvision, sign_again):
     metrics = files.read_json(copied / "metrics.json")
     metrics["test"]["auroc"]["value"] = 0.999
     files.write_json(copied / "metrics.json", metrics)
-    done = medvision("verify", f"run={seal_again(copied)}")
+    done = medvision("verify", f"run={sign_again(copied)}")
     assert done.status == 2
     assert "1 values differ, such as test.auroc.value" in done.err
     assert "Traceback" not in done.err
