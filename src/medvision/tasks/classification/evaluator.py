@@ -410,7 +410,7 @@ class ClassificationEvaluator(Evaluator):
         probs, label, point = scored.arrays["probs"], scored.arrays["label"], self.threshold
         bands: dict[str, Any] = {"roc": None, "pr": None}
         if self.kind == "binary":
-            given = (probs[:, 1], label, scored.patients)
+            given = (probs[:, 1], label, scored.patients, scored.contents)
             bands = {"roc": curves.roc_band(*given), "pr": curves.pr_band(*given)}
             cut = None if point is None else float(np.squeeze(point))
             yield "scores", figures.draw_scores(probs[:, 1], label, cut)
