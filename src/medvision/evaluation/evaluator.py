@@ -269,13 +269,17 @@ class Evaluator(ABC):
         return members[0]
 
     @abstractmethod
-    def fit(self, outputs: Encoded, truth: Encoded, rule: str) -> dict[str, Any]:
+    def fit(
+        self, outputs: Encoded, truth: Encoded, rule: str,
+        patients: Sequence[str] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Fit the decision on the val part: `decision` of an evaluator, as plain values.
 
         Args:
             outputs: of a net, a row a sample.
             truth: what the target encodes of the same samples; rows may be unknown.
             rule: as the user chose one; what it may be is the task's own.
+            patients: of the rows; None: each is somebody's own.
         """
 
     def sum_up_predictions(self, table: pd.DataFrame, unit: str) -> Table:
