@@ -20,9 +20,10 @@ from medvision.data.batches.options import DataOptions
 from medvision.data.batches.read import DecodedRows, OnUnreadable, decode_rows, keep_whole
 from medvision.data.batches.samples import Samples
 from medvision.data.manifest.card import Card
-from medvision.data.manifest.columns import FILES, find_file_columns
+from medvision.data.manifest.carry import choose_carried, letter_readers, note_left_out
+from medvision.data.manifest.columns import FILES, READERS, find_file_columns, names_files
 from medvision.data.manifest.manifest import Manifest, read_manifest
-from medvision.data.manifest.path_map import mask_paths
+from medvision.data.manifest.path_map import mask_paths, without_names
 from medvision.data.splits.splits import SHARES, assign_splits
 from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.reader import Reader
@@ -44,6 +45,10 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
         MedvisionError: anything wrong with manifest, images, annotations or split.
     """
     own = read_manifest(files.find_input(str(options.manifest)), options.columns, target)
+    unread: list[str] = []
+    if own.card.key is not None:  # told before hours of decoding
+        table, unread = _keep_carried(letter_readers(own.table, own.card), options, target)
+        own = replace(own, table=table, carried=[n for n in own.carried if n in table])
     if holds_generated(own):
         raise MedvisionError(
             f"{own.path} holds generated images, whose generator may have seen val or test; give "
@@ -72,6 +77,8 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
         audit.counts = count_parts(real, asked.strata(real))
     _note_oddities(audit, read, own)
     if own.card.key is not None:
+        whole, _ = _keep_carried(whole, options, target)
+        audit.notes += note_left_out(unread)
         whole = _mask_files(whole, target, audit)
     audit.notes += asked.notes()
     if options.residency == "host":
@@ -120,6 +127,13 @@ def assemble_foreign(
     if manifest.card.key is not None:
         rows = _mask_files(rows, type(target))
     return _serve(rows, target, unit, [read], reader, manifest.card.key)[0]
+
+
+def _keep_carried(
+    table: pd.DataFrame, options: DataOptions, target: type[Target]
+) -> tuple[pd.DataFrame, list[str]]:
+    own = [] if options.stratify is None else [options.stratify]
+    return choose_carried(table, options.carry, target, own)
 
 
 def _resolve(target: type[Target], own: Manifest, unit: Unit, asked: Mapping[str, Any]) -> Target:
@@ -224,6 +238,8 @@ def _mask_files(
 ) -> pd.DataFrame:
     """Replace file names by stand-ins, from here on: in what is served, written and noted."""
     names = find_file_columns(table, target)
+    readers = [str(name) for name in table if str(name).startswith(READERS)]
+    names += [name for name in readers if name not in names and names_files(table[name])]
     hidden = {name: mask_paths(table[name].tolist()) for name in names}
     for number, note in enumerate(audit.notes if audit else ()):
         if os.sep in note:
@@ -238,6 +254,7 @@ def _mask_files(
 def _note_oddities(audit: Audit, read: DecodedRows, manifest: Manifest) -> None:
     if reasons := read.unreadable:
         shown = "; ".join(list(reasons.values())[:5])
+        shown = shown if manifest.card.key is None else without_names(shown)
         audit.notes.append(f"{len(reasons)} unreadable images were left out by choice: {shown}")
     if manifest.card.key is None:
         audit.notes.append("patients are given as they stand in the manifest, not hashed")

@@ -1,5 +1,6 @@
 """Columns of a manifest: names, types, and theirs mapped to ours."""
 
+import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
@@ -16,7 +17,14 @@ REALS = ("position_mm", "time_s", "time", "event")
 OTHERS = ("group", "series_label", "mask", "boxes", "site", "person_key")
 COLUMNS = (*TEXTS, *_WHOLES, *REALS, *OTHERS)
 FILES = ("path", "mask")  # those that name files, whatever the target
-_OPEN_ENDED = ("reader_", "x_")  # any number of them, told by their beginning
+READERS = "reader_"
+_OPEN_ENDED = (READERS, "x_")  # any number of them, told by their beginning
+# What a run reads beside these: what a header would say, and what a task may ask for.
+_OF_HEADERS = (
+    "modality", "manufacturer", "view", "laterality", "body_part", "photometric", "burned_in",
+    "spacing_y_mm", "spacing_x_mm", "slice_thickness_mm",
+)  # fmt: skip
+_OF_TASKS = ("y_", "region")
 # A mistyped one of these would change a study without a word.
 _PRECIOUS = ("label", "split", "fold", "frame", "series", "dataset", "site")
 
@@ -25,6 +33,17 @@ def is_ours(name: str, target: type[Target] | None = None) -> bool:
     """Tell the manifest's columns, and those a target reads, from those that are only carried."""
     read = target is not None and is_among(name, target.columns)
     return name in COLUMNS or name.startswith(_OPEN_ENDED) or read
+
+
+def is_read(name: str, target: type[Target] | None = None) -> bool:
+    """Tell columns that a run may read from those it never looks at."""
+    return is_ours(name, target) or is_among(name, (*_OF_HEADERS, *_OF_TASKS))
+
+
+def names_files(cells: pd.Series) -> bool:
+    """Tell a column of absolute paths, as a source hands them over."""
+    named = [name for name in cells.unique() if name]
+    return bool(named) and all(os.path.isabs(str(name)) for name in named)  # noqa: PTH117
 
 
 def find_file_columns(names: Iterable[str], target: type[Target] | None = None) -> list[str]:

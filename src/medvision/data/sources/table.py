@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from medvision.data.manifest.columns import READERS
 from medvision.data.manifest.manifest import MANIFEST, read_manifest
 from medvision.data.sources.found import Found
 from medvision.errors import MedvisionError
@@ -20,7 +21,7 @@ def find(
     columns: Mapping[str, str | None] | None = None,
     output: Path | None = None,
 ) -> Found:
-    """Read a table of images; columns that are none of ours are carried along.
+    """Read a table of images with all its columns, of which `prepare` keeps those a run reads.
 
     Args:
         input: the CSV, or a folder with one `manifest.csv`, `labels.csv` or other CSV. Paths in
@@ -37,7 +38,8 @@ def find(
     manifest = read_manifest(_choose_csv(Path(input)), columns)
     table = manifest.table
     folder = manifest.path.parent
-    named = [name for name in manifest.carried if _names_files(table[name], folder)]
+    asked = [*manifest.carried, *(str(name) for name in table if str(name).startswith(READERS))]
+    named = [name for name in asked if _names_files(table[name], folder)]
     for name in (*manifest.file_columns, *named):
         table[name] = [str(folder / path) if path else "" for path in table[name]]
     card, datasets = manifest.card, table["dataset"].unique()
