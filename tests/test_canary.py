@@ -2,7 +2,6 @@
 
 import base64
 import re
-import sqlite3
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+import medvision.files as files
 from medvision.data.manifest.path_map import map_file
 from medvision.data.store.reader import Reader
 from medvision.seen import Seen
@@ -26,7 +26,7 @@ from medvision.seen import Seen
 NAME = re.compile(rb"quennell-[a-z_]+")
 PLACES_OF_FILES = {b"quennell-file", b"quennell-folder"}
 SMALL = (
-    "data.reader.size=[32,32]", "data.batch_size=8", "data.workers=1", "model.net.widths=[8,16]",
+    "data.reader.size=[32,32]", "data.batch_size=8", "data.workers=1", "augment=none",
     "trainer.max_epochs=1", "threads=1", "callbacks.early_stopping=null",
 )  # fmt: skip
 PATIENTS = 24
@@ -124,7 +124,7 @@ def plant_nifti(top: Path) -> Path:
 def plant_video(top: Path) -> Path:
     """A GIF or an AVI a patient, each with a tag."""
     for number in range(PATIENTS):
-        frames = draw(number, 3)
+        frames = draw(number, 12)
         if number % 4 < 2:
             first, *rest = (Image.fromarray(frame) for frame in frames)
             first.save(place_of(top, number, "gif"), save_all=True, append_images=rest,
@@ -144,16 +144,17 @@ def plant_video(top: Path) -> Path:
 
 def tabulate(images: Path) -> pd.DataFrame:
     """A table of the images, with names in all columns that may hold any."""
-    files = sorted(path for path in images.rglob("*") if path.suffix in (".png", ".jpg"))
-    number = [int(path.parent.name[-2:]) for path in files]
+    found = sorted(path for path in images.rglob("*") if path.suffix in (".png", ".jpg"))
+    number = [int(path.parent.name[-2:]) for path in found]
     table = pd.DataFrame({
-        "path": [path.relative_to(images.parent).as_posix() for path in files],
+        "path": [path.relative_to(images.parent).as_posix() for path in found],
         "patient": [name("patient", n) for n in number],
-        "label": [path.parent.parent.name for path in files],
+        "label": [path.parent.parent.name for path in found],
         "site": [f"site {n // 2 % 3}" for n in number],
         "x_age": [40.25 + n for n in number],
         "x_sex": ["fm"[n // 2 % 2] for n in number],
-        f"reader_{name('reader')}": [path.parent.parent.name for path in files],
+        "series": [name("series", n) for n in number],
+        f"reader_{name('reader')}": [path.parent.parent.name for path in found],
     })  # fmt: skip
     for place in ("remark", "study", "day", "person_key", "group", "axis", "hidden"):
         table[place] = [name(place, n) for n in number]
@@ -254,43 +255,84 @@ def test_a_prepared_folder_names_files_alone_where_it_finds_them(prepared):
         assert set(re.findall("quennell-[a-z_]+", rest.lower())) == allowed, source
 
 
+def test_columns_that_would_name_patients_are_refused_together(top, run):
+    table = tabulate(top / "in" / "images").drop(columns=["site", "label"])
+    number = table["patient"].str[-2:]
+    named = ("label", "site", "dataset", "channel", "series_label", "x_what", "y_what", "view")
+    for place in named:
+        table[place] = "Quennell-" + place + "-" + number
+    table["x_record"] = "1987" + number
+    table.to_csv(top / "in" / "named.csv", index=False)
+    done = run("prepare", "source=table", f"input={top}/in/named.csv", f"output={top}/no", status=2)
+    for place in (*named, "x_record"):
+        assert f"{place} has {PATIENTS} different values for {PATIENTS} patients" in done.err
+    assert "quennell" not in done.err.lower()
+    assert not (top / "no").exists()
+
+
 @pytest.fixture(scope="module")
-def artefacts(top, prepared, run, generator):
-    """Folders and files that every command but `prepare` has written, tables of `predict` apart."""
-    manifests = {source: prepared / source / "manifest.csv" for source in SOURCES}
-    images = (*SMALL, "augment=none", "data=manifest")
-    table = f"data.manifest={manifests['table']}"
-    run("train", *images, table, "data.carry=[]", "name=table")
-    run("train", *images, table, "name=seeds", "seed=0,1", "-m")
-    run("train", *SMALL, "augment=none", "data=table", f"data.source.input={top}/in/table.csv",
-        "name=source")  # fmt: skip
-    series = ("data=manifest", f"data.manifest={manifests['nifti']}", "data.unit=series")
-    run("train", *SMALL[:3], *SMALL[4:], "model=mean_pool", "model.net.encoder.widths=[8,16]",
-        *series, "augment=none", "name=series")  # fmt: skip
-    run("evaluate", "run=table", f"data.manifest={manifests['folder']}", "allow_overlap=true",
-        "different_patients=true")  # fmt: skip
-    run("evaluate", "run=table", "split=val")
-    run("evaluate", "runs=[seeds]")
-    run("compare", "runs=[table,source]", "split=val")
-    run("report", "run=table")
-    run("report", "run=seeds")
-    run("verify", "run=table")
-    run("predict", "run=table", f"input={top}/in/images", f"output={top}/out/images.csv")
-    run("predict", "run=series", f"input={top}/in/nifti", f"output={top}/out/volumes.csv")
-    broken = place_of(top / "in" / "images", 7, "png", 9)
-    broken.write_bytes(b"no picture")
-    run("predict", "run=table", f"input={top}/in/images", f"output={top}/out/broken.csv",
+def broken(top, prepared):
+    """A file that was spoilt after all had been prepared."""
+    path = place_of(top / "in" / "images", 5, "jpg", 1)
+    path.write_bytes(b"no picture")
+    return path
+
+
+@pytest.fixture(scope="module")
+def swept(prepared, broken, run):
+    """A sweep whose first job leaves the file out, and whose second is refused for it."""
+    table = f"data.manifest={prepared}/table/manifest.csv"
+    words = ("train", *SMALL, "data=manifest", table, "name=table")
+    return run(*words, "-m", "data.on_unreadable=exclude,stop", "test=true", status=2)
+
+
+def test_a_refused_job_of_a_sweep_names_files_on_the_terminal_alone(top, swept, broken):
+    assert str(broken) in swept.err
+    records = [files.read_json(path) for path in (top / "runs" / "table").glob("*/record.json")]
+    (refused,) = (record for record in records if record["status"] == "failed")
+    assert "cannot read 1 of 48 images: …" in refused["reason"]
+    assert find_names(top / "cache" / "hydra") == {}
+    assert find_names(top / "runs") == {}
+
+
+@pytest.fixture(scope="module")
+def artefacts(top, prepared, swept, run, generator):
+    """The place where every command but `tune` has written."""
+    (table,) = (path.parent for path in (top / "runs" / "table").glob("*/model.pt"))
+    words = ("train", *SMALL, "data.on_unreadable=exclude")
+    run(*words, "data=manifest", f"data.manifest={prepared}/table/manifest.csv", "name=rate",
+        "model.optimizer.lr=0.01")  # fmt: skip
+    run(*words, "data=dicom", f"data.source.input={top}/in/dicom", "model=mean_pool",
+        "model.net.encoder.widths=[8,16]", f"data.source.labels={top}/in/dicom.csv",
+        "data.unit=series", "name=series")  # fmt: skip
+    other = f"data.manifest={prepared}/folder/manifest.csv"
+    run("evaluate", f"run={table}", other, "allow_overlap=true", "different_patients=true",
         "on_unreadable=exclude")  # fmt: skip
-    broken.unlink()
-    seen = Seen()
+    run("evaluate", f"run={table}", "split=val")
+    run("evaluate", f'runs=["{table}",rate]')
+    run("compare", f'runs=["{table}",rate]', "split=val")
+    run("report", f"run={table}")
+    run("report", "run=table")
+    run("verify", f"run={table}")
+    run("predict", f"run={table}", f"input={top}/in/images", f"output={top}/out/images.csv",
+        "on_unreadable=exclude")  # fmt: skip
+    run("predict", "run=series", f"input={top}/in/dicom", f"output={top}/out/series.csv")
     contract = Reader(size=(32, 32)).contract()
-    gan = generator(top / "runs" / "gan" / "good", seen, contract, classes=("well", "ill"))
+    gan = generator(top / "runs" / "gan" / "good", Seen(), contract, classes=("well", "ill"))
     run("generate", f"run={gan}", "per_class=2", f"output={top}/generated")
     return top
 
 
 def test_runs_tell_no_name(artefacts):
+    assert len([*(artefacts / "runs").glob("*/*/report.html")]) == 4
     assert find_names(artefacts / "runs") == {}
+
+
+def test_a_file_that_was_left_out_is_told_without_its_name(artefacts):
+    for path in (artefacts / "runs" / "rate").glob("*/audit.json"):
+        notes = files.read_json(path)["notes"]
+        assert any("1 unreadable images were left out by choice: …" in note for note in notes)
+        assert any(note.startswith("5 columns that no run reads left out") for note in notes)
 
 
 def test_the_cache_tells_files_alone_where_it_prepared_them(artefacts):
@@ -300,15 +342,33 @@ def test_the_cache_tells_files_alone_where_it_prepared_them(artefacts):
     assert set.union(*found.values()) <= PLACES_OF_FILES
 
 
-def test_generated_images_and_traces_tell_no_name(artefacts):
+def test_what_is_generated_and_predicted_tells_no_name_but_those_of_the_rows_asked_for(artefacts):
     assert find_names(artefacts / "generated") == {}
-    tables = find_names(artefacts / "out")
-    assert not [file for file in tables if not file.endswith(".csv")], tables
-    assert set.union(*tables.values()) <= PLACES_OF_FILES  # the rows that were asked for
+    found = find_names(artefacts / "out")
+    assert {*found} <= {"images.csv", "series.csv", "series_slices.csv"}
+    assert found["images.csv"] == PLACES_OF_FILES
+    assert set.union(*found.values()) == PLACES_OF_FILES
 
 
 def test_only_the_map_beside_the_key_tells_files(artefacts):
     own = find_names(artefacts / "own")
     assert set(own) == {map_file().name}
-    with sqlite3.connect(artefacts / "own" / map_file().name) as table:
-        assert table.execute("select count(*) from paths").fetchone()[0] >= 2 * PATIENTS
+    assert own[map_file().name] == PLACES_OF_FILES
+
+
+@pytest.mark.slow
+def test_a_search_and_a_generator_tell_no_name(artefacts, prepared, run):
+    place = artefacts / "more"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDVISION_RUNS", str(place))
+        table = ("data=manifest", f"data.manifest={prepared}/table/manifest.csv")
+        run("tune", *SMALL, *table, "data.on_unreadable=exclude", "name=search", "trials=2",
+            "model.optimizer.lr=interval(0.001,0.01)")  # fmt: skip
+        clips = ("data=manifest", f"data.manifest={prepared}/video/manifest.csv")
+        run("train", "experiment=dcgan_phantom", *clips, "trainer=debug", "threads=1", "name=gan")
+        run("generate", "run=gan", "per_class=2", f"output={place}/made", "allow_ungated=true")
+        run("train", *SMALL, *clips, "name=clips")
+        run("train", *SMALL, "data=manifest", f"data.manifest={prepared}/nifti/manifest.csv",
+            "name=slices")  # fmt: skip
+    assert len([*place.glob("*/*/record.json")]) == 5
+    assert find_names(place) == {}
