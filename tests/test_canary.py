@@ -308,6 +308,8 @@ def artefacts(top, prepared, swept, run, generator):
     other = f"data.manifest={prepared}/folder/manifest.csv"
     run("evaluate", f"run={table}", other, "allow_overlap=true", "different_patients=true",
         "on_unreadable=exclude")  # fmt: skip
+    run("evaluate", f"run={table}", f"data.manifest={top}/in/table.csv", "allow_overlap=true",
+        "on_unreadable=exclude")  # fmt: skip
     run("evaluate", f"run={table}", "split=val")
     run("evaluate", f'runs=["{table}",rate]')
     run("compare", f'runs=["{table}",rate]', "split=val")

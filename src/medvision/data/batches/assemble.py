@@ -24,6 +24,7 @@ from medvision.data.manifest.carry import choose_carried, letter_readers, note_l
 from medvision.data.manifest.columns import FILES, READERS, find_file_columns, names_files
 from medvision.data.manifest.manifest import Manifest, read_manifest
 from medvision.data.manifest.path_map import mask_paths, without_names
+from medvision.data.manifest.pseudonyms import IDS, hash_ids
 from medvision.data.splits.splits import SHARES, assign_splits
 from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.reader import Reader
@@ -32,6 +33,7 @@ from medvision.data.units.unit import Unit
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.identity import PARTS
 from medvision.target import Ragged, Target, is_among
+from medvision.trust.user_key import user_key
 
 
 def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit, Card]:
@@ -127,6 +129,13 @@ def assemble_foreign(
     if manifest.card.key is not None:
         rows = _mask_files(rows, type(target))
     return _serve(rows, target, unit, [read], reader, manifest.card.key)[0]
+
+
+def hide_names(samples: Samples) -> Samples:
+    """Return samples whose ids and files stand under the user's key, for all that is written."""
+    table = _mask_files(samples.table, type(samples.target))
+    hash_ids(table, user_key(), IDS, simulated=False)
+    return replace(samples, table=table)
 
 
 def _keep_carried(
