@@ -265,7 +265,7 @@ def test_columns_that_would_name_patients_are_refused_together(top, run):
     table.to_csv(top / "in" / "named.csv", index=False)
     done = run("prepare", "source=table", f"input={top}/in/named.csv", f"output={top}/no", status=2)
     for place in (*named, "x_record"):
-        assert f"{place} has {PATIENTS} different values for {PATIENTS} patients" in done.err
+        assert f"{place!r} has {PATIENTS} different values for {PATIENTS} patients" in done.err
     assert "quennell" not in done.err.lower()
     assert not (top / "no").exists()
 

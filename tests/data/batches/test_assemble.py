@@ -9,6 +9,7 @@ import pytest
 from medvision.data.batches.assemble import assemble, assemble_foreign
 from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.manifest.manifest import read_manifest
+from medvision.data.manifest.path_map import reveal_paths
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError
 from medvision.tasks.classes import Classes
@@ -276,9 +277,23 @@ def test_what_no_run_reads_leaves_a_run_whose_patients_are_hashed(tmp_path):
         serve(manifest, carry=["remrak"])
 
 
+def test_masks_of_readers_stand_under_stand_ins(tmp_path):
+    masks = [f"images/{n}.png" for n in range(24)]
+    manifest = plant_hashed(tmp_path / "a", reader_Quennell=masks)
+    joined = plant(tmp_path / "b", 4, 1)
+    for extra in ([], [str(joined)]):
+        table = serve(manifest, extra=extra)[0].table
+        (reader,) = (name for name in table if name.startswith("reader_"))
+        assert table[reader][:24].str.startswith("hashed-").all()
+        assert (table[reader][24:] == "").all()
+        assert reveal_paths(table[reader][:2].tolist()) == [
+            str(tmp_path / "a" / mask) for mask in masks[:2]
+        ]
+
+
 def test_columns_that_would_name_patients_are_refused_by_a_run_too(tmp_path):
     manifest = plant_hashed(tmp_path / "a", x_name=[f"Quennell {n // 2}" for n in range(24)])
-    with pytest.raises(MedvisionError, match=r"x_name has 12 different values.*data\.carry=\[NAME"):
+    with pytest.raises(MedvisionError, match=r"x_name' has 12 diff.*data\.carry=\[NAME"):
         serve(manifest)
     assert "x_name" in serve(manifest, carry=["x_name"])[0].table
     assert "x_name" not in serve(manifest, columns={"x_name": None})[0].table

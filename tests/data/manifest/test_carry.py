@@ -55,7 +55,7 @@ def test_what_is_asked_for_is_carried_too():
                                     "series_label", "manufacturer", "reader_a"])  # fmt: skip
 def test_words_with_almost_one_value_a_patient_are_refused(column):
     table = make(**{column: lambda n: read(min(n, 18))})  # 19 of 20
-    with pytest.raises(MedvisionError, match=f"{column} has 19 different values for 20 .*carry="):
+    with pytest.raises(MedvisionError, match=f"{column}' has 19 different values for 20 .*carry="):
         choose_carried(table, [])
     assert column in choose_carried(table, [column])[0]
 
@@ -65,7 +65,7 @@ def test_words_with_almost_one_value_a_patient_are_refused(column):
     lambda n: f"1980-02-{n:02}", lambda n: read(n) if n < 11 else "",
 ])  # fmt: skip
 def test_numbers_of_an_office_and_dates_are_refused(value):
-    with pytest.raises(MedvisionError, match="x_what has"):
+    with pytest.raises(MedvisionError, match="'x_what' has"):
         choose_carried(make(x_what=value), [])
 
 
@@ -74,7 +74,6 @@ def test_numbers_of_an_office_and_dates_are_refused(value):
     ("x_mm", lambda n: f"{n}e6"), ("x_ward", lambda n: f"ward {n % 17}"),
     ("y_cells", lambda n: 10_000 + n), ("site", lambda n: f"p{n:012x}"),
     ("boxes", lambda n: f"{n} 2 30.5 40|1 2 {n + 5} 9 lesion"),
-    ("reader_a", lambda n: f"/m/{n}.png"),
     ("label", lambda n: "|".join(word for bit, word in enumerate("abcde") if n >> bit & 1)),
     ("time", lambda n: 10_000.0 + n), ("series", read),
 ])  # fmt: skip
@@ -84,12 +83,12 @@ def test_what_is_measured_hashed_or_a_file_is_not_refused(column, value):
 
 def test_few_patients_prove_nothing():
     assert "x_name" in choose_carried(make(9, x_name=read), [])[0]
-    with pytest.raises(MedvisionError, match="x_name has 10 different values for 10 patients"):
+    with pytest.raises(MedvisionError, match="x_name' has 10 different values for 10 patients"):
         choose_carried(make(10, x_name=read), [])
 
 
 def test_a_class_of_boxes_may_be_a_name():
-    with pytest.raises(MedvisionError, match="boxes has 20"):
+    with pytest.raises(MedvisionError, match="'boxes' has 20"):
         choose_carried(make(boxes=lambda n: f"1 2 3 4 {read(n)}"), [])
 
 

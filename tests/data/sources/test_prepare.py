@@ -340,7 +340,7 @@ def test_what_would_name_patients_is_refused_before_anything_is_decoded(folder, 
     place = write_table(folder)
     table = pd.read_csv(place).assign(x_name=[f"Quennell {n}" for n in range(12)])
     table.to_csv(place, index=False)
-    with pytest.raises(MedvisionError, match="x_name has 12 different values for 12 patients"):
+    with pytest.raises(MedvisionError, match="x_name' has 12 different values for 12 patients"):
         prepare("table", tmp_path / "out", input=place)
     assert not decoded
     assert not (tmp_path / "out").exists()

@@ -20,8 +20,8 @@ from medvision.data.batches.options import DataOptions
 from medvision.data.batches.read import DecodedRows, OnUnreadable, decode_rows, keep_whole
 from medvision.data.batches.samples import Samples
 from medvision.data.manifest.card import Card
-from medvision.data.manifest.carry import choose_carried, letter_readers, note_left_out
-from medvision.data.manifest.columns import FILES, READERS, find_file_columns, names_files
+from medvision.data.manifest.carry import LETTERED, choose_carried, name_readers, note_left_out
+from medvision.data.manifest.columns import FILES, find_file_columns, find_readers, names_files
 from medvision.data.manifest.manifest import Manifest, read_manifest
 from medvision.data.manifest.path_map import mask_paths, without_names
 from medvision.data.manifest.pseudonyms import IDS, hash_ids
@@ -49,8 +49,7 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
     own = read_manifest(files.find_input(str(options.manifest)), options.columns, target)
     unread: list[str] = []
     if own.card.key is not None:  # told before hours of decoding
-        table, unread = _keep_carried(letter_readers(own.table, own.card), options, target)
-        own = replace(own, table=table, carried=[n for n in own.carried if n in table])
+        own, unread = _keep_carried(own, options, target)
     if holds_generated(own):
         raise MedvisionError(
             f"{own.path} holds generated images, whose generator may have seen val or test; give "
@@ -79,7 +78,7 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
         audit.counts = count_parts(real, asked.strata(real))
     _note_oddities(audit, read, own)
     if own.card.key is not None:
-        whole, _ = _keep_carried(whole, options, target)
+        whole, _ = choose_carried(whole, options.carry, target, _also_read(options))
         audit.notes += note_left_out(unread)
         whole = _mask_files(whole, target, audit)
     audit.notes += asked.notes()
@@ -139,10 +138,20 @@ def hide_names(samples: Samples) -> Samples:
 
 
 def _keep_carried(
-    table: pd.DataFrame, options: DataOptions, target: type[Target]
-) -> tuple[pd.DataFrame, list[str]]:
-    own = [] if options.stratify is None else [options.stratify]
-    return choose_carried(table, options.carry, target, own)
+    own: Manifest, options: DataOptions, target: type[Target]
+) -> tuple[Manifest, list[str]]:
+    """Leave out columns of a manifest that may not travel; return their names, too."""
+    letters = {} if LETTERED in own.card.facts else name_readers(own.table)
+    named = [letters.get(name, name) for name in own.file_columns]
+    table, unread = choose_carried(
+        own.table.rename(columns=letters), options.carry, target, [*named, *_also_read(options)]
+    )
+    carried = [name for name in own.carried if name in table]
+    return replace(own, table=table, carried=carried, file_columns=named), unread
+
+
+def _also_read(options: DataOptions) -> list[str]:
+    return [] if options.stratify is None else [options.stratify]
 
 
 def _resolve(target: type[Target], own: Manifest, unit: Unit, asked: Mapping[str, Any]) -> Target:
@@ -247,8 +256,8 @@ def _mask_files(
 ) -> pd.DataFrame:
     """Replace file names by stand-ins, from here on: in what is served, written and noted."""
     names = find_file_columns(table, target)
-    readers = [str(name) for name in table if str(name).startswith(READERS)]
-    names += [name for name in readers if name not in names and names_files(table[name])]
+    names += [n for n in find_readers(table) if n not in names and names_files(table[n])]
+    table = table.assign(**{name: table[name].fillna("") for name in names})
     hidden = {name: mask_paths(table[name].tolist()) for name in names}
     for number, note in enumerate(audit.notes if audit else ()):
         if os.sep in note:

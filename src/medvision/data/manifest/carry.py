@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 import pandas as pd
 
 from medvision.data.manifest.card import Card
-from medvision.data.manifest.columns import READERS, is_read, names_files
+from medvision.data.manifest.columns import READERS, find_readers, is_read, names_files
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import count, patient_keys
 from medvision.target import Target, is_among
@@ -48,8 +48,7 @@ def choose_carried(
         if name not in names and not name.endswith("_") and not is_read(name):
             hint = did_you_mean(name, names)
             raise MedvisionError(
-                f"carry names {name!r}, which is no column of the table{hint}; name one of: "
-                f"{', '.join(names)}"
+                f"carry names {name!r}, which is no column of the table{hint}; name one that is"
             )
     kept = [n for n in names if is_read(n, target) or is_among(n, own) or is_among(n, carry)]
     table = table[kept]
@@ -79,7 +78,7 @@ def _find_names(table: pd.DataFrame, known: Sequence[str]) -> Iterator[str]:
         cells = _telling(name, table[name])
         values, people = cells.nunique(), patients[cells.index].nunique()
         if people >= _FEWEST and values >= _SHARE * people:
-            yield f"{name} has {values} different values for {people} patients"
+            yield f"{name!r} has {values} different values for {people} patients"
 
 
 def _telling(name: str, cells: pd.Series) -> pd.Series:
@@ -111,8 +110,10 @@ def letter_readers(table: pd.DataFrame, card: Card) -> pd.DataFrame:
 
 def name_readers(table: pd.DataFrame) -> dict[str, str]:
     """Return `reader_<name>` → `reader_<letters>` for the readers of a table."""
-    readers = [str(name) for name in table if str(name).startswith(READERS)]
-    return {name: READERS + _letter(name.removeprefix(READERS), user_key()) for name in readers}
+    return {
+        name: READERS + _letter(name.removeprefix(READERS), user_key())
+        for name in find_readers(table)
+    }
 
 
 def _letter(name: str, key: bytes) -> str:

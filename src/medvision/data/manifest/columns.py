@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 
 import pandas as pd
 
@@ -40,10 +41,16 @@ def is_read(name: str, target: type[Target] | None = None) -> bool:
     return is_ours(name, target) or is_among(name, (*_OF_HEADERS, *_OF_TASKS))
 
 
-def names_files(cells: pd.Series) -> bool:
-    """Tell a column of absolute paths, as a source hands them over."""
-    named = [name for name in cells.unique() if name]
-    return bool(named) and all(os.path.isabs(str(name)) for name in named)  # noqa: PTH117
+def names_files(cells: pd.Series, folder: Path = Path("/")) -> bool:
+    """Tell a column of text that names files, as seen from a folder."""
+    names = [name for name in cells.dropna().unique() if name]
+    # os.path.isfile takes any text for an answer; Path.is_file raises on an overlong name.
+    return bool(names) and all(os.path.isfile(folder / name) for name in names)  # noqa: PTH113
+
+
+def find_readers(names: Iterable[str]) -> list[str]:
+    """Return the columns `reader_<name>` among these."""
+    return [str(name) for name in names if str(name).startswith(READERS)]
 
 
 def find_file_columns(names: Iterable[str], target: type[Target] | None = None) -> list[str]:

@@ -1,12 +1,9 @@
 """Any CSV that names image files, whatever its columns are called."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
-from medvision.data.manifest.columns import READERS
+from medvision.data.manifest.columns import find_readers, names_files
 from medvision.data.manifest.manifest import MANIFEST, read_manifest
 from medvision.data.sources.found import Found
 from medvision.errors import MedvisionError
@@ -38,9 +35,9 @@ def find(
     manifest = read_manifest(_choose_csv(Path(input)), columns)
     table = manifest.table
     folder = manifest.path.parent
-    asked = [*manifest.carried, *(str(name) for name in table if str(name).startswith(READERS))]
-    named = [name for name in asked if _names_files(table[name], folder)]
-    for name in (*manifest.file_columns, *named):
+    asked = [*manifest.carried, *find_readers(table)]
+    named = [name for name in asked if names_files(table[name], folder)]
+    for name in {*manifest.file_columns, *named}:
         table[name] = [str(folder / path) if path else "" for path in table[name]]
     card, datasets = manifest.card, table["dataset"].unique()
     facts = {"table": manifest.path.name, "carried": manifest.carried, "notes": manifest.notes}
@@ -49,13 +46,6 @@ def find(
     dataset = str(datasets[0]) if len(datasets) == 1 else card.dataset
     facts = card.facts | facts
     return Found(table, dataset, card.patient_rule, card.classes, facts, files=named)
-
-
-def _names_files(cells: pd.Series, folder: Path) -> bool:
-    """Tell a column that names files: a target may read it, and finds them from elsewhere too."""
-    names = [name for name in cells.unique() if name]
-    # os.path.isfile takes any text for an answer; Path.is_file raises on an overlong name.
-    return bool(names) and all(os.path.isfile(folder / name) for name in names)  # noqa: PTH113
 
 
 def _refuse_overwriting(own: Path, output: Path) -> None:
