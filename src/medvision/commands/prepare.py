@@ -22,6 +22,7 @@ def run(
     columns: Mapping[str, str | None] | None = None,
     dataset: str | None = None,
     deidentify: bool = True,
+    carry: list[str] | None = None,
     on_unreadable: Literal["stop", "exclude"] = "stop",
     **options: Any,
 ) -> None:
@@ -45,12 +46,16 @@ def run(
     columns.patient_normalise=true  ids that differ only in writing (1, 01, 1.0; case, spaces)
                               are one patient
     dataset=NAME              keeps patients of different origin apart
-    deidentify=false          keep patient ids as they are
+    deidentify=false          keep patient ids, and all columns, as they are
+    carry=[A,B]               columns that are kept although no run reads them, or although they
+                              have almost one value a patient, as names have; A_ stands for all
+                              that begin so
     on_unreadable=exclude     leave broken files out, counted
     """
     prepared = prepare(
         source, Path(output), input=Path(input) if input else None, columns=columns,
-        dataset=dataset, deidentify=deidentify, on_unreadable=on_unreadable, **options,
+        dataset=dataset, deidentify=deidentify, carry=carry or (), on_unreadable=on_unreadable,
+        **options,
     )  # fmt: skip
     _print_card(prepared)
 
@@ -101,6 +106,8 @@ def _describe(prepared: Prepared) -> Iterator[tuple[str, str]]:
     yield "patients", f"told by: {card.patient_rule}; {hashed}"
     yield from _describe_source(card.facts)
     yield from _list("left out", prepared.left_out)
+    for sentence in prepared.told:
+        yield "columns", sentence
     for note in prepared.audit:
         yield "audit", note
     if not prepared.audit:

@@ -21,9 +21,11 @@ from medvision.data.batches.options import DataOptions
 from medvision.data.batches.read import DecodedRows, OnUnreadable, decode_rows, keep_whole
 from medvision.data.batches.samples import Samples
 from medvision.data.manifest.card import Card
-from medvision.data.manifest.columns import FILES, find_file_columns
+from medvision.data.manifest.carry import LETTERED, choose_carried, name_readers, note_left_out
+from medvision.data.manifest.columns import FILES, find_file_columns, find_readers, names_files
 from medvision.data.manifest.manifest import Manifest, read_manifest
-from medvision.data.manifest.path_map import mask_paths
+from medvision.data.manifest.path_map import mask_paths, without_names
+from medvision.data.manifest.pseudonyms import IDS, hash_ids
 from medvision.data.splits.splits import SHARES, assign_splits
 from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.reader import Reader
@@ -32,6 +34,7 @@ from medvision.data.units.unit import Unit
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.identity import PARTS
 from medvision.target import Ragged, Target, is_among
+from medvision.trust.user_key import user_key
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,9 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
         MedvisionError: anything wrong with manifest, images, annotations or split.
     """
     own = read_manifest(files.find_input(str(options.manifest)), options.columns, target)
+    unread: list[str] = []
+    if own.card.key is not None:  # told before hours of decoding
+        own, unread = _keep_carried(own, options, target)
     if holds_generated(own):
         raise MedvisionError(
             f"{own.path} holds generated images, whose generator may have seen val or test; give "
@@ -75,6 +81,8 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
         audit.counts = count_parts(real, asked.strata(real))
     _note_oddities(audit, read, own)
     if own.card.key is not None:
+        whole, _ = choose_carried(whole, options.carry, target, _also_read(options))
+        audit.notes += note_left_out(unread)
         whole = _mask_files(whole, target, audit)
     audit.notes += asked.notes()
     if options.residency == "host":
@@ -125,6 +133,30 @@ def assemble_foreign(
     if manifest.card.key is not None:
         rows = _mask_files(rows, type(target))
     return _serve(rows, target, unit, [read], reader, manifest.card.key)[0]
+
+
+def hide_names(samples: Samples) -> Samples:
+    """Return samples whose ids and files stand under the user's key, for all that is written."""
+    table = _mask_files(samples.table, type(samples.target))
+    hash_ids(table, user_key(), IDS, simulated=False)
+    return replace(samples, table=table)
+
+
+def _keep_carried(
+    own: Manifest, options: DataOptions, target: type[Target]
+) -> tuple[Manifest, list[str]]:
+    """Leave out columns of a manifest that may not travel; return their names, too."""
+    letters = {} if LETTERED in own.card.facts else name_readers(own.table)
+    named = [letters.get(name, name) for name in own.file_columns]
+    table, unread = choose_carried(
+        own.table.rename(columns=letters), options.carry, target, [*named, *_also_read(options)]
+    )
+    carried = [name for name in own.carried if name in table]
+    return replace(own, table=table, carried=carried, file_columns=named), unread
+
+
+def _also_read(options: DataOptions) -> list[str]:
+    return [] if options.stratify is None else [options.stratify]
 
 
 def _resolve(target: type[Target], own: Manifest, unit: Unit, asked: Mapping[str, Any]) -> Target:
@@ -229,6 +261,8 @@ def _mask_files(
 ) -> pd.DataFrame:
     """Replace file names by stand-ins, from here on: in what is served, written and noted."""
     names = find_file_columns(table, target)
+    names += [n for n in find_readers(table) if n not in names and names_files(table[n])]
+    table = table.assign(**{name: table[name].fillna("") for name in names})
     hidden = {name: mask_paths(table[name].tolist()) for name in names}
     for number, note in enumerate(audit.notes if audit else ()):
         if os.sep in note:
@@ -243,6 +277,7 @@ def _mask_files(
 def _note_oddities(audit: Audit, read: DecodedRows, manifest: Manifest) -> None:
     if reasons := read.unreadable:
         shown = "; ".join(list(reasons.values())[:5])
+        shown = shown if manifest.card.key is None else without_names(shown)
         audit.notes.append(f"{len(reasons)} unreadable images were left out by choice: {shown}")
     if manifest.card.key is None:
         audit.notes.append("patients are given as they stand in the manifest, not hashed")

@@ -18,14 +18,17 @@ from medvision.data.batches.mixing import RULE
 from medvision.data.batches.options import DataOptions
 from medvision.data.batches.read import DecodedRows, decode_rows, keep_whole
 from medvision.data.manifest.card import Card
+from medvision.data.manifest.carry import letter_readers
 from medvision.data.manifest.manifest import Manifest, read_manifest
 from medvision.data.manifest.people import show_rows
+from medvision.data.manifest.pseudonyms import IDS, hash_ids
 from medvision.data.store.reader import Reader
 from medvision.data.units.unit import Unit
 from medvision.errors import MedvisionError
 from medvision.identity import count
 from medvision.seen import Seen, refuse_namesakes, stamp_namesakes
 from medvision.target import Target
+from medvision.trust.user_key import user_key
 
 
 class Main(NamedTuple):
@@ -82,7 +85,20 @@ def _read_extra(place: str, own: Main, options: DataOptions, audit: Audit) -> Ex
     unchecked = _compare_people(place, own, extra.read, manifest.card, options.different_patients)
     _refuse_other_size(place, own.read, extra.read)
     # Of generated rows it is the generator that has seen somebody, which is compared by itself.
-    return extra if extra.generated else extra._replace(unchecked=unchecked)
+    if extra.generated:
+        return extra
+    if own.card.key is None:
+        return extra._replace(unchecked=unchecked)
+    return extra._replace(read=_hide_people(extra.read, manifest.card), unchecked=unchecked)
+
+
+def _hide_people(read: DecodedRows, card: Card) -> DecodedRows:
+    """Keep names out of a run whose own patients are hashed."""
+    table = letter_readers(read.table, card)
+    if card.key is None:
+        table = table.copy()
+        hash_ids(table, user_key(), IDS, simulated=False)
+    return read._replace(table=table)
 
 
 def _read_real(manifest: Manifest, own: Main, options: DataOptions, audit: Audit) -> DecodedRows:
