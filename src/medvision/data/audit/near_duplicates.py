@@ -1,130 +1,124 @@
 """Near copies: images that look alike although their pixels differ.
 
-Two images are near copies where 64 bits of their coarse structure agree but for four, and where
-their finer structure, seen at 32 x 32, correlates. The bits alone take different eyes, or livers
-of one phantom, for copies; the correlation alone would have to be asked of every pair.
+Found are re-encoded, resized, brightened, inverted, mirrored and turned copies, those cropped or
+shifted by up to a tenth of a side, turned by a few degrees, framed, or with letters burnt in. The
+strengths of an image's waves are the same wherever it is shifted to, and tell which few images are
+worth laying over it; of these, most places must agree.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations, pairwise
-from typing import NamedTuple
+from collections.abc import Sequence
+from itertools import pairwise
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from medvision.data.audit.alignment import agree, lay_over
+from medvision.data.audit.texture import SMALLEST, Texture
+from medvision.data.audit.waves import Waves, find_candidates, flatten, measure_waves
 from medvision.data.splits.groups import Ints
 
-SMALLEST = 64  # pixels a side; below, images of one kind differ too little
-SIDE, LOW = 32, 8
-APART = 4  # bits; images have an even number of them apart, for half of all bits are always set
-ALIKE = 0.985  # re-encoded, resized or brightened copies: 0.985 to 1; different eyes: up to 0.982
+ALIKE = 0.8  # agreement of copies; other patients' images reach 0.75
+APART = 0.75  # a pair of so much is one too if the next stands `GAP` below
+GAP = 0.1
+NEXT = 0.5  # where no other pair was worth laying over, the next stands here
 SAME = 0.998  # from here on one image of a patient stands for another
-_BLOCKS = 6  # with 4 bits apart at least two of six blocks are equal
+SOUGHT = (
+    "near copies were looked for between patients: re-encoded, resized, brightened, inverted, "
+    "mirrored, turned, shifted or cropped by up to a tenth, framed, with letters burnt in"
+)
+_WORTH = 0.6  # correlation from which two are laid over exactly
+_PAIRS = 256  # laid over at a time
 
 Pairs = NDArray[np.int64]
 
 
-class ImageHash(NamedTuple):
-    """What an image is recognised by.
-
-    Attributes:
-        bits: 64 bits of its coarse structure.
-        fine: float16 `[32 * 32]`, its finer structure, of length 1.
-    """
-
-    bits: np.uint64
-    fine: NDArray[np.float16]
-
-
-def hash_image(pixels: np.ndarray) -> ImageHash | None:
-    """Describe an image `[H,W,C]` whatever its size, type or range of values.
-
-    Returns:
-        None for images of less than 64 pixels a side, or of one value.
-
-    Reference:
-        The bits are those of Zauner, Implementation and Benchmarking of Perceptual Image Hash
-        Functions, 2010 (pHash), without the mean of each row and column.
-    """
-    low, high = float(pixels.min()), float(pixels.max())
-    if min(pixels.shape[:2]) < SMALLEST or low == high:
-        return None
-    grey = pixels[..., 0] if pixels.shape[-1] == 1 else pixels.mean(axis=-1)
-    small = cv2.resize(grey.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    small = ((small.astype(np.float64) - low) / (high - low)).astype(np.float32)
-    coarse = cv2.dct(small)[1 : LOW + 1, 1 : LOW + 1].ravel()
-    bits = np.packbits(coarse > np.median(coarse)).view(np.uint64)[0]
-    fine = (small - cv2.GaussianBlur(small, (0, 0), 1)).ravel()
-    fine -= fine.mean()
-    length = float(np.linalg.norm(fine))
-    return ImageHash(bits, (fine / length).astype(np.float16)) if length > 0 else None
-
-
 def find_near_duplicates(
-    seen: Sequence[ImageHash | None], owners: Sequence[str], digests: Sequence[str]
+    seen: Sequence[Texture | None],
+    owners: Sequence[str],
+    digests: Sequence[str],
+    sides: Sequence[int] | None = None,
 ) -> Pairs:
     """Find pairs of rows that are near copies, of different owners; exact copies are none.
 
     Of an owner's images that are all but equal, as the frames of a still clip, only the first is
-    looked at. The time grows with the number of images that share a third of their bits, not with
-    that of all pairs.
+    looked at. Each image is laid over the five whose waves are most alike.
 
     Args:
-        seen: of each row; None is like nothing.
+        seen: the texture of each row; None is like nothing.
         owners: patient a row; near copies within one are neighbouring slices.
         digests: pixel digest a row.
+        sides: a number a row; rows of the same one are not compared.
 
     Returns:
         `[P,2]`, row numbers, the smaller first, sorted.
     """
-    rows = _choose_rows(seen, owners)
-    if len(rows) < 2:
+    described = [(row, one) for row, one in enumerate(seen) if one is not None]
+    if len(described) < 2:
         return np.empty((0, 2), dtype=np.int64)
-    chosen = [one for one in (seen[row] for row in rows) if one is not None]
-    bits = np.array([one.bits for one in chosen], dtype=np.uint64)
-    owner = np.unique([owners[row] for row in rows], return_inverse=True)[1]
-    picture = np.unique([digests[row] for row in rows], return_inverse=True)[1]
-    found: set[tuple[int, int]] = set()
-    for here, there in _candidates(bits):
-        other = (owner[here] != owner[there]) & (picture[here] != picture[there])
-        near = other & (np.bitwise_count(bits[here] ^ bits[there]) <= APART)
-        for one, two in zip(here[near].tolist(), there[near].tolist(), strict=True):
-            if (one, two) not in found and _correlate(chosen[one], chosen[two]) >= ALIKE:
-                found.add((one, two))
-    pairs = np.sort(rows[np.array(sorted(found), dtype=np.int64).reshape(-1, 2)], axis=1)
-    return np.asarray(pairs[np.lexsort(pairs.T[::-1])], dtype=np.int64)
+    rows, chosen = np.array([row for row, _ in described]), [one for _, one in described]
+    waves, owner = measure_waves(chosen), _number([owners[row] for row in rows])
+    first = _leave_out_still(flatten(waves), chosen, owner)
+    rows, owner, chosen = rows[first], owner[first], [chosen[one] for one in first]
+    barred = [owner, _number([digests[row] for row in rows])]
+    if sides is not None:
+        barred.append(np.array([sides[row] for row in rows]))
+    pairs, turns = find_candidates(waves[first], barred)
+    found = pairs[_choose(_score(chosen, pairs, turns), owner[pairs])]
+    near = np.sort(rows[found].reshape(-1, 2), axis=1)
+    return np.asarray(near[np.lexsort(near.T[::-1])], dtype=np.int64)
 
 
-def _choose_rows(seen: Sequence[ImageHash | None], owners: Sequence[str]) -> Ints:
-    """Leave out rows that an earlier one of the same owner stands for."""
-    kept: dict[tuple[str, int], list[ImageHash]] = {}
-    rows = []
-    for row, one in enumerate(seen):
-        if one is None:
-            continue
-        others = kept.setdefault((owners[row], int(one.bits)), [])
-        if not any(_correlate(one, other) >= SAME for other in others):
-            others.append(one)
-            rows.append(row)
-    return np.array(rows, dtype=np.int64)
+def _number(names: Sequence[str]) -> Ints:
+    return np.unique(names, return_inverse=True)[1]
 
 
-def _correlate(one: ImageHash, two: ImageHash) -> float:
-    return float(one.fine.astype(np.float32) @ two.fine.astype(np.float32))
+def _leave_out_still(flat: Waves, textures: Sequence[Texture], owner: Ints) -> Ints:
+    """Return the rows that no earlier one of the same owner stands for."""
+    kept = np.ones(len(owner), dtype=bool)
+    order = np.argsort(owner, kind="stable")
+    edges = [0, *(np.flatnonzero(np.diff(owner[order])) + 1).tolist(), len(order)]
+    for start, end in pairwise(edges):
+        mine = order[start:end]
+        for at, row in enumerate(mine.tolist()):
+            if kept[row]:
+                later = mine[at + 1 :][kept[mine[at + 1 :]]]
+                alike = later[flat[later] @ flat[row] >= SAME]
+                same = [_correlate(textures[row], textures[other]) >= SAME for other in alike]
+                kept[alike[np.array(same, dtype=bool)]] = False
+    return np.flatnonzero(kept)
 
 
-def _candidates(bits: NDArray[np.uint64]) -> Iterator[tuple[Ints, Ints]]:
-    """Yield positions of pairs, the smaller first, that agree in two of six blocks of bits."""
-    edges = np.linspace(0, 64, _BLOCKS + 1).astype(int).tolist()
-    masks = [np.uint64((1 << end) - (1 << start)) for start, end in pairwise(edges)]
-    for one, two in combinations(masks, 2):
-        keys = bits & (one | two)
-        order = np.argsort(keys, kind="stable")
-        ordered, left = keys[order], np.arange(len(keys))
-        step = 0
-        while len(left):
-            step += 1
-            left = left[left + step < len(keys)]
-            left = left[ordered[left] == ordered[left + step]]
-            yield order[left], order[left + step]  # a stable order keeps the smaller first
+def _correlate(one: Texture, two: Texture) -> float:
+    first, second = one.astype(np.float32).ravel(), two.astype(np.float32).ravel()
+    return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))
+
+
+def _score(
+    textures: Sequence[Texture], pairs: Pairs, turns: Sequence[Sequence[int]]
+) -> NDArray[np.float64]:
+    """Return how well each pair agrees; 0 where it is not worth laying over exactly."""
+    scores = np.zeros(len(pairs))
+    for start in range(0, len(pairs), _PAIRS):
+        some = pairs[start : start + _PAIRS].tolist()
+        first, second = ([textures[pair[end]] for pair in some] for end in (0, 1))
+        lies = lay_over(first, second, turns[start : start + _PAIRS])
+        for at, lie in enumerate(lies):
+            if abs(lie.correlation) >= _WORTH:
+                scores[start + at] = agree(first[at], second[at], lie)
+    return scores
+
+
+def _choose(scores: NDArray[np.float64], owners: Ints) -> Ints:
+    """Return the pairs that are near copies: beyond doubt, or far above all that follow.
+
+    What follows is of other patients: neighbours of a copied slice are like the copy as well.
+    """
+    found = np.flatnonzero(scores >= ALIKE)
+    known = {frozenset(pair) for pair in owners[found].tolist()}
+    rest = np.array([row for row in np.argsort(-scores, kind="stable").tolist()
+                     if scores[row] < ALIKE and frozenset(owners[row].tolist()) not in known],
+                    dtype=np.int64)  # fmt: skip
+    ordered = np.maximum(np.append(scores[rest], NEXT), NEXT)
+    apart = np.flatnonzero((ordered[:-1] >= APART) & (ordered[:-1] - ordered[1:] >= GAP))
+    last = apart[-1] + 1 if len(apart) else 0
+    return np.concatenate([found, rest[:last]])

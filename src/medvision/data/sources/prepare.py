@@ -31,7 +31,7 @@ from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import patient_keys
 
-FORMAT = 4  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
+FORMAT = 5  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
 PACKAGE = "medvision.data.sources"
 
 _UNREAD = "none"  # what `labels` says where it is no file
@@ -114,7 +114,7 @@ def prepare(
     if key is not None and found.facts.get("hashed_with") != fingerprint(key):
         _hash_ids(table, key, IDS | set(found.ids))
     patients, digests = patient_keys(table), [look.digest for look in looks]
-    near = find_near_duplicates([look.likeness for look in looks], list(patients), digests)
+    near = find_near_duplicates([look.texture for look in looks], list(patients), digests)
     given = [table["group"].fillna("").astype(str)] if "group" in table else []
     table["group"] = connect(patients, digests, join_pairs(near, len(table)), *given)
     audit = audit_rows(table, looks, near, found.classes)
