@@ -20,7 +20,8 @@ _COVERED = 0.45  # of one texture by the other
 _STRETCH = 1.4
 _QUIET = 0.15  # of the median variance of blocks: below, there is nothing to compare
 _AGREEING = 0.3  # letters and frames may hide so much: 70 % of the blocks agree at least so well
-_STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
+_FIRST, _MORE = 10, 40  # steps of the exact alignment; more only where it begins to agree
+_HOPE = 0.65
 
 _Reals = NDArray[np.float32]
 
@@ -98,8 +99,9 @@ def _scale(texture: _Reals) -> _Reals:
 def _map(side: int, scale: float, down: int, right: int) -> _Reals:
     """Return what takes pixels of the fixed texture to those of the moving one, `[2,3]`."""
     middle = (side - 1) / 2
-    return np.array([[1 / scale, 0, middle - (middle + right) / scale],
-                     [0, 1 / scale, middle - (middle + down) / scale]], dtype=np.float32)  # fmt: skip
+    rows = [[1 / scale, 0, middle - (middle + right) / scale],
+            [0, 1 / scale, middle - (middle + down) / scale]]  # fmt: skip
+    return np.array(rows, dtype=np.float32)
 
 
 def _warp(texture: _Reals, way: _Reals) -> _Reals:
@@ -117,19 +119,24 @@ def agree(first: Texture, second: Texture, lie: Lie) -> float:
     fixed = first.astype(np.float32)
     moving = np.ascontiguousarray(turn(second, lie.turn)).astype(np.float32)
     moving *= np.sign(lie.correlation)
-    start = _map(SIDE, lie.scale, lie.down, lie.right)
-    ways = [start]
     inner = np.zeros((SIDE, SIDE), np.float32)
     inner[_EDGE:-_EDGE, _EDGE:-_EDGE] = 1
-    mask = inner.astype(np.uint8) * 255
-    try:
-        _, way = cv2.findTransformECC(
-            fixed, moving, start.copy(), cv2.MOTION_AFFINE, _STEPS, mask, 3
-        )
-        ways.append(np.asarray(way, dtype=np.float32))
-    except cv2.error:  # it does not converge: they do not agree that way
-        pass
-    return max(_compare_blocks(fixed, moving, way, inner) for way in ways)
+    way = _map(SIDE, lie.scale, lie.down, lie.right)
+    best = _compare_blocks(fixed, moving, way, inner)
+    for steps in (_FIRST, _MORE):
+        end = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, steps, 1e-4)
+        mask = inner.astype(np.uint8) * 255
+        try:
+            _, found = cv2.findTransformECC(
+                fixed, moving, way.copy(), cv2.MOTION_AFFINE, end, mask, 3
+            )
+        except cv2.error:  # it does not converge: they do not agree that way
+            break
+        way = np.asarray(found, dtype=np.float32)
+        best = max(best, _compare_blocks(fixed, moving, way, inner))
+        if best < _HOPE:
+            break
+    return best
 
 
 def _compare_blocks(fixed: _Reals, moving: _Reals, way: _Reals, inner: _Reals) -> float:
@@ -160,5 +167,3 @@ def _sum_blocks(values: _Reals) -> NDArray[np.float64]:
     inner = values[_EDGE:-_EDGE, _EDGE:-_EDGE].astype(np.float64)
     blocks = len(inner) // _BLOCK
     return np.asarray(inner.reshape(blocks, _BLOCK, blocks, _BLOCK).sum(axis=(1, 3)).ravel())
-
-

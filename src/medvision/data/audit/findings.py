@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from medvision.data.audit.image_checks import check_images, line_of
-from medvision.data.audit.near_duplicates import Pairs
+from medvision.data.audit.image_checks import check_images, line_of, note_part_sizes
+from medvision.data.audit.near_duplicates import SOUGHT, Pairs
 from medvision.data.audit.scan import ImageFacts
 from medvision.data.audit.shortcuts import find_shortcuts
 from medvision.data.splits.leaks import note_conflicts
@@ -39,11 +39,13 @@ def audit_rows(
             *_note_shared(full, [look.digest for look in looks]),
             *_note_near(full, near, len(across), shown),
             *check_images(table, looks),
+            *note_part_sizes(full["split"], looks),
             *map(str, shortcuts),
         ],
         "near_copies": {
             "pairs": len(near),
             "across": len(across),
+            "sought": SOUGHT,
             "lines": [[line_of(int(row)) for row in pair] for pair in shown[:SHOWN]],
         },
         "shortcuts": [
@@ -96,6 +98,7 @@ def _note_near(table: pd.DataFrame, near: Pairs, across: int, shown: Pairs) -> l
     )
     if torn:
         told += f", {torn} of them under different labels"
+    told += f" ({SOUGHT})"
     if (table["split"] == "").all():
         return [f"{told}: joined, so that no computed split parts them"]
     told += f"; {across} of them lie in two parts of the given split"

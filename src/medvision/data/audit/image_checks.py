@@ -63,6 +63,20 @@ def _note_sizes(looks: Sequence[ImageFacts]) -> list[str]:
     return notes
 
 
+def note_part_sizes(split: pd.Series, looks: Sequence[ImageFacts]) -> list[str]:
+    """Note a given part whose images are all of one size, where those of another are mixed."""
+    sizes = pd.Series([look.size for look in looks]).groupby(split.to_numpy())
+    kinds = {part: sizes.get_group(part).nunique() for part in sizes.groups if part}
+    held = sizes.size()
+    one = [part for part in kinds if kinds[part] == 1 and held[part] > 1]
+    mixed = [part for part in kinds if kinds[part] > 1]
+    return [
+        f"all {held[part]} images of {part} are of one size ({sizes.get_group(part).iloc[0]}), "
+        f"those of {' and '.join(sorted(mixed))} are mixed: the parts may come from two places"
+        for part in sorted(one) if mixed
+    ]  # fmt: skip
+
+
 def _note_spacing(table: pd.DataFrame) -> list[str]:
     low, high = spacing_range(table)
     if not low or high <= low * (1 + _SAME_SCALE):

@@ -12,12 +12,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from medvision.data.audit.alignment import agree, lay_over
-from medvision.data.audit.texture import SMALLEST, Texture
-from medvision.data.audit.waves import Waves, find_candidates, flatten, measure_waves
+from medvision.data.audit.alignment import Lie, agree, lay_over
+from medvision.data.audit.texture import Texture
+from medvision.data.audit.waves import NEIGHBOURS, Waves, find_candidates, flatten, measure_waves
 from medvision.data.splits.groups import Ints
 
 ALIKE = 0.8  # agreement of copies; other patients' images reach 0.75
+LIKE, STEEP = 0.4, 0.6  # where images agree with those around them by more than 0.4, it is more
 APART = 0.75  # a pair of so much is one too if the next stands `GAP` below
 GAP = 0.1
 NEXT = 0.5  # where no other pair was worth laying over, the next stands here
@@ -27,9 +28,12 @@ SOUGHT = (
     "mirrored, turned, shifted or cropped by up to a tenth, framed, with letters burnt in"
 )
 _WORTH = 0.6  # correlation from which two are laid over exactly
+_MUCH, _WORTH_THEN = 0.5, 0.85  # of much likeness on
+_ASKED = 60  # images, for the likeness
 _PAIRS = 256  # laid over at a time
 
 Pairs = NDArray[np.int64]
+Scores = NDArray[np.float64]
 
 
 def find_near_duplicates(
@@ -63,7 +67,8 @@ def find_near_duplicates(
     if sides is not None:
         barred.append(np.array([sides[row] for row in rows]))
     pairs, turns = find_candidates(waves[first], barred)
-    found = pairs[_choose(_score(chosen, pairs, turns), owner[pairs])]
+    scores, likeness = _compare(chosen, pairs, turns)
+    found = pairs[_choose(scores, owner[pairs], likeness)]
     near = np.sort(rows[found].reshape(-1, 2), axis=1)
     return np.asarray(near[np.lexsort(near.T[::-1])], dtype=np.int64)
 
@@ -93,32 +98,66 @@ def _correlate(one: Texture, two: Texture) -> float:
     return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))
 
 
-def _score(
+def _score(textures: Sequence[Texture], pairs: Pairs, lies: Sequence[Lie]) -> Scores:
+    """Return how well each pair agrees, laid over exactly."""
+    return np.array([
+        agree(textures[first], textures[second], lie)
+        for (first, second), lie in zip(pairs.tolist(), lies, strict=True)
+    ])  # fmt: skip
+
+
+def _lay_all(
     textures: Sequence[Texture], pairs: Pairs, turns: Sequence[Sequence[int]]
-) -> NDArray[np.float64]:
-    """Return how well each pair agrees; 0 where it is not worth laying over exactly."""
-    scores = np.zeros(len(pairs))
+) -> list[Lie]:
+    lies: list[Lie] = []
     for start in range(0, len(pairs), _PAIRS):
         some = pairs[start : start + _PAIRS].tolist()
         first, second = ([textures[pair[end]] for pair in some] for end in (0, 1))
-        lies = lay_over(first, second, turns[start : start + _PAIRS])
-        for at, lie in enumerate(lies):
-            if abs(lie.correlation) >= _WORTH:
-                scores[start + at] = agree(first[at], second[at], lie)
-    return scores
+        lies += lay_over(first, second, turns[start : start + _PAIRS])
+    return lies
 
 
-def _choose(scores: NDArray[np.float64], owners: Ints) -> Ints:
+def _compare(
+    textures: Sequence[Texture], pairs: Pairs, turns: Sequence[Sequence[int]]
+) -> tuple[Scores, float]:
+    """Return how well each pair agrees, 0 where it is not worth an exact look, and their likeness.
+
+    Some images, evenly drawn, say how alike all are; where they are much alike, less is worth it.
+    """
+    lies, scores = _lay_all(textures, pairs, turns), np.zeros(len(pairs))
+    strength = np.abs([lie.correlation for lie in lies])
+    drawn = np.unique(np.linspace(0, len(textures) - 1, _ASKED).astype(np.int64))
+    asked = np.isin(pairs, drawn).any(axis=1) & (strength >= _WORTH)
+    rows = np.flatnonzero(asked)
+    scores[rows] = _score(textures, pairs[rows], [lies[row] for row in rows])
+    likeness = _measure_likeness(scores, pairs, drawn)
+    left = np.flatnonzero(~asked & (strength >= (_WORTH if likeness < _MUCH else _WORTH_THEN)))
+    scores[left] = _score(textures, pairs[left], [lies[row] for row in left])
+    return scores, likeness
+
+
+def _choose(scores: Scores, owners: Pairs, likeness: float) -> Ints:
     """Return the pairs that are near copies: beyond doubt, or far above all that follow.
 
     What follows is of other patients: neighbours of a copied slice are like the copy as well.
     """
-    found = np.flatnonzero(scores >= ALIKE)
-    known = {frozenset(pair) for pair in owners[found].tolist()}
-    rest = np.array([row for row in np.argsort(-scores, kind="stable").tolist()
-                     if scores[row] < ALIKE and frozenset(owners[row].tolist()) not in known],
-                    dtype=np.int64)  # fmt: skip
+    limit = ALIKE + STEEP * max(likeness - LIKE, 0)
+    sides = np.sort(owners, axis=1).tolist()
+    found = np.flatnonzero(scores >= limit)
+    known = {tuple(sides[row]) for row in found.tolist()}
+    falling = np.argsort(-scores, kind="stable").tolist()
+    rest = [row for row in falling if scores[row] < limit and tuple(sides[row]) not in known]
     ordered = np.maximum(np.append(scores[rest], NEXT), NEXT)
     apart = np.flatnonzero((ordered[:-1] >= APART) & (ordered[:-1] - ordered[1:] >= GAP))
     last = apart[-1] + 1 if len(apart) else 0
-    return np.concatenate([found, rest[:last]])
+    return np.concatenate([found, np.array(rest[:last], dtype=np.int64)])
+
+
+def _measure_likeness(scores: Scores, pairs: Pairs, drawn: Ints) -> float:
+    """Return how well the fifth best neighbour agrees with an image, the median of those drawn.
+
+    Drawn organs, or eyes, agree with those of other patients as other pictures do not.
+    """
+    own = (np.sort(scores[(pairs == one).any(axis=1)])[::-1] for one in drawn)
+    fifth = [each[NEIGHBOURS - 1] for each in own if len(each) >= NEIGHBOURS]
+    return float(np.median(fifth)) if fifth else 0.0

@@ -11,7 +11,7 @@ from medvision.data.audit.alignment import hann
 from medvision.data.audit.texture import SIDE, Texture
 from medvision.data.splits.groups import Ints
 
-_NEIGHBOURS = 5
+NEIGHBOURS = 5
 _SLOWEST, _FASTEST = 2, 14  # waves a side
 _WIDTH = 2 * _FASTEST + 1
 _BLOCK = 512
@@ -48,9 +48,7 @@ def flatten(strengths: Waves) -> Waves:
     return np.ascontiguousarray(strengths.reshape(len(strengths), -1)[:, : _WIDTH**2 // 2]) * 2**0.5
 
 
-def find_candidates(
-    strengths: Waves, barred: Sequence[Ints]
-) -> tuple[Ints, list[tuple[int, ...]]]:
+def find_candidates(strengths: Waves, barred: Sequence[Ints]) -> tuple[Ints, list[tuple[int, ...]]]:
     """Return the pairs worth laying over, the smaller first, and by which turns.
 
     Args:
@@ -60,7 +58,7 @@ def find_candidates(
     flat, other = flatten(strengths), strengths.transpose(0, 2, 1)
     turned = [flatten(way) for way in (strengths, strengths[:, :, ::-1], other, other[:, :, ::-1])]
     firsts, seconds, ways = [], [], []
-    take = min(_NEIGHBOURS, len(flat) - 1)
+    take = min(NEIGHBOURS, len(flat) - 1)
     for start in range(0, len(flat), _BLOCK):
         block = slice(start, start + _BLOCK)
         each = np.stack([way[block] @ flat.T for way in turned])
