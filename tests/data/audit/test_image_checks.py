@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from medvision.data.audit.image_checks import check_images
+from medvision.data.audit.image_checks import check_images, note_part_sizes
 from medvision.data.audit.scan import ImageFacts
 
 PLAIN = ImageFacts("d", 100, 120, ".png uint8 grey", 0.1, 0.2, 5.0, None)
@@ -50,3 +50,13 @@ def test_mixed_scales_and_kinds_are_noted():
                  modality=["CT", "CT", "MR", ""])  # fmt: skip
     assert told[0].startswith("pixels of 0.5 to 0.8 mm")
     assert told[1] == "modality is mixed: CT (2), MR (1), none (1)"
+
+
+def test_a_part_of_one_size_beside_one_of_mixed_sizes_is_noted():
+    looks = [PLAIN] * 3 + [replace(PLAIN, height=90 + n) for n in range(3)]
+    split = pd.Series(["test"] * 3 + ["train"] * 3)
+    assert note_part_sizes(split, looks) == [
+        "all 3 images of test are of one size (100x120), those of train are mixed: the parts may "
+        "come from two places"
+    ]
+    assert note_part_sizes(pd.Series([""] * 6), looks) == []

@@ -98,8 +98,7 @@ def _note_near(table: pd.DataFrame, near: Pairs, across: int, shown: Pairs) -> l
     )
     if torn:
         told += f", {torn} of them under different labels"
-    told += f" ({SOUGHT})"
     if (table["split"] == "").all():
-        return [f"{told}: joined, so that no computed split parts them"]
+        return [f"{told}: joined, so that no computed split parts them; {SOUGHT}"]
     told += f"; {across} of them lie in two parts of the given split"
-    return [f"{told}, which is left as it is: look at them, or take data.mode=patient"]
+    return [f"{told}, which is left as it is: look at them, or take data.mode=patient; {SOUGHT}"]
