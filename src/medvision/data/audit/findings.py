@@ -55,6 +55,20 @@ def audit_rows(
     }
 
 
+def note_exclusions(whole: pd.DataFrame, left_out: Sequence[int]) -> list[str]:
+    """Note rows that were left out and are all of one class, where others stay."""
+    if "label" not in whole or len(left_out) < 2:
+        return []
+    label = whole["label"].fillna("").astype(str)
+    lost = set(label[list(left_out)])
+    if len(lost) > 1 or "" in lost or set(label) <= lost | {""}:
+        return []
+    return [
+        f"all {len(left_out)} images that were left out are of the class {lost.pop()!r}: what is "
+        "left may be no fair sample of it"
+    ]
+
+
 def note_copies(table: pd.DataFrame, looks: Sequence[ImageFacts]) -> list[str]:
     """Note what a training will note again of copies, labels and ids, naming files."""
     full = _fill(table)

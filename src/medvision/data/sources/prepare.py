@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pandas as pd
 
 import medvision.files as files
-from medvision.data.audit.findings import audit_rows, note_copies
+from medvision.data.audit.findings import audit_rows, note_copies, note_exclusions
 from medvision.data.audit.flow import trace_losses
 from medvision.data.audit.near_duplicates import find_near_duplicates
 from medvision.data.audit.scan import Inspected, Seen, inspect_into_store, scan_images
@@ -118,6 +118,7 @@ def prepare(
     given = [table["group"].fillna("").astype(str)] if "group" in table else []
     table["group"] = connect(patients, digests, join_pairs(near, len(table)), *given)
     audit = audit_rows(table, looks, near, found.classes)
+    audit["notes"] += note_exclusions(whole, list(problems))
     sizes = Counter(look.size for look in looks)
     named = [digest for digest in digests if digest]
     copies = len(named) - len(set(named))
