@@ -1,16 +1,19 @@
 """What all tests share: places in a temporary folder, a tiny phantom, one tiny run, the command."""
 
+import builtins
+import io
 import os
 import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import medvision.files as files
+import medvision.trust.integrity as integrity
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: tests run side by side
 
@@ -19,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from medvision.data.formats import decode as decoding
-from medvision.model import Model, Seen, save_model
+from medvision.model import Model, save_model
 from medvision.runs import Run
+from medvision.seen import Seen
 
 TINY = (
     "data.reader.size=[32,32]", "data.reader.window=[-100,200]", "data.batch_size=16",
@@ -118,12 +122,47 @@ def trained(places: Path, medvision: Medvision, tiny: tuple[str, ...]) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def sign_again() -> Callable[[Path], Path]:
+    """`sign_again(folder)`: this user made the run as it is now, whatever was edited in it."""
+    return sign_as_own
+
+
+def sign_as_own(folder: Path) -> Path:
+    """Write digests of a run's files as they are, under the key of the tests."""
+    record = integrity.read_record(folder) | {"digests": integrity.digest_files(folder)}
+    files.write_json(folder / integrity.RECORD, integrity.sign(record, {}))
+    return folder
+
+
 @pytest.fixture
 def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give one test a cache and a runs folder of its own; return the runs folder."""
     monkeypatch.setenv("MEDVISION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def full_disk() -> Callable[[str], AbstractContextManager[None]]:
+    """`with full_disk(".last.ckpt"):` the disk is full for files whose names begin so."""
+
+    @contextmanager
+    def fill(name: str) -> Iterator[None]:
+        plain = builtins.open
+
+        def open_full(file: Any, mode: str = "r", *others: Any, **named: Any) -> Any:
+            writes = isinstance(file, str | bytes | os.PathLike) and set("wax+") & set(mode)
+            if writes and Path(os.fsdecode(file)).name.startswith(name):
+                return plain("/dev/full", mode, *others, **named)
+            return plain(file, mode, *others, **named)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(builtins, "open", open_full)
+            patch.setattr(io, "open", open_full)
+            yield
+
+    return fill
 
 
 class TinyGenerator(nn.Module):
@@ -158,7 +197,10 @@ def plant_generator(
     inputs = {"reader": contract, "unit": None, "tabular": None}
     model = Model(net, config, "generation", target, inputs, seen=seen, gate=gate)
     save_model(model, folder / "model.pt")
-    Run(folder).note(status="done", task="generation", kind="generator", started=files.today())
+    Run(folder).note(
+        status="done", task="generation", kind="generator", started=files.today(),
+        digests=integrity.digest_files(folder),
+    )  # fmt: skip
     return folder
 
 

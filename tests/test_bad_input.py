@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -18,7 +19,7 @@ SMALL = (
     "data.reader.size=[16,16]", "data.batch_size=8", "data.workers=1", "model.net.widths=[4,8]",
     "trainer.max_epochs=1", "threads=1", "callbacks.early_stopping=null",
 )  # fmt: skip
-ASIDE = re.compile(r"\..*\.[0-9a-f]{8}(\.\w+)?")
+ASIDE = re.compile(r"\..*\.aside\d+(\.\w+)?")
 
 
 def make_set(folder, change=None):
@@ -356,9 +357,7 @@ def test_a_label_the_model_does_not_know_is_refused(phantom, trained, medvision)
 
 @pytest.mark.parametrize("content", [b"", b"not a model"])
 def test_a_model_that_is_none_is_refused(content, trained, tmp_path, medvision):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "record.json").write_bytes((trained / "record.json").read_bytes())
+    folder = shutil.copytree(trained, tmp_path / "run")
     (folder / "model.pt").write_bytes(content)
     refused(medvision("evaluate", f"run={folder}"), str(folder / "model.pt"), "train the run again")
 
@@ -482,3 +481,23 @@ def test_a_table_that_cannot_train_leaves_no_run_behind(tmp_path, apart, medvisi
 def test_series_are_not_given_to_a_model_of_images(apart, medvision, tiny):
     refused(medvision(*tiny, "data.unit=series", "name=s"), "data.unit=image to train on slices")
     assert not (apart / "s").exists()
+
+
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_a_cut_checkpoint_is_told_and_the_same_command_begins_anew(
+    name, tiny, apart, medvision, monkeypatch
+):
+    words = (*tiny, "name=cut")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medvision.training.finish.freeze_model", stop)
+        assert medvision(*words).status == 130
+    (checkpoint,) = apart.glob(f"cut/*/checkpoints/{name}.ckpt")
+    os.truncate(checkpoint, 100)
+    refused(medvision(*words), str(checkpoint), "give the same command again")
+    done = medvision(*words)
+    assert done.status == 0, done.err
+    assert "training in" in done.out

@@ -84,6 +84,57 @@ def test_another_fault_of_the_system_stays_what_it_is(tmp_path, monkeypatch):
         files.write_text(tmp_path / "notes.txt", "x")
 
 
+def test_what_a_killed_process_was_writing_is_taken_over(tmp_path):
+    script = ("import os, sys, medvision.files as files\n"
+              "with files.written_aside(sys.argv[1]) as aside:\n"
+              "    aside.write_text('half'); os.kill(os.getpid(), 9)\n")  # fmt: skip
+    assert subprocess.run([sys.executable, "-c", script, tmp_path / "a.txt"]).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name == ".a.txt.aside0.txt"
+    assert files.list_visible(tmp_path, "*") == []
+    files.write_text(tmp_path / "a.txt", "whole")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_two_may_write_one_file_and_the_last_stays(tmp_path):
+    place = tmp_path / "a.txt"
+    with files.written_aside(place) as first:
+        first.write_text("first")
+        with files.written_aside(place) as second:
+            second.write_text("second")
+            assert first != second
+        files.remove_asides(tmp_path)
+        assert place.read_text() == "second"
+    assert place.read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_is_found_behind_another_error_and_a_read_that_failed_is_not():
+    def raise_behind(number):
+        try:
+            raise OSError(number, "no")
+        except OSError:
+            raise RuntimeError("a broken archive")  # noqa: B904 -- as torch does
+
+    with pytest.raises(RuntimeError) as full:
+        raise_behind(errno.ENOSPC)
+    assert files.find_refusal(full.value).errno == errno.ENOSPC
+    with pytest.raises(RuntimeError) as other:
+        raise_behind(errno.EACCES)
+    assert files.find_refusal(other.value) is None
+    told = MedvisionError("no")
+    told.__cause__ = PermissionError(errno.EACCES, "no")
+    assert files.find_refusal(told) is told.__cause__
+
+
+def test_no_link_is_followed_aside(tmp_path):
+    (tmp_path / "dear").write_text("dear")
+    (tmp_path / ".a.txt.aside0.txt").symlink_to(tmp_path / "dear")
+    files.write_text(tmp_path / "a.txt", "whole")
+    assert (tmp_path / "dear").read_text() == "dear"
+
+
 def test_a_long_name_can_be_written_aside(tmp_path):
     name = "名" * 80 + ".csv"
     assert files.write_text(tmp_path / name, "x").name == name

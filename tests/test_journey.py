@@ -20,6 +20,7 @@ from sklearn import metrics as sk
 import medvision.files as files
 from medvision.model import load_model, read_model_file
 from medvision.runs import Run, claimed
+from medvision.training import finish
 
 
 def read(path):
@@ -219,31 +220,106 @@ def stop_after_first_epoch(words, by=signal.SIGKILL):
     return only_run(runs), errors
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("more", [
-    (), ("callbacks=ema", "model.mixup=0.4", "data.balance=true"),
-    ("model=rnn", "data.unit=series", "data.sequence.drop=0.3", "data.sequence.crop=3"),
-])  # fmt: skip
-def test_killed_and_resumed_equals_uninterrupted(more, tiny, tmp_path, monkeypatch, medvision):
-    words = (*tiny, *more, "trainer.max_epochs=20", "callbacks.early_stopping=null", "name=long")
-    replaced = (
-        "trainer.max_epochs=3",
-        *(["model.net.widths=[8,16]"] if "model=rnn" in more else []),
-    )
-    words = tuple(word for word in words if word not in replaced)
-    monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "killed"))
-    killed, _ = stop_after_first_epoch(words)
-    assert read(killed / "record.json")["status"] == "running"
-    assert len(pd.read_csv(killed / "history.csv")) < 20
-    resumed = medvision(*words)
+EARLY = ("trainer.max_epochs=9", "callbacks.early_stopping.patience=2",
+         "+callbacks.early_stopping.min_delta=2")  # fmt: skip
+
+
+@pytest.fixture
+def early(tiny):
+    """The words of a training that stops after three epochs of nine."""
+    return (*(word for word in tiny if word != "trainer.max_epochs=3"), *EARLY, "name=early")
+
+
+def cut_while_it_calibrates(words, medvision, monkeypatch):
+    """Stop a training where `model.pt` would be written; return its folder."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finish, "save_model", stop)
+        assert medvision(*words).status == 130
+    return only_run(Path(os.environ["MEDVISION_RUNS"]))
+
+
+def test_stopped_early_and_killed_while_it_calibrates_it_trains_no_further(
+    early, apart, medvision, monkeypatch
+):
+    folder = cut_while_it_calibrates(early, medvision, monkeypatch)
+    before = (folder / "history.csv").read_bytes(), digest_weights(folder)
+    assert len(pd.read_csv(folder / "history.csv")) == 3
+    resumed = medvision(*early)
     assert resumed.status == 0, resumed.err
-    assert f"resuming in {killed}" in resumed.out
-    monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "whole"))
-    assert medvision(*words).status == 0
-    whole = only_run(tmp_path / "whole")
-    assert whole.name == killed.name
-    assert len(pd.read_csv(whole / "history.csv")) == 20
-    check_same_run(killed, whole)
+    assert f"resuming in {folder}" in resumed.out
+    assert ((folder / "history.csv").read_bytes(), digest_weights(folder)) == before
+    record, history = read(folder / "record.json"), pd.read_csv(folder / "history.csv")
+    assert record["epochs"] == 3
+    assert record["objective"] == pytest.approx(history["val/auroc"].max(), abs=1e-6)
+
+
+def digest_weights(folder):
+    states = (torch.load(folder / "checkpoints" / f"{n}.ckpt", weights_only=True)["state_dict"]
+              for n in ("best", "last"))  # fmt: skip
+    return [{name: value.tolist() for name, value in state.items()} for state in states]
+
+
+def test_a_runs_folder_that_was_moved_keeps_its_best_epoch(
+    early, apart, tmp_path, medvision, monkeypatch
+):
+    folder = cut_while_it_calibrates(early, medvision, monkeypatch)
+    moved = tmp_path / "elsewhere"
+    apart.rename(moved)
+    monkeypatch.setenv("MEDVISION_RUNS", str(moved))
+    resumed = medvision(*early)
+    assert resumed.status == 0, resumed.err
+    record = read(moved / folder.relative_to(apart) / "record.json")
+    history = pd.read_csv(moved / folder.relative_to(apart) / "history.csv")
+    assert record["objective"] == pytest.approx(history["val/auroc"].max(), abs=1e-6)
+    assert record["best_epoch"] == int(history["val/auroc"].idxmax())
+
+
+@pytest.mark.parametrize("name", [
+    ".last.ckpt", ".best.ckpt",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in (
+        ".history.csv", "events.out", ".model.pt", ".val.csv", ".roc.png", ".report.html")),
+])  # fmt: skip
+def test_a_disk_that_fills_leaves_a_run_that_goes_on(
+    name, tiny, trained, apart, medvision, full_disk
+):
+    with full_disk(name):
+        refused = medvision(*tiny, "name=tiny")
+    assert refused.status == 2
+    last = refused.err.splitlines()[-1]
+    assert "the disk is full; free some space and run the same command again" in last
+    folder = only_run(apart)
+    assert read(folder / "record.json")["status"] == "interrupted"
+    assert "the disk is full" in read(folder / "record.json")["reason"]
+    again = medvision(*tiny, "name=tiny")
+    assert again.status == 0, again.err
+    check_same_run(folder, trained)
+    assert not [p for p in folder.rglob(".*") if p.is_file()]
+
+
+def test_what_a_killed_process_was_drawing_is_no_figure(copied, medvision):
+    for name in ("figures/.roc.png.1234abcd.png", "figures/.roc.png.aside0.png",
+                 "figures/cases/.01.png.aside0.png", "evaluations/.a-1/metrics.json"):  # fmt: skip
+        (copied / name).parent.mkdir(parents=True, exist_ok=True)
+        (copied / name).write_bytes(b"\x89PNG half of it")
+    done = medvision("report", f"run={copied}")
+    assert done.status == 0, done.err
+    assert "half" not in (copied / "report.html").read_text()
+
+
+def test_a_claimed_run_is_swept_but_for_what_is_being_written(copied):
+    left = copied / "figures" / ".roc.png.aside0.png"
+    left.write_bytes(b"half")
+    with files.written_aside(copied / "metrics.json") as aside:
+        aside.write_text("half")
+        with claimed(Run(copied)):
+            assert not left.exists()
+            assert aside.read_text() == "half"
+        aside.write_text("{}")
+    assert read(copied / "metrics.json") == {}
 
 
 @pytest.mark.slow
@@ -406,3 +482,30 @@ def test_predict_and_report_work_from_the_folder_alone(copied, elsewhere, tmp_pa
     (copied / "report.html").unlink()
     assert medvision("report", f"run={copied}").status == 0
     assert (copied / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [
+    (), ("callbacks=ema", "model.mixup=0.4", "data.balance=true"),
+    ("model=rnn", "data.unit=series", "data.sequence.drop=0.3", "data.sequence.crop=3"),
+])  # fmt: skip
+def test_killed_and_resumed_equals_uninterrupted(more, tiny, tmp_path, monkeypatch, medvision):
+    words = (*tiny, *more, "trainer.max_epochs=20", "callbacks.early_stopping=null", "name=long")
+    replaced = (
+        "trainer.max_epochs=3",
+        *(["model.net.widths=[8,16]"] if "model=rnn" in more else []),
+    )
+    words = tuple(word for word in words if word not in replaced)
+    monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "killed"))
+    killed, _ = stop_after_first_epoch(words)
+    assert read(killed / "record.json")["status"] == "running"
+    assert len(pd.read_csv(killed / "history.csv")) < 20
+    resumed = medvision(*words)
+    assert resumed.status == 0, resumed.err
+    assert f"resuming in {killed}" in resumed.out
+    monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path / "whole"))
+    assert medvision(*words).status == 0
+    whole = only_run(tmp_path / "whole")
+    assert whole.name == killed.name
+    assert len(pd.read_csv(whole / "history.csv")) == 20
+    check_same_run(killed, whole)

@@ -93,7 +93,8 @@ def test_the_script_runs_as_written(trained, phantom, tmp_path, monkeypatch):
     for name in ("MEDVISION_RUNS", "MEDVISION_CACHE"):
         monkeypatch.delenv(name)
     told = {}
-    exec(script, told)
+    assert "range(10)" in script
+    exec(script.replace("range(10)", "range(1)"), told)  # one of its epochs
     assert len(told["table"]) == 160
     assert torch.isfinite(told["loss"])
     assert told["data"].ready.stores[0].array.shape[1:3] == (96, 96)

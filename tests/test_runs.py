@@ -89,13 +89,28 @@ def finished(folder, status="done", **facts):
     return run
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["../../x", "/tmp/x", "a/b", "a\\b", "_joint", "seed=1~1", "", ".hidden", "s*", "\x1b[2J"],
+)
+def test_a_name_that_leads_elsewhere_is_refused(name):
+    with pytest.raises(MedvisionError, match="cannot name a folder under") as told:
+        runs.name_folder(name)
+    assert "\x1b" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["a", "lr,0.1", "über uns", "2", "cnn+x=1"])
+def test_a_name_of_one_word_is_a_folder(name):
+    assert runs.name_folder(name).name == name
+
+
 def test_a_record_is_added_to(tmp_path):
     run = Run(tmp_path / "run")
     assert run.record == {}
     assert run.status is None
     run.note(status="running", seed=3)
     run.note(status="done")
-    assert run.record == {"status": "done", "seed": 3}
+    assert run.record == {"status": "done", "seed": 3, "mac": run.record["mac"]}
 
 
 def test_what_the_same_command_means_now(tmp_path):
@@ -169,7 +184,7 @@ def test_the_last_run_is_the_finished_one_that_started_last(known):
 def test_openings_of_the_test_part_outlive_a_repetition(tmp_path):
     run = finished(tmp_path / "key", test_openings=[{"model": "a"}])
     assert prepare_folder(run, rerun=True) == "new"
-    assert run.record == {"test_openings": [{"model": "a"}]}
+    assert run.record == {"test_openings": [{"model": "a"}], "mac": run.record["mac"]}
     assert Run(tmp_path / "key~1").status == "done"
 
 
@@ -204,9 +219,42 @@ def test_a_second_process_is_refused(tmp_path):
 def test_each_opening_of_the_test_part_is_kept(tmp_path):
     run = Run(tmp_path)
     for model in ("a" * 64, "b" * 64):
-        runs.record_opening(run, model)
+        runs.record_opening([run], [model], "rows")
     assert [opening["model"] for opening in run.record["test_openings"]] == ["a" * 16, "b" * 16]
     assert all(opening["date"].endswith("Z") for opening in run.record["test_openings"])
+
+
+def test_an_opening_that_was_killed_half_way_counts_once(tmp_path):
+    run = Run(tmp_path)
+    for _ in range(2):  # the second is the same command after a kill
+        runs.record_opening([run], ["a" * 64], "rows")
+    assert len(run.record["test_openings"]) == 1
+    runs.close_opening([run])
+    runs.record_opening([run], ["a" * 64], "rows")
+    assert len(run.record["test_openings"]) == 2
+
+
+def test_openings_are_counted_by_rows_over_the_whole_runs_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path))
+    rows = runs.digest_rows(["i2", "i1"])
+    assert rows == runs.digest_rows(["i1", "i2", "i1"]) != runs.digest_rows(["i1"])
+    one, other = Run(tmp_path / "a" / "x"), Run(tmp_path / "b" / "y")
+    runs.record_opening([one], ["m1"], rows, ["s1"], whole=True)
+    runs.record_opening([other], ["m2"], rows, ["s2"], whole=True)
+    runs.record_opening([Run(tmp_path / "c" / "z")], ["m3"], "others", ["s3"], whole=True)
+    joint = Run(tmp_path / "_joint" / "evaluate-1")
+    runs.record_opening([joint, one, other], ["m", "m1", "m2"], rows, ["s1", "s2"], whole=True)
+    assert runs.count_openings(one.record) == runs.count_openings(other.record) == (3, 2)
+    runs.record_opening([Run(one.folder / "evaluations" / "e")], ["m1"], rows, ["s1"], whole=True)
+    assert runs.count_openings(one.record) == (4, 2)
+    assert runs.count_openings({"test_openings": [{}, {}]}) == (2, 0)  # of before
+
+
+def test_a_setting_is_no_seed_fold_or_place():
+    config = {"seed": 0, "lr": 0.1, "data": {"fold": 0, "manifest": "a"}, "name": "x"}
+    again = {"seed": 1, "lr": 0.1, "data": {"fold": 1, "manifest": "b"}, "name": "y"}
+    assert runs.name_setting(config) == runs.name_setting(again)
+    assert runs.name_setting(config) != runs.name_setting(config | {"lr": 0.2})
 
 
 def test_paths_of_a_run_lie_in_its_folder():

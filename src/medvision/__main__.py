@@ -1,6 +1,7 @@
 """The dispatcher: reads the command word, imports only what that command needs, reports errors."""
 
 import os
+import re
 import shlex
 import sys
 
@@ -16,13 +17,22 @@ USAGE = """medvision: the honest medical-imaging lab in one command   (research 
   medvision generate run=GAN_RUN per_class=500 seed=0               images of a trained generator, for training
   medvision compare  runs=[A,B]                                     paired tests on the same patients
   medvision report   run=RUN_OR_SWEEP                               one self-contained page
+  medvision verify   run=RUN_OR_SWEEP                               are its files what they were, its scores what they say
 
 RUN is a run folder, `last`, or a unique beginning of its name; a sweep is runs/NAME, or a pattern with *.
 evaluate and predict take runs=[A,B] too: an ensemble. Every argument is key=value.
   medvision COMMAND --help     what a command takes
   medvision train --cfg job    the composed configuration
 """  # noqa: E501
-COMMANDS = ("train", "tune", "prepare", "evaluate", "predict", "generate", "compare", "report")
+COMMANDS = ("train", "tune", "prepare", "evaluate", "predict", "generate", "compare", "report",
+            "verify")  # fmt: skip
+
+
+_NO_MEMORY = "out of memory|not enough memory|can't allocate memory"  # as torch says it
+_USED_UP = (
+    "the memory is used up; take smaller batches (data.batch_size), smaller images "
+    "(data.reader.size), fewer files, or a machine with more"
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,12 +51,16 @@ def main(arguments: list[str] | None = None) -> None:
         again = "; the same command goes on after its last finished epoch"
         print(f"medvision: stopped by you{again * (words[:1] == ['train'])}", file=sys.stderr)
         sys.exit(130)
-    except OSError as error:
-        from medvision.files import REFUSALS, explain_refusal
+    except Exception as error:
+        from medvision.files import explain_refusal, find_refusal
 
-        if error.errno not in REFUSALS:
+        if isinstance(error, MemoryError) or re.search(_NO_MEMORY, str(error)):
+            print(f"medvision: {_USED_UP}", file=sys.stderr)
+            sys.exit(2)
+        refusal = find_refusal(error)
+        if refusal is None:
             raise
-        print(f"medvision: {explain_refusal(error)}", file=sys.stderr)
+        print(f"medvision: {explain_refusal(refusal)}", file=sys.stderr)
         sys.exit(2)
 
 

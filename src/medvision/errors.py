@@ -1,7 +1,10 @@
 """The one error a user meets, and the few ways it is phrased."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class MedvisionError(Exception):
@@ -10,9 +13,23 @@ class MedvisionError(Exception):
     The command line prints its text and ends with exit status 2, without a traceback.
     """
 
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
+
 
 class Stopped(MedvisionError):  # noqa: N818 -- not an error
     """Training was ended on purpose before its end: the run is interrupted, not failed."""
+
+
+def printable(text: str) -> str:
+    """Return text of a user's files without what moves the cursor of a terminal or hides letters.
+
+    Control characters other than line ends, and those that turn the direction of writing, are
+    written as Python escapes them.
+    """
+    return "".join(
+        c if c == "\n" or unicodedata.category(c) not in _UNSEEN else ascii(c)[1:-1] for c in text
+    )
 
 
 def collect(what: str, problems: Sequence[str], way_out: str, show: int = 5) -> MedvisionError:

@@ -1,14 +1,15 @@
 """Where files go and how they are written: aside, synced, renamed; never half."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ _WAYS_OUT = {
     errno.ENOSPC: "free some space and run the same command again; nothing done so far is lost",
     errno.EDQUOT: "free some space and run the same command again; nothing done so far is lost",
 }
+_ASIDE = re.compile(r"\..*\.aside\d+(\.\w+)?")
 Stamp = tuple[int, int]
 _MOVE_ELSEWHERE = "choose a writable place (MEDVISION_RUNS, MEDVISION_CACHE or output=)"
 
@@ -42,30 +44,106 @@ def explain_refusal(error: OSError, path: str | os.PathLike[str] | None = None) 
     )
 
 
+def find_refusal(error: BaseException) -> OSError | None:
+    """Find what the system refused behind an error: torch tells a full disk as a broken archive.
+
+    Of what an error merely came upon, only a full disk is sure to be its reason.
+    """
+    link: BaseException | None = error
+    numbers: Container[int | None] = REFUSALS
+    while link is not None:
+        if isinstance(link, OSError) and link.errno in numbers:
+            return link
+        numbers = numbers if link.__cause__ else _WAYS_OUT
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return None
+
+
 @contextmanager
-def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+def written_aside(path: str | os.PathLike[str], mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside `path`; sync and rename it on success, remove it on failure.
 
     Every file medvision writes goes through here, so a reader never meets half a file.
+
+    Args:
+        path: to be written or replaced.
+        mode: of a new file, before the umask.
 
     Raises:
         MedvisionError: the system refused (permission, read-only, disk full).
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        with aside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    except OSError as error:
-        if error.errno in REFUSALS:
-            raise explain_refusal(error, path) from error
+        with _hold_aside(path, mode) as aside:
+            yield aside
+            with aside.open("rb") as stream:
+                os.fsync(stream.fileno())
+            aside.replace(path)
+    except MedvisionError:
         raise
+    except Exception as error:
+        refusal = find_refusal(error)
+        if refusal is None:
+            raise
+        raise explain_refusal(refusal, path) from error
+
+
+@contextmanager
+def _hold_aside(path: Path, mode: int) -> Iterator[Path]:
+    """Yield the first free temporary name beside `path`, locked until it is left.
+
+    What a killed process left is free, and the next to write the same file takes it over; what a
+    live one is writing is not.
+    """
+    names = (path.with_name(f".{path.name[:80]}.aside{n}{path.suffix}") for n in count())
+    taken = ((name, _take_aside(name, mode)) for name in names)
+    aside, held = next((name, held) for name, held in taken if held is not None)
+    try:
+        yield aside
     finally:
         with suppress(OSError):  # what refused to write refuses this too; the first word counts
             aside.unlink(missing_ok=True)
+        fcntl.flock(held, fcntl.LOCK_UN)  # a forked child has inherited it
+        os.close(held)
+
+
+def _take_aside(aside: Path, mode: int = 0o666) -> int | None:
+    """Open, lock and empty a temporary file; None where it is another's."""
+    try:
+        held = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode)
+    except OSError:
+        if os.path.lexists(aside):  # of another user, or a link
+            return None
+        raise
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(held), aside.stat()):  # its holder may just have renamed it
+            os.ftruncate(held, 0)
+            return held
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(held)
+    return None
+
+
+def remove_asides(folder: Path) -> None:
+    """Remove what killed processes were writing below a folder; what live ones write stays."""
+    for aside in folder.rglob(".*.aside*"):
+        if not _ASIDE.fullmatch(aside.name) or (held := _take_aside(aside)) is None:
+            continue
+        aside.unlink(missing_ok=True)
+        os.close(held)
+
+
+def list_visible(folder: Path, pattern: str) -> list[Path]:
+    """List what matches below a folder, sorted, but for what is hidden: it may be half written."""
+    found = ((path.relative_to(folder), path) for path in folder.glob(pattern))
+    return sorted(path for name, path in found if not any(map(_is_hidden, name.parts)))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") and name != ".."
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:

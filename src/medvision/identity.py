@@ -6,6 +6,12 @@ from typing import Any
 import pandas as pd
 
 PARTS = ("train", "val", "test")
+MISSING_WORDS = frozenset({
+    "", "-", "--", ".", "?", "n/a", "na", "n.a.", "nan", "nil", "none", "null", "#n/a", "missing",
+    "not available", "not known", "not recorded", "unk", "unknown", "anonymous", "anon", "<na>",
+    "nat", "undefined", "unspecified",
+})  # fmt: skip
+"""What tables write where they know nothing, in lower case."""
 
 
 def patient_keys(table: pd.DataFrame) -> pd.Series:

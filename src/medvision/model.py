@@ -5,8 +5,9 @@ config as text, how inputs are read, what was decided on the val part, and what 
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -17,46 +18,17 @@ from torch import Tensor, nn
 import medvision.files as files
 from medvision.errors import MedvisionError
 from medvision.moved import rename_targets
+from medvision.seen import Seen
 from medvision.target import TASKS, find_folder
+from medvision.trust.building import building, check_config, leave_fetching_out
+from medvision.trust.integrity import is_own_model
+from medvision.trust.names import is_trusted, refuse_foreign_name
 
 Question = Literal["binary", "multiclass", "multilabel"]
-FORMAT = 5
+FORMAT = 6
 _GENERATION = "generation"
+_TRAIN_AGAIN = "give its training command again"
 PLAIN = ("task", "target", "decision", "inputs", "trained_on", "tta", "seed", "gate")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a model met in training and in validation: pseudonyms and pixel digests."""
-
-    train_patients: list[str] = field(default_factory=list)
-    train_images: list[str] = field(default_factory=list)
-    val_patients: list[str] = field(default_factory=list)
-    val_images: list[str] = field(default_factory=list)
-    key: str | None = None  # fingerprint of the key behind the pseudonyms; None: ids as given
-
-    def meet(
-        self, patients: Iterable[str], images: Iterable[str], key: str | None, train: bool = False
-    ) -> tuple[set[str], set[str]]:
-        """Return which of these patients and images were seen, or met in training alone.
-
-        Pseudonyms made with another key, or ids as given, cannot be compared: images always can.
-        """
-        comparable = key is not None and key == self.key
-        known = {*self.train_patients, *([] if train else self.val_patients)}
-        shown = {*self.train_images, *([] if train else self.val_images)}
-        return (known if comparable else set()) & set(patients), shown & set(images)
-
-    def join(self, earlier: "Seen") -> "Seen":
-        """Add what the model this one started from has seen."""
-        same = earlier.key == self.key
-        return Seen(
-            sorted({*self.train_patients, *(earlier.train_patients if same else ())}),
-            sorted({*self.train_images, *earlier.train_images}),
-            sorted({*self.val_patients, *(earlier.val_patients if same else ())}),
-            sorted({*self.val_images, *earlier.val_images}),
-            self.key,
-        )
 
 
 @dataclass
@@ -143,9 +115,9 @@ def save_model(model: Model, path: Path) -> str:
     content = {name: getattr(model, name) for name in PLAIN} | {
         "format": FORMAT,
         "weights": _on_host(dict(model.net.state_dict())),
-        "net": json.dumps(model.config),
+        "net": json.dumps(leave_fetching_out(model.config)),
         "augment": json.dumps(model.augment),
-        "seen": asdict(model.seen),
+        "seen": model.seen.to_plain(),
     }
     # A stream of Python's, because torch's own tells a full disk as a broken archive.
     with files.written_aside(path) as aside, aside.open("wb") as stream:
@@ -163,34 +135,44 @@ def _on_host(weights: dict[str, Any]) -> dict[str, Any]:
 def is_model_file(path: Path) -> bool:
     """Tell a `model.pt` of ours from a foreign file of weights."""
     try:
-        return "seen" in read_model_file(path)
+        return "seen" in _read_plain(path)
     except MedvisionError:
         return False
 
 
 def read_model_file(path: Path) -> dict[str, Any]:
-    """Read the plain content of a `model.pt`.
+    """Read the plain content of a `model.pt`, and whether this user's key vouches for it: `own`.
 
     Raises:
-        MedvisionError: there is none, or it is not one of ours.
+        MedvisionError: there is none, it is not one of ours, or not what its run wrote.
     """
+    own = path.exists() and is_own_model(path)
+    return _read_plain(path) | {"own": own}
+
+
+def _read_plain(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise MedvisionError(f"{path} does not exist; the run has not finished: train it again")
+        raise MedvisionError(
+            f"{path} does not exist; {_TRAIN_AGAIN} (rerun=true, if the run had finished)"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise MedvisionError(
-            f"{path} cannot be read as a model ({type(error).__name__}); train the run again"
+            f"{path} cannot be read as a model ({type(error).__name__}); {_TRAIN_AGAIN} with "
+            "rerun=true"
         ) from error
     number = content.get("format") if isinstance(content, Mapping) else None
     if type(number) is not int or number < 1:
-        raise MedvisionError(f"{path} is not a model of format {FORMAT}; train the run again")
+        raise MedvisionError(
+            f"{path} is not a model of format {FORMAT}; {_TRAIN_AGAIN} with rerun=true"
+        )
     if number > FORMAT:
         raise MedvisionError(
             f"{path} is a model of format {number}, and this medvision reads up to {FORMAT}; "
             "update medvision"
         )
-    return dict(content) if number == FORMAT else _modernise(content)
+    return dict(content) if number >= 5 else _modernise(content)
 
 
 def _modernise(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,20 +237,41 @@ def refuse_generator(content: Mapping[str, Any], path: str | Path) -> None:
 
 
 def _rebuild(content: Mapping[str, Any], path: Path) -> Model:
-    """Build the net from its config text, with its weights."""
+    """Build the net from its config text, with its weights; what is foreign is judged first."""
     from hydra.utils import instantiate
 
-    refuse_unknown(content["task"], path)
     config = rename_targets(json.loads(content["net"]))
-    net: nn.Module = instantiate(config)
-    net.load_state_dict(content["weights"])
+    augment = rename_targets(json.loads(content["augment"]))
+    free = content["own"] or is_trusted()
+    if not free:
+        _judge(content, config, augment, path)
+    refuse_unknown(content["task"], path)
+    with nullcontext() if free else building(content["weights"], path):
+        net: nn.Module = instantiate(config)
+    try:
+        net.load_state_dict(content["weights"])
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise MedvisionError(
+            f"{path} holds weights that do not fit the net it describes ({reason}); {_TRAIN_AGAIN} "
+            "with rerun=true"
+        ) from error
     return Model(
         net=net.eval(),
         config=config,
-        augment=rename_targets(json.loads(content["augment"])),
-        seen=Seen(**content["seen"]),
+        augment=augment,
+        seen=Seen.from_plain(content["seen"]),
         **{name: content[name] for name in PLAIN},
     )
+
+
+def _judge(content: Mapping[str, Any], config: Any, augment: Any, path: Path) -> None:
+    """Refuse, of a file that is not the user's own, all names that may run foreign code."""
+    refuse_foreign_name(content["task"], "task", path)
+    unit = dict(content["inputs"].get("unit") or {}).get("name", "image")
+    refuse_foreign_name(unit, "unit", path)
+    check_config(config, path)
+    check_config(augment, path, augmentation=True)
 
 
 def refuse_unknown(task: str, path: Path) -> None:

@@ -7,24 +7,30 @@ A sweep is the folder `runs/<name>/`; what concerns several runs lies under `run
 """
 
 import json
+import re
+import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import medvision.files as files
-from medvision.errors import MedvisionError
+import medvision.trust.integrity as integrity
+from medvision.errors import MedvisionError, printable
 from medvision.moved import rename_targets
 from medvision.provenance import command_line
 
 # Places, comforts, and what only opens the test part: none of them changes the trained model.
 PLACES = (
-    "name", "rerun", "test", "allocator", "model.weights", "data.manifest", "data.source",
+    "name", "rerun", "test", "trust", "allocator", "model.weights", "data.manifest", "data.source",
     "data.extra", "data.workers", "data.residency", "trainer.enable_progress_bar",
-    "judge.run", "judge.inception",
+    "judge.run", "judge.inception", "different_patients", "data.different_patients",
 )  # fmt: skip
+
+REPEATED = ("seed", "data.seed", "data.fold", "data.split_seed")
+"""What makes another repeat of one setting."""
 
 _Status = Literal["running", "done", "failed", "interrupted"]
 
@@ -43,6 +49,12 @@ class Run:
     @property
     def model(self) -> Path:
         return self.folder / "model.pt"
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training has ended and its model is there, of a run that need not be done."""
+        digest = self.record.get("model")
+        return self.model.exists() and digest == files.digest_file(self.model)
 
     @property
     def metrics(self) -> Path:
@@ -70,17 +82,47 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """The content of `record.json`, empty where there is none yet."""
-        path = self.folder / "record.json"
-        return dict(files.read_json(path)) if path.exists() else {}
+        return integrity.read_record(self.folder)
 
     def note(self, **facts: Any) -> None:
-        """Add or replace facts in `record.json`."""
-        files.write_json(self.folder / "record.json", self.record | facts)
+        """Add or replace facts in `record.json`, under the user's key if it is the user's own."""
+        before = self.record
+        files.write_json(self.folder / integrity.RECORD, integrity.sign(before | facts, before))
+
+    @property
+    def signature(self) -> integrity.Signature:
+        """Whose the run is, see `integrity`."""
+        return integrity.find_signature(self.record)
+
+    @property
+    def stamp(self) -> str:
+        """What every table says of a run that is not this user's own; "" of their own."""
+        return integrity.STAMPS.get(self.signature, "")
+
+    @contextmanager
+    def rewriting(self, *parts: str) -> Iterator[None]:
+        """Write the predictions of some parts of a finished run anew, and its scores.
+
+        Their digests are dropped before and taken after, so that a stop between is noticed.
+        """
+        digests = self.record.get("digests")
+        if digests is None:  # of a run of before: what was never written down stays so
+            yield
+            return
+        kept = integrity.without_scores(digests, parts)
+        self.note(digests=kept)
+        yield
+        self.note(digests=integrity.digest_files(self.folder, model=False) | kept)
 
     @property
     def status(self) -> _Status | None:
         status: _Status | None = self.record.get("status")
         return status
+
+    @property
+    def settings(self) -> list[str]:
+        """What was chosen for it, as one name; none where its record is of before."""
+        return [self.record["setting"]] if "setting" in self.record else []
 
     @property
     def lock(self) -> Path:
@@ -112,6 +154,22 @@ def run_key(overrides: Sequence[str], config: Mapping[str, Any], digests: Sequen
     return f"{words}-{code}" if words else code
 
 
+def name_folder(name: object) -> Path:
+    """Return `runs/<name>`, where the runs of a command lie.
+
+    Raises:
+        MedvisionError: the name leads elsewhere, or is kept for what concerns several runs, or for
+            runs that were moved aside.
+    """
+    text = str(name)
+    if text != printable(text) or re.search(r"^$|^[._]|[/\\~*?\[\]\n]", text):
+        raise MedvisionError(
+            f"name={text} cannot name a folder under {files.runs_folder()}; take a word without "
+            "/ \\ ~ * ? [ ], not beginning with a dot or _"
+        )
+    return files.runs_folder() / text
+
+
 def is_place(key: str, places: Sequence[str] = PLACES) -> bool:
     """Tell a place or a comfort from what decides a result."""
     return key == "experiment" or any(key == p or key.startswith(p + ".") for p in places)
@@ -141,6 +199,7 @@ def claimed(run: Run) -> Iterator[None]:
         )
 
     with files.locked(run.lock, on_wait=refuse):
+        files.remove_asides(run.folder)
         yield
 
 
@@ -156,7 +215,7 @@ def prepare_folder(run: Run, rerun: bool) -> Literal["new", "resume", "done"]:
     if status == "failed" or (status is not None and rerun):
         places = (run.folder.with_name(f"{run.folder.name}~{n}") for n in range(1, 10_000))
         run.folder.rename(next(place for place in places if not place.exists()))
-    elif run.last_checkpoint.exists():
+    elif run.last_checkpoint.exists() or run.frozen:
         return "resume"
     elif run.folder.exists():
         shutil.rmtree(run.folder)  # stopped before its first epoch ended: nothing to keep
@@ -175,7 +234,7 @@ def find_run(name: str | Path) -> Run:
     """
     typed = Path(name).expanduser()
     typed = typed.parent if typed.name == "model.pt" else typed
-    if (typed / "record.json").exists():
+    if (typed / integrity.RECORD).exists():
         return Run(typed.resolve())
     known = _known_runs()
     if str(name) == "last":
@@ -209,7 +268,7 @@ def find_runs(name: str | Path) -> list[Run]:
         MedvisionError: nothing answers to the name.
     """
     typed, root = Path(name).expanduser(), files.runs_folder()
-    if (typed / "record.json").exists():
+    if (typed / integrity.RECORD).exists():
         return [Run(typed.resolve())]
     for folder in (typed.resolve(), root / name):
         if folder.is_dir() and (found := [*_runs_in(folder.parent, f"{folder.name}/*")]):
@@ -233,7 +292,7 @@ def _known_runs() -> list[Run]:
 
 
 def _runs_in(folder: Path, pattern: str) -> Iterator[Run]:
-    for record in sorted(folder.glob(f"{pattern}/record.json")):
+    for record in files.list_visible(folder, f"{pattern}/{integrity.RECORD}"):
         key, sweep = record.parent.name, record.parent.parent.name
         if "~" not in key and not sweep.startswith("_"):
             yield Run(record.parent)
@@ -244,11 +303,62 @@ def joint_folder(command: str, *parts: str) -> Path:
     return files.runs_folder() / "_joint" / f"{command}-{files.digest(*parts)[:8]}"
 
 
-def record_opening(run: Run, model_digest: str) -> None:
-    """Write down that the test part was looked at: a second look is allowed, never hidden."""
-    opening = {
-        "date": files.today(),
-        "model": model_digest[:16],
-        "command": command_line(),
-    }
-    run.note(test_openings=[*run.record.get("test_openings", []), opening])
+def digest_rows(images: Iterable[str]) -> str:
+    """Name a part by what its images show, whatever its run, manifest or files are called."""
+    return files.digest(*sorted({*images}))[:16]
+
+
+def record_opening(
+    places: Sequence[Run], models: Sequence[str], rows: str, settings: Sequence[str] = (),
+    *, whole: bool = False,
+) -> None:  # fmt: skip
+    """Write down that a test part was looked at: a second look is allowed, never hidden.
+
+    One that a kill left unfinished is the same look when its command comes again.
+
+    Args:
+        places: where it is written down; it is one look all the same.
+        models: digest of the model in each place.
+        rows: `digest_rows` of the part.
+        settings: of the models that looked, as their records name them.
+        whole: nobody will say that it ended (`close_opening`).
+    """
+    event = secrets.token_hex(4)
+    for place, model in zip(places, models, strict=True):
+        opening = {"date": files.today(), "model": model[:16], "command": command_line(),
+                   "rows": rows, "settings": sorted({*settings})}  # fmt: skip
+        held = place.record.get("test_openings", [])
+        again = {**opening, "date": "", "event": "", "finished": False}
+        if not any({**one, "date": "", "event": ""} == again for one in held):
+            place.note(test_openings=[*held, opening | {"event": event, "finished": whole}])
+
+
+def close_opening(places: Sequence[Run]) -> None:
+    """Say that the looks begun in these places have ended."""
+    for place in places:
+        held = place.record.get("test_openings", [])
+        place.note(test_openings=[
+            one | {"finished": True} if one.get("finished") is False else one for one in held
+        ])  # fmt: skip
+
+
+def count_openings(record: Mapping[str, Any]) -> tuple[int, int]:
+    """Count the looks at the test part of a record, over the whole runs folder, and their settings.
+
+    Looks of before, which do not say what they were at, count in their own record alone.
+    """
+    own = record.get("test_openings") or []
+    rows = {one["rows"] for one in own if "rows" in one}
+    events = {one.get("event", str(k)): one.get("settings", []) for k, one in enumerate(own)}
+    for pattern in ("*/*/record.json", "*/*/evaluations/*/record.json") if rows else ():
+        for path in sorted(files.runs_folder().glob(pattern)):
+            for one in Run(path.parent).record.get("test_openings") or []:
+                if one.get("rows") in rows:
+                    events[one["event"]] = one["settings"]
+    return len(events), len({each for settings in events.values() for each in settings})
+
+
+def name_setting(config: Mapping[str, Any]) -> str:
+    """Name what was chosen for a run, whatever its seed, its fold and its places."""
+    chosen = _without(config, (*PLACES, "compile", *REPEATED))
+    return files.digest(json.dumps(rename_targets(chosen), sort_keys=True, default=str))[:8]

@@ -1,4 +1,6 @@
 import errno
+import io
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from medvision.callbacks.checkpoints import Checkpoints
+from medvision.callbacks.checkpoints import CheckpointFile, Checkpoints
 from medvision.errors import MedvisionError
 
 
@@ -98,3 +100,35 @@ def test_a_full_disk_is_told_and_keeps_the_file_before(tmp_path, monkeypatch):
         fit(tmp_path, 3)
     assert (tmp_path / "last.ckpt").read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_checkpoint_names_no_folder_and_finds_its_own(tmp_path):
+    fit(tmp_path / "here", 2)
+    assert str(tmp_path).encode() not in (tmp_path / "here" / "last.ckpt").read_bytes()
+    (tmp_path / "here").rename(tmp_path / "there")
+    loaded = CheckpointFile().load_checkpoint(tmp_path / "there" / "last.ckpt", weights_only=True)
+    states = [state for state in loaded["callbacks"].values() if "best_model_path" in state]
+    assert {state["dirpath"] for state in states} == {str(tmp_path / "there")}
+    (best,) = (state for state in states if state["monitor"])
+    assert best["best_model_path"] == str(tmp_path / "there" / "best.ckpt")
+    assert list(best["best_k_models"]) == [best["best_model_path"]]
+    assert float(best["best_model_score"]) == 1.0
+
+
+def test_a_disk_that_fills_while_torch_writes_is_told(tmp_path, monkeypatch):
+    """Torch tells it as a broken archive where a large write fails and the last small one fits."""
+
+    class Full(io.FileIO):
+        def write(self, data):
+            if memoryview(data).nbytes > 9_999:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    checkpoint, file = {"state_dict": {"net.weight": torch.zeros(99_999)}}, CheckpointFile()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode: Full(path, mode))
+        with pytest.raises(MedvisionError, match=r"best\.ckpt: the disk is full") as told:
+            file.save_checkpoint(checkpoint, tmp_path / "best.ckpt")
+    assert isinstance(told.value.__cause__, RuntimeError)
+    file.save_checkpoint(checkpoint, tmp_path / "last.ckpt")  # it would tell of the best
+    assert not [*tmp_path.iterdir()]

@@ -19,11 +19,17 @@ def epoch(number, loss, rates=(0.1,), main=True):
     )  # fmt: skip
 
 
+def step_through(history, trainer):
+    """An epoch of one step."""
+    history.on_train_batch_start(trainer, None, None, 0)
+    history.on_train_epoch_end(trainer, None)
+
+
 def test_a_row_an_epoch_with_what_was_logged(tmp_path):
     history = History(tmp_path / "history.csv")
     history.on_train_start(epoch(0, 0.0), None)
-    history.on_train_epoch_end(epoch(0, 0.5, rates=(0.1, 0.3)), None)
-    history.on_train_epoch_end(epoch(1, 0.25), None)
+    step_through(history, epoch(0, 0.5, rates=(0.1, 0.3)))
+    step_through(history, epoch(1, 0.25))
     table = pd.read_csv(tmp_path / "history.csv")
     assert list(table) == ["epoch", "lr", "val/loss", "seconds"]
     assert table["epoch"].tolist() == [0, 1]
@@ -68,7 +74,9 @@ class Learner(LightningModule):
         self.log("train/weight", self.net.weight.sum())
 
     def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=8)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
 def fit(folder, learner, resume=None):
@@ -95,3 +103,6 @@ def test_killed_and_resumed_is_the_history_of_an_uninterrupted_run(tmp_path):
     assert torn["epoch"].tolist() == [0, 1, 2, 3]
     assert torn["train/weight"].tolist() == whole["train/weight"].tolist()
     assert whole["train/weight"].nunique() == 4
+    # Two steps an epoch, eight in all: the rate of each epoch's last step, not of the next one.
+    assert whole["lr"].tolist() == pytest.approx([0.0875, 0.0625, 0.0375, 0.0125])
+    assert torn["lr"].tolist() == whole["lr"].tolist()

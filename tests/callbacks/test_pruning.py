@@ -73,3 +73,28 @@ def test_the_checkpoint_of_its_last_epoch_is_written_first(tmp_path):
         trainer.fit(Learner(), loader, loader)
     assert told == [(0.75, 0), (0.75, 1)]
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+def test_a_trial_killed_before_it_was_stopped_is_stopped_when_it_resumes(tmp_path):
+    """The last epoch is in the checkpoint, and may not have been reported."""
+    told = []
+
+    def resume(limit):
+        last = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True,
+                               enable_version_counter=False)  # fmt: skip
+        prune = Prune("val/auroc", lambda *pair: told.append(pair), lambda: len(told) == limit)
+        loader = DataLoader(torch.rand(4, 2), batch_size=2)
+        path = tmp_path / "last.ckpt"
+        Trainer(
+            max_epochs=5, accelerator="cpu", logger=False, enable_progress_bar=False,
+            enable_model_summary=False, num_sanity_val_steps=0, callbacks=[last, prune],
+        ).fit(Learner(), loader, loader, ckpt_path=path if path.exists() else None,
+              weights_only=True)  # fmt: skip
+
+    with pytest.raises(Stopped):
+        resume(2)
+    told.pop()  # as if it had been killed between the checkpoint and the report
+    with pytest.raises(Stopped, match="pruned after epoch 1"):
+        resume(2)
+    assert told == [(0.75, 0), (0.75, 1)]
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 1

@@ -17,11 +17,13 @@ from omegaconf import OmegaConf
 import medvision.files as files
 from medvision.data.batches.read import decode_rows
 from medvision.data.manifest.manifest import read_manifest
+from medvision.data.manifest.people import show_rows
 from medvision.data.store.reader import Reader
 from medvision.evaluation import predictions
 from medvision.evaluation.evaluator import open_evaluator
 from medvision.inference import rows
-from medvision.model import Seen, load_model, save_model
+from medvision.model import load_model, save_model
+from medvision.seen import Seen
 from medvision.tasks.classification.evaluator import ClassificationEvaluator, decide_labels
 
 PROBS = ["prob_healthy", "prob_lesion"]
@@ -30,7 +32,7 @@ UNLIKE = "3 of 3 images are unlike those the model was trained on (units 3)"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def runs(trained, tmp_path_factory) -> Iterator[Path]:
+def runs(trained, tmp_path_factory, sign_again) -> Iterator[Path]:
     """A runs folder of this file's own: `seeds` holds two runs of one split, `folds` two folds.
 
     They are the trained run with other weights and other books, since trainings take seconds.
@@ -40,6 +42,8 @@ def runs(trained, tmp_path_factory) -> Iterator[Path]:
     change(shutil.copytree(trained, top / "seeds" / "second"), temperature=0.7, threshold=0.8)
     for fold in (0, 1):
         make_fold(shutil.copytree(trained, top / "folds" / f"data.fold={fold}"), fold)
+    for folder in top.glob("*/*"):
+        sign_again(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDVISION_RUNS", str(top))
         yield top
@@ -59,11 +63,11 @@ def make_fold(folder: Path, fold: int) -> None:
     """Rewrite what a run was tested on and has seen: one half of the patients each."""
     model, manifest = load_model(folder / "model.pt"), read_manifest(folder / "manifest.csv")
     reader = Reader.from_contract(model.contract)
-    digest = decode_rows(manifest, reader, "stop").digest
+    read = decode_rows(manifest, reader, "stop")
     halves = pd.factorize(manifest.table["patient"])[0] % 2
     tested = halves == fold
-    patients = [sorted({*manifest.table["patient"][~tested]}), sorted({*digest[~tested]})]
-    change(folder, seen=Seen(*patients, [], [], manifest.card.key), temperature=1.0 + fold)
+    trained = show_rows(read.table[~tested], read.digest[~tested], manifest.card.key)
+    change(folder, seen=Seen.of(trained, trained), temperature=1.0 + fold)
     split = np.where(tested, "test", "train")
     files.write_text(
         folder / "manifest.csv", manifest.table.assign(split=split).to_csv(index=False)
@@ -194,17 +198,19 @@ def test_folds_have_no_part_in_common(runs, medvision):
     assert done.err.count("\n") == 1
 
 
-def test_seeds_whose_labels_were_changed_have_none_either(runs, medvision, tmp_path):
+def test_seeds_whose_labels_were_changed_have_none_either(runs, medvision, tmp_path, sign_again):
     one, two = folders(runs, "seeds")
     other = shutil.copytree(two, tmp_path / "other")
     table = pd.read_csv(other / "manifest.csv", dtype=str, keep_default_na=False)
     row = table.index[table["split"] == "test"][0]
     table.loc[row, "label"] = ({"healthy", "lesion"} - {table.loc[row, "label"]}).pop()
     table.to_csv(other / "manifest.csv", index=False)
+    sign_again(other)
     done = medvision("evaluate", listed(one, other))
     assert done.status == 2
     assert "have other annotations for 1 of" in done.err
     table.drop(index=row).to_csv(other / "manifest.csv", index=False)
+    sign_again(other)
     done = medvision("evaluate", listed(one, other))
     assert "have other rows in test" in done.err
     assert "rows that none of them has seen" in done.err

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,8 @@ import medvision.files as files
 from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.formats.decode import decode, pixel_digest
 from medvision.data.store.reader import Reader
-from medvision.model import Seen, load_generator, load_model
+from medvision.model import load_generator, load_model
+from medvision.seen import Seen
 from medvision.tasks.generation.sampling import make_images
 
 READER = Reader(size=(32, 32), window=(-100.0, 200.0))
@@ -31,9 +33,8 @@ def look(manifest, **options):
 
 
 def seen_of(manifest, parts=("train", "val"), **options):
-    samples, card = look(manifest, **options)
-    train, val = (samples.seen(part) for part in parts)
-    return Seen(*train, *val, key=card.key)
+    samples, _ = look(manifest, **options)
+    return Seen.of(*(samples.shown(part) for part in parts))
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +101,7 @@ def test_the_card_carries_what_the_generator_has_seen(made, gan, phantom):
     assert (card["origin"], card["classes"], card["key"]) == (
         "generated", ["healthy", "lesion"], seen.key,
     )  # fmt: skip
-    assert facts["seen"] == {
-        name: getattr(seen, name)
-        for name in ("train_patients", "train_images", "val_patients", "val_images")
-    }
+    assert Seen.from_plain(facts["seen"] | {"key": card["key"]}) == seen
     assert facts["generator"] == files.digest_file(gan / "model.pt")
     assert facts["rows"] == files.digest_file(made / "manifest.csv")
     assert (facts["run"], facts["size"], facts["channels"], facts["ungated"]) == (
@@ -254,8 +252,8 @@ def test_what_the_generator_has_seen_the_classifier_has_seen(
     apart, medvision, tiny, phantom, generator, tmp_path
 ):
     seen = seen_of(phantom)
-    more = Seen([*seen.train_patients, "p0"], [*seen.train_images, "i0"], seen.val_patients,
-                seen.val_images, seen.key)  # fmt: skip
+    more = replace(seen, train_patients=[*seen.train_patients, "p0"],
+                   train_images=[*seen.train_images, "i0"])  # fmt: skip
     gan = generator(tmp_path / "gan" / "more", more, READER.contract())
     medvision("generate", f"run={gan}", "per_class=2", f"output={tmp_path / 'more'}")
     done = train(medvision, tiny, tmp_path / "more", "name=more", "test=false")
@@ -279,10 +277,8 @@ def test_a_generator_that_has_met_val_or_test_is_refused(
     apart, medvision, tiny, phantom, generator, tmp_path, split, words, told
 ):
     if split.get("parts") == ("all", "val"):
-        samples, card = look(phantom)
-        every = [sorted({*a, *b, *c}) for a, b, c in zip(
-            *(samples.seen(part) for part in ("train", "val", "test")), strict=True)]  # fmt: skip
-        seen = Seen(*every, [], [], key=card.key)
+        val = look(phantom)[0].shown("val")
+        seen = seen_of(phantom).join(Seen.of(val, val))
     else:
         seen = seen_of(phantom, **split)
     gan = generator(tmp_path / "gan" / "leak", seen, READER.contract())
@@ -298,14 +294,15 @@ def test_a_generator_that_has_met_val_or_test_is_refused(
 
 def test_images_tell_where_patients_cannot(apart, medvision, tiny, phantom, generator, tmp_path):
     seen = seen_of(phantom)
-    foreign = Seen(["x1"], seen.train_images, ["x2"], seen.val_images, "ffffffff")
+    foreign = replace(seen, train_patients=["x1"], val_patients=["x2"], key="ffffffff")
     gan = generator(tmp_path / "gan" / "foreign", foreign, READER.contract())
     medvision("generate", f"run={gan}", "per_class=2", f"output={tmp_path / 'foreign'}")
     done = train(medvision, tiny, tmp_path / "foreign", "name=foreign", "test=false")
     assert done.status == 0, done.err
     assert re.search("patients its generator has seen of .* not checked", done.out)
     samples, _ = look(phantom)
-    foreign = Seen([], samples.seen("test")[1][:1], [], [], "ffffffff")
+    one = min(samples.shown("test").images)
+    foreign = Seen([], [one], [], [], "ffffffff")  # a plain digest, of before images had a key
     gan = generator(tmp_path / "gan" / "copy", foreign, READER.contract())
     medvision("generate", f"run={gan}", "per_class=2", f"output={tmp_path / 'copy'}")
     done = train(medvision, tiny, tmp_path / "copy", "name=copy")

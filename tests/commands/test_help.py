@@ -10,7 +10,7 @@ import pytest
 
 from medvision.__main__ import COMMANDS, USAGE
 from medvision.commands.arguments import parse
-from medvision.commands.help import read_signature
+from medvision.commands.help import TRUST, read_signature
 from medvision.errors import MedvisionError
 
 SPY = """
@@ -52,7 +52,7 @@ def test_help_is_the_docstring_of_what_runs(command):
     function = module.launch if command == "tune" else module.run
     text, errors, status = ask(command, "nonsense", "--help")
     assert (errors, status) == ([], 0)
-    assert text == f"medvision {command}\n\n{inspect.getdoc(function)}\n"
+    assert text == f"medvision {command}\n\n{inspect.getdoc(function)}\n{TRUST}\n"
     assert list_parameters(read_signature(command)) == list_parameters(function)
     assert ask(command, "-h")[0] == text
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,16 +73,16 @@ def test_a_folder_of_one_run_is_that_run(trained, medvision):
     assert not (trained.parent / "report.html").exists()
 
 
-def test_scores_that_do_not_follow_from_the_predictions_are_said(trained, medvision):
-    path = trained / "metrics.json"
-    before = path.read_text()
-    changed = json.loads(before)
+def test_scores_that_do_not_follow_from_the_predictions_are_said(
+    trained, medvision, sign_again, tmp_path
+):
+    folder = shutil.copytree(trained, tmp_path / "changed")
+    changed = json.loads((folder / "metrics.json").read_text())
     changed["val"]["auroc"]["value"] = 0.123
-    path.write_text(json.dumps(changed))
-    try:
-        out = medvision("report", f"run={trained}").out
-    finally:
-        path.write_text(before)
+    (folder / "metrics.json").write_text(json.dumps(changed))
+    told = medvision("report", f"run={folder}").err
+    assert "metrics.json is not what it was when it was written" in told
+    out = medvision("report", f"run={sign_again(folder)}").out
     assert "metrics.json does not follow from the stored predictions (1 values differ" in out
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from medvision.runs import Run, find_runs
+from medvision.runs import find_runs
 from medvision.training import fit
 
 optuna = pytest.importorskip("optuna")

@@ -113,8 +113,8 @@ def test_classes_parts_and_counts_are_of_series(manifest):
     assert (counts["images"], counts["patients"], counts["series"]) == (20, 6, 6)
     assert counts["series_per_class"] == {"a": 3, "b": 3}
     assert "10 series of 1 to 6 slices (median 3.5)" in data.audit.notes
-    patients, images = data.ready.seen("val")
-    assert (len(patients), len(images)) == (2, 7)
+    shown = data.ready.shown("val")
+    assert (len(shown.patients), len(shown.images)) == (2, 7)
 
 
 def test_the_split_is_that_of_its_images(tmp_path):

@@ -17,7 +17,6 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_modality_lut
 
-from medvision.data.formats.dicom import file as dicom_file
 from medvision.data.formats.dicom.facts import read_header_facts
 from medvision.data.formats.dicom.file import DicomFile
 from medvision.data.sources.dicom.source import find as find_dicom
@@ -299,7 +298,7 @@ def test_a_prepared_tree_is_whole_and_names_nobody(tmp_path, tally, damage, full
 
 
 def test_a_deflated_bomb_is_refused_before_it_goes_off(tmp_path, tally, look, monkeypatch):
-    monkeypatch.setattr(dicom_file, "MOST_BYTES", 2**18)
+    monkeypatch.setenv("MEDVISION_FILE_GB", str(2**18 / 2**30))
     (tmp_path / "bomb.dcm").write_bytes(write(pixels=bytes(2**25), syntax=DEFLATED))
     for kind in ("DICOM, bytes", "DICOM, trees"):
         with tally.one(kind, "bomb") as seen:

@@ -104,13 +104,17 @@ def conf(tmp_path_factory):
     sys.modules.pop("planted_forest", None)
 
 
-@pytest.fixture(scope="module")
-def forest(conf, phantom, places, medvision):
-    words = [
+def words_of(conf, phantom):
+    return [
         "--config-dir", conf, "model=forest", "data=manifest", f"data.manifest={phantom}",
         "data.reader.size=[32,32]", "data.reader.window=[-100,200]", "data.workers=1", "threads=1",
         "name=forest",
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def forest(conf, phantom, places, medvision):
+    words = words_of(conf, phantom)
     done = medvision("train", *words)
     assert done.status == 0, done.err
     (folder,) = (p for p in (places / "runs" / "forest").iterdir() if p.is_dir())
@@ -157,3 +161,26 @@ def test_its_own_options_are_checked_as_ours_are(conf, phantom, apart, medvision
                          "data=manifest", f"data.manifest={phantom}")  # fmt: skip
         assert done.status == 2
         assert told in done.err
+
+
+def test_killed_while_it_is_evaluated_it_is_not_fitted_again(
+    forest, conf, phantom, apart, medvision, monkeypatch
+):
+    import planted_forest
+
+    from medvision.training import finish
+
+    words = [word.replace("name=forest", "name=cut") if isinstance(word, str) else word
+             for word in words_of(conf, phantom)]  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(finish, "evaluate_parts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert medvision("train", *words).status == 130
+    (folder,) = (p for p in (apart / "cut").iterdir() if p.is_dir())
+    model = (folder / "model.pt").read_bytes()
+    monkeypatch.setattr(planted_forest.Forest, "fit", lambda *_: pytest.fail("fitted again"))
+    done = medvision("train", *words)
+    assert done.status == 0, done.err
+    assert f"resuming in {folder}" in done.out
+    assert (folder / "model.pt").read_bytes() == model
+    for name in ("metrics.json", "predictions/test.csv"):
+        assert (folder / name).read_bytes() == (forest / name).read_bytes(), name

@@ -8,18 +8,67 @@ from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 
 import medvision.files as files
 
-_RESUMING = ("optimizer_states", "lr_schedulers", "callbacks", "loops", "current_model_state")
+_RESUMING = (
+    "optimizer_states", "lr_schedulers", "callbacks", "loops", "current_model_state", "stopped",
+    "reported",
+)  # fmt: skip
+_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class CheckpointFile(TorchCheckpointIO):
-    """Never leaves half a file, and tells a full disk in a sentence."""
+    """Never leaves half a file, and tells a full disk in a sentence.
+
+    After a refusal nothing more is written: `last.ckpt` would tell of a `best.ckpt` that is not
+    there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = False
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
+        if self.refused:
+            return
+        try:
+            self._write(checkpoint, path)
+        except BaseException:
+            self.refused = True
+            raise
+
+    @staticmethod
+    def _write(checkpoint: dict[str, Any], path: Any) -> None:
         # A stream of Python's, because torch's own tells a full disk as a broken archive.
         with files.written_aside(path) as aside, aside.open("wb") as stream:
-            torch.save(checkpoint, stream)
+            torch.save(_place_paths(checkpoint, Path()), stream)
+
+    def load_checkpoint(self, path: Any, *others: Any, **named: Any) -> dict[str, Any]:
+        loaded: dict[str, Any] = super().load_checkpoint(path, *others, **named)
+        return _place_paths(loaded, Path(path).resolve().parent)
+
+
+def _place_paths(checkpoint: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Let what a checkpoint says of others lie in a folder, by their names: a run may be moved."""
+    states = checkpoint.get("callbacks", {})
+    placed = {key: _place(state, folder) if _tells_paths(state) else state
+              for key, state in states.items()}  # fmt: skip
+    return checkpoint | ({"callbacks": placed} if placed else {})
+
+
+def _tells_paths(state: Any) -> bool:
+    return isinstance(state, dict) and "dirpath" in state
+
+
+def _place(state: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the state of a `ModelCheckpoint` of this folder; "" stays, for there is none."""
+
+    def place(path: str) -> str:
+        return path and str(folder / Path(path).name)
+
+    scores = {place(path): score for path, score in state.get("best_k_models", {}).items()}
+    paths = {key: place(state[key]) for key in _PATHS if key in state}
+    return state | paths | {"dirpath": str(folder), "best_k_models": scores}
 
 
 class Checkpoints(AsyncCheckpointIO):

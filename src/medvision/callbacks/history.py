@@ -1,7 +1,9 @@
 """`history.csv`: every logged number of every epoch; TensorBoard is its view."""
 
+import math
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pytorch_lightning import LightningModule, Trainer
@@ -21,6 +23,7 @@ class History(Checkpoint):
         self.path = path
         self.rows: list[dict[str, float]] = []
         self.started = time.perf_counter()
+        self.rate = math.nan  # of the last step: the highest of all groups of weights
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.path.exists():
@@ -29,11 +32,16 @@ class History(Checkpoint):
             self.rows = past[past["epoch"] < trainer.current_epoch].to_dict("records")
         self.started = time.perf_counter()
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # Before the step: after it the schedule holds the rate of the next one, which may never be.
+        self.rate = max(float(group["lr"]) for group in trainer.optimizers[0].param_groups)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         values = {k: float(v) for k, v in trainer.callback_metrics.items() if "/" in k}
-        rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
         now = time.perf_counter()
-        row = {"epoch": trainer.current_epoch, "lr": max(rates), **values,
+        row = {"epoch": trainer.current_epoch, "lr": self.rate, **values,
                "seconds": round(now - self.started, 3)}  # fmt: skip
         self.started = now
         self.rows.append(row)

@@ -1,6 +1,7 @@
 """Ends a trial of a search that falls behind the others."""
 
 from collections.abc import Callable
+from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
@@ -31,13 +32,33 @@ class Prune(Checkpoint):
         self.should_prune = should_prune
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._report(self._read(trainer))
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["reported"] = self._read(trainer)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Report the last epoch, where a trial was killed before it had, or could be stopped."""
+        if "reported" in checkpoint:
+            self._report(checkpoint["reported"])
+
+    def _read(self, trainer: Trainer) -> dict[str, Any]:
+        """Return an epoch, its value, and whether no other is to come."""
         epoch, value = trainer.current_epoch, trainer.callback_metrics.get(self.monitor)
+        ends = trainer.should_stop or epoch + 1 == trainer.max_epochs
+        return {"epoch": epoch, "value": None if value is None else float(value), "ends": ends}
+
+    def _report(self, told: dict[str, Any]) -> None:
+        epoch, value = told["epoch"], told["value"]
         if value is None:
             return
-        self.report(float(value), epoch)
-        ends = trainer.should_stop or epoch + 1 == trainer.max_epochs
-        if not ends and self.should_prune():
+        self.report(value, epoch)
+        if not told["ends"] and self.should_prune():
             raise Stopped(
-                f"pruned after epoch {epoch}: {self.monitor} {float(value):.4f} falls behind "
+                f"pruned after epoch {epoch}: {self.monitor} {value:.4f} falls behind "
                 "the other trials"
             )

@@ -19,9 +19,22 @@ def call(command: str, words: Sequence[str]) -> None:
     Raises:
         MedvisionError: an unknown, missing or misspelt argument.
     """
+    trust, words = _take_trust(words)
     parse(words, read_signature(command), command)  # a mistake is told before torch is imported
+    from medvision.trust.names import trusting
+
     function: Callable[..., None] = importlib.import_module(f"medvision.commands.{command}").run
-    function(**parse(words, function, command))
+    with trusting(trust):
+        function(**parse(words, function, command))
+
+
+def _take_trust(words: Sequence[str]) -> tuple[bool, list[str]]:
+    """Take out the word that every command knows: whether files may name any code."""
+    said = [word for word in words if word.startswith("trust=")]
+    values = [read_value(word.removeprefix("trust=")) for word in said]
+    if wrong := [word for word, value in zip(said, values, strict=True) if type(value) is not bool]:
+        raise MedvisionError(f"{wrong[0]} is neither true nor false; choose one of them")
+    return bool(values and values[-1]), [word for word in words if word not in said]
 
 
 def parse(words: Sequence[str], function: Callable[..., Any], command: str) -> dict[str, Any]:

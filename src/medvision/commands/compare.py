@@ -15,7 +15,7 @@ from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.evaluation.comparison.arms import Aligned, Arm, align, gather_arms, read_repeats
 from medvision.evaluation.comparison.compare import Place, compare_arms, score_runs
 from medvision.evaluation.comparison.figures import draw_differences
-from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs
+from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs, stamp_runs
 from medvision.evaluation.comparison.text import list_differences, print_comparison, write_page
 from medvision.evaluation.evaluator import Evaluator, open_evaluator, target_of
 from medvision.evaluation.figures.style import save_figure
@@ -236,6 +236,7 @@ def compare_sides(sides: Sequence[Side], split: str, metric: str, resamples: int
     for pair in pairs:
         pair |= {"first": names[pair["first"]], "second": names[pair["second"]]}
     chosen = evaluator.sentences().get("chosen_on_val", "epoch")
+    every = [cell for side in sides for cell in side.cells.values()]
     optimistic = f"Compared on val, which chose {chosen}: read every score as optimistic."
     return {
         "part": split, "metric": metric, "resamples": resamples,
@@ -245,8 +246,18 @@ def compare_sides(sides: Sequence[Side], split: str, metric: str, resamples: int
             {"name": name, "runs": [cell.run.title for cell in side.cells.values()], "scores": held}
             for name, side, held in zip(names, sides, scores, strict=True)
         ],
-        "pairs": pairs, "stamps": [optimistic] if split == "val" else [],
+        "pairs": pairs,
+        "stamps": [*stamp_runs(every), *([optimistic] if split == "val" else []),
+                   *_gather_stamps(names, sides)],
     }  # fmt: skip
+
+
+def _gather_stamps(names: Sequence[str], sides: Sequence[Side]) -> list[str]:
+    """Return what the tables of the runs are stamped with, each once an arm."""
+    told = [f"{name}: {stamp}" for name, side in zip(names, sides, strict=True)
+            for cell in side.cells.values()
+            for stamp in cell.metrics.get("stamps", ())]  # fmt: skip
+    return list(dict.fromkeys(told))
 
 
 def _check_rows(first: str, a: Aligned, second: str, b: Aligned) -> None:

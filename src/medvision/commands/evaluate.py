@@ -1,21 +1,23 @@
 """`medvision evaluate`: stored predictions and evidence, of a run's own parts or of other rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import medvision.files as files
+import medvision.trust.integrity as integrity
 from medvision.errors import MedvisionError
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores
 from medvision.inference.cases import draw_cases
 from medvision.inference.checks import OnUnlike, check_overlap, check_unlike_training
 from medvision.inference.ensemble import Ensemble, load_ensemble
-from medvision.inference.evaluate import derive_evidence, store
+from medvision.inference.evaluate import derive_evidence, stamp_metrics, store
 from medvision.inference.predictor import open_model_unit
 from medvision.inference.rows import Rows, predict_rows, read_rows
 from medvision.provenance import command_line
-from medvision.runs import Run, joint_folder, record_opening
+from medvision.runs import Run, close_opening, digest_rows, joint_folder, record_opening
 
 FOREIGN = "scored on rows of another manifest with a frozen model: nothing was fitted on them"
 
@@ -26,6 +28,7 @@ def run(
     data: dict[str, Any] | None = None,
     split: str = "test",
     allow_overlap: bool = False,
+    different_patients: bool = False,
     on_unreadable: Literal["stop", "exclude"] = "stop",
     on_foreign: OnUnlike = "stop",
     output: Path | None = None,
@@ -41,6 +44,7 @@ def run(
     data.rename.THEIRS=OURS    for foreign label names
     split=test                 which rows; without a split column all rows are taken
     allow_overlap=true         go on although rows were seen in training; counted and stamped
+    different_patients=true    equal ids under another dataset name are other people; stamped
     on_unreadable=exclude      leave broken files out, counted
     data.on_gap=exclude        series with missing slices: error, exclude or keep what is there
     on_foreign=warn            go on although images are unlike those the model was trained on
@@ -50,7 +54,8 @@ def run(
     """
     metrics, folder = evaluate(
         run, runs, data=data, split=split, allow_overlap=allow_overlap,
-        on_unreadable=on_unreadable, on_foreign=on_foreign, output=output,
+        different_patients=different_patients, on_unreadable=on_unreadable,
+        on_foreign=on_foreign, output=output,
     )  # fmt: skip
     print_scores(metrics)
     print(f"written: {folder}")
@@ -70,6 +75,7 @@ def evaluate(
     data: Mapping[str, Any] | None = None,
     split: str = "test",
     allow_overlap: bool = False,
+    different_patients: bool = False,
     on_unreadable: Literal["stop", "exclude"] = "stop",
     on_foreign: OnUnlike = "stop",
     output: str | Path | None = None,
@@ -86,26 +92,35 @@ def evaluate(
     if run and rows.own:
         if output:
             raise MedvisionError("a run's own part is scored in its own folder; omit output=")
-        return Evaluation(_evaluate_own(ensemble, rows), ensemble.runs[0].folder)
-    warnings = check_overlap(ensemble, rows, allow_overlap)
+        overlaps = check_overlap(ensemble, rows, allow_overlap, different_patients)
+        return Evaluation(_evaluate_own(ensemble, rows, overlaps), ensemble.runs[0].folder)
+    warnings = check_overlap(ensemble, rows, allow_overlap, different_patients)
     warnings += check_unlike_training(ensemble, rows, on_foreign)
     folder = _choose_folder(ensemble, rows, output, joint=not run)
     metrics = _evaluate_apart(ensemble, rows, folder, warnings, joint=not run)
     return Evaluation(metrics, folder)
 
 
-def _evaluate_own(ensemble: Ensemble, rows: Rows) -> dict[str, Any]:
-    """Score a run on a part of its own once more, in its own folder."""
+def _evaluate_own(ensemble: Ensemble, rows: Rows, overlaps: list[str]) -> dict[str, Any]:
+    """Score a run on a part of its own once more, in its own folder.
+
+    Args:
+        ensemble: of the run alone.
+        rows: of the part.
+        overlaps: what the model has seen of them, where that was allowed.
+    """
     (run,), (model,) = ensemble.runs, ensemble.models
-    if rows.part == "test":
-        record_opening(run, ensemble.digests[0])
-    predictions = predict_rows(ensemble, rows)
-    store(run, rows.part, predictions)
-    metrics = derive_evidence(run.folder, model)
+    integrity.check_files(run.folder, but=("metrics.json", f"predictions/{rows.part}"))
+    with run.rewriting(rows.part):
+        with opened_test(ensemble, run, rows):
+            predictions = predict_rows(ensemble, rows)
+            store(run, rows.part, predictions)
+        stamps = {"stamps": [*model.seen.unknown, *overlaps]} if overlaps else None
+        metrics = derive_evidence(run.folder, model, stamps)
     if rows.part == "test" or not run.predictions("test").exists():  # as the other figures
         draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions)
     write_report(run.folder)
-    return metrics
+    return stamp_metrics(metrics, [*ensemble.stamps, *metrics.get("stamps", ())])
 
 
 def _choose_folder(
@@ -147,7 +162,7 @@ def _evaluate_apart(
         warnings: what was seen of the rows or is foreign in them, or could not be checked.
         joint: an ensemble was asked for, though it may have one member.
     """
-    stamps = [ensemble.stamp] if joint else []
+    stamps = [*ensemble.stamps, *([ensemble.stamp] if joint else [])]
     stamps += [] if rows.own else [FOREIGN]
     lost = open_model_unit(ensemble.joined).lost
     stamps += [*warnings, *([f"{rows.unread} {lost} left out"] if rows.unread else [])]
@@ -155,16 +170,15 @@ def _evaluate_apart(
     place.note(
         **_describe_members(ensemble, joint), command=command_line(), stamps=stamps,
         manifest=rows.manifest.digest, identity=files.digest(*identify(ensemble, rows))[:8],
-        status="running",
+        status="running", digests={},
     )  # fmt: skip
-    if rows.part == "test":
-        open_test(ensemble, place, own=rows.own)
-    predictions = predict_rows(ensemble, rows)
-    store(place, rows.part, predictions)
+    with opened_test(ensemble, place, rows):
+        predictions = predict_rows(ensemble, rows)
+        store(place, rows.part, predictions)
     metrics = derive_evidence(folder, ensemble.joined, {"stamps": stamps}, fitted=rows.own)
     if len(ensemble.models) == 1:
         draw_cases(folder, ensemble.joined, rows.samples[0], rows.find(0), predictions)
-    place.note(status="done", finished=files.today())
+    place.note(status="done", finished=files.today(), digests=integrity.digest_files(folder))
     write_report(folder, stamps)
     return metrics
 
@@ -177,10 +191,21 @@ def _describe_members(ensemble: Ensemble, joint: bool) -> dict[str, Any]:
     return {"members": [{"run": run.title, "model": digest} for run, digest in pairs]}
 
 
-def open_test(ensemble: Ensemble, place: Run, own: bool) -> None:
+@contextmanager
+def opened_test(ensemble: Ensemble, place: Run, rows: Rows) -> Iterator[None]:
     """Record the opening of a test part where its results lie, and in the runs it belongs to."""
-    digests = ensemble.digests
-    if own:
-        for run, digest in zip(ensemble.runs, digests, strict=True):
-            record_opening(run, digest)
-    record_opening(place, digests[0] if len(digests) == 1 else files.digest(*digests))
+    if rows.part != "test":
+        yield
+        return
+    digests, samples = ensemble.digests, rows.samples[0]
+    joint = digests[0] if len(digests) == 1 else files.digest(*digests)
+    looked = {place.folder: (place, joint)}
+    if rows.own:
+        own = zip(ensemble.runs, digests, strict=True)
+        looked |= {run.folder: (run, digest) for run, digest in own}
+    images = digest_rows(samples.shown_in(samples.unit.rows(rows.find(0))).images)
+    settings = [name for run in ensemble.runs for name in run.settings]
+    places, models = zip(*looked.values(), strict=True)
+    record_opening(places, models, images, settings)
+    yield
+    close_opening(places)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import medvision.files as files
+from medvision.cells import unguard_cells
 from medvision.data.batches.generated import (
-    SEEN,
     Generated,
     describe_gate,
     write_generated,
@@ -132,6 +132,8 @@ def _read_order(
             "command again, or name another run"
         )
     model = load_generator(run.model)
+    if run.stamp:
+        print(f"note: {run.title}: {run.stamp}")
     if model.config.get("embedding") == 0:
         raise MedvisionError(
             f"{run.title} was not told the class of its images, so it makes none of a class that "
@@ -248,12 +250,12 @@ def _write_images(order: GenerateRequest, made: GeneratedImages, folder: Path) -
 
 def _describe_card(order: GenerateRequest, made: GeneratedImages) -> Card:
     """Return the card but for the digest of the manifest."""
-    model, seen = order.model, asdict(order.model.seen)
+    model, seen = order.model, order.model.seen.to_plain()
     H, W, C = made.images.shape[1:]
     told = Generated(
         generator=order.generator, run=order.run.title, gate=model.gate, ungated=not order.gated,
-        seen={name: seen[name] for name in SEEN}, size=[H, W], channels=C, reader=model.contract,
-        rows="", key=model.seen.key,
+        seen={name: seen[name] for name in seen if name != "key"}, size=[H, W], channels=C,
+        reader=model.contract, rows="", key=model.seen.key,
     )  # fmt: skip
     return Card(
         dataset=f"generated-{order.generator[:8]}-seed{order.seed}",
@@ -269,7 +271,7 @@ def _describe_card(order: GenerateRequest, made: GeneratedImages) -> Card:
 
 def _print_made(order: GenerateRequest, folder: Path, known: bool) -> None:
     """Print how many images of each class there are, how they were judged, and what to type now."""
-    table = pd.read_csv(folder / MANIFEST, dtype=str, keep_default_na=False)
+    table = unguard_cells(pd.read_csv(folder / MANIFEST, dtype=str, keep_default_na=False))
     counts = [
         [name, len(rows), (rows["keep"] != "false").sum()]
         for name, rows in table.groupby("label", sort=False)
@@ -279,5 +281,7 @@ def _print_made(order: GenerateRequest, folder: Path, known: bool) -> None:
     Table(["class", "images", "kept"], counts, title=title).print(console)
     manifest = folder / MANIFEST
     console.print(f"gate      {describe_gate(order.model.gate)}")
+    for stamp in order.model.seen.unknown:
+        console.print(f"note      {stamp}")
     console.print(f"{'there' if known else 'written':<10}{manifest}")
     console.print(f"next      medvision train … 'data.extra=[{manifest}]' data.extra_ratio=0.25")

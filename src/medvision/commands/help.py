@@ -40,7 +40,7 @@ def print_help(command: str) -> None:
     if command == "train":
         print(_describe_configuration())
     else:
-        print(f"medvision {command}\n\n{inspect.getdoc(read_signature(command))}")
+        print(f"medvision {command}\n\n{inspect.getdoc(read_signature(command))}\n{TRUST}")
 
 
 def _describe_configuration() -> str:
@@ -56,6 +56,10 @@ def _describe_configuration() -> str:
     return TRAIN.format(groups="\n".join(groups), keys=own.strip())
 
 
+TRUST = """
+trust=true     let a run or model that was not made with your key name any code; without it, nets
+               of medvision, torch, torchvision, MONAI and timm alone
+"""
 TRAIN = """\
 train is powered by Hydra.
 

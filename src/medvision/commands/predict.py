@@ -63,6 +63,7 @@ def run(
         ensemble.models, [source], columns, on_unreadable=on_unreadable, on_foreign=on_foreign,
         on_gap=on_gap, folder=place.with_name(f"{place.stem}_files"),
     )  # fmt: skip
+    answers.notes[:0] = ensemble.stamps
     choices: dict[str, str] = {"on_unreadable": on_unreadable, "on_foreign": on_foreign}
     choices |= {} if answers.unit.alone else {"on_gap": answers.unit.form.on_gap}
     written = [_name_output(place, name) for name in answers.tables]

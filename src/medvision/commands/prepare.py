@@ -42,6 +42,8 @@ def run(
     columns.OURS=THEIRS       e.g. columns.label=diagnosis; columns.patient='(p\d+)' reads it from
                               the file name; columns.patient=path says "each file is its own
                               patient" (an npz: each image; DICOM: each study)
+    columns.patient_normalise=true  ids that differ only in writing (1, 01, 1.0; case, spaces)
+                              are one patient
     dataset=NAME              keeps patients of different origin apart
     deidentify=false          keep patient ids as they are
     on_unreadable=exclude     leave broken files out, counted

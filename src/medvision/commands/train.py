@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,7 +22,7 @@ from medvision.training.config import (
     swept_keys,
 )
 from medvision.training.explain import explain
-from medvision.training.sweep import conclude_sweep, run_sweep_job, sweep_folder
+from medvision.training.sweep import conclude_sweep, open_sweep, run_sweep_job
 
 
 def launch(words: Sequence[str]) -> int:
@@ -34,7 +35,16 @@ def launch(words: Sequence[str]) -> int:
     register_resolvers()
     flags, overrides = part_flags(words)
     sweeping = bool({"-m", "--multirun"} & set(flags))
-    place = sweep_folder()
+    if not sweeping:
+        return _run_app(words, flags, overrides, None)
+    with open_sweep() as place:
+        return _run_app(words, flags, overrides, place)
+
+
+def _run_app(
+    words: Sequence[str], flags: list[str], overrides: list[str], place: Path | None
+) -> int:
+    """Run the Hydra app around one training, or around a sweep whose outcomes lie in `place`."""
     failures: list[BaseException] = []
 
     @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
@@ -51,7 +61,7 @@ def launch(words: Sequence[str]) -> int:
             return float("nan")
 
     try:
-        if sweeping:
+        if place is not None:
             if searches(swept_keys(flags, overrides), overrides):
                 overrides.append("test=false")
                 print("note: a search over settings leaves the test part closed (test=false)")
@@ -65,4 +75,4 @@ def launch(words: Sequence[str]) -> int:
         if isinstance(failures[0], HydraException | OmegaConfBaseException):
             raise MedvisionError(explain(failures[0])) from failures[0]
         raise failures[0]
-    return conclude_sweep(place) if sweeping else 0
+    return conclude_sweep(place) if place is not None else 0

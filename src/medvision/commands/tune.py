@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 import medvision.files as files
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError
-from medvision.runs import find_runs, run_key
+from medvision.runs import find_runs, name_folder, run_key
 from medvision.tasks import find_task
 from medvision.training.config import (
     REPEATS,
@@ -98,7 +98,7 @@ def plan(words: Sequence[str]) -> Search:
             "start the same command once for each device instead"
         )
     base = run_key([], plain, _check_points(flags, fixed, space))
-    folder = files.runs_folder() / str(plain["name"])
+    folder = name_folder(plain["name"])
     monitor = str(plain["monitor"])
     better = own_direction(monitor, plain["model"]["_target_"])
     return Search(flags, fixed, swept, space, monitor, better, base, folder, settings)
@@ -218,7 +218,7 @@ def _print_search(search: Search, study: optuna.Study) -> None:
     """
     from medvision.evaluation.sweep.report import report_sweep
 
-    if any(search.folder.glob("*/record.json")):
+    if files.list_visible(search.folder, "*/record.json"):
         report_sweep(find_runs(search.folder))
     killed = resumed(study)
     states = [t.state for t in study.get_trials(deepcopy=False) if t.number not in killed]

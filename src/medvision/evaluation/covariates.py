@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medvision.cells import unguard_cells
+
 TOLD = ("site", "manufacturer", "modality", "body_part", "view", "laterality")
 SPACING = ("spacing_y_mm", "spacing_x_mm")
 NEEDED = ("split", "dataset", "patient", "series", "channel", "origin")
@@ -81,7 +83,7 @@ def read_rows(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=list(NEEDED), dtype=str)
     names = pd.read_csv(path, nrows=0).columns
     wanted = [n for n in names if n in (*NEEDED, *TOLD, *SPACING) or n.startswith("x_")]
-    table = pd.read_csv(path, usecols=wanted, dtype=str, keep_default_na=False)
+    table = unguard_cells(pd.read_csv(path, usecols=wanted, dtype=str, keep_default_na=False))
     silent = [n for n in table if n not in NEEDED and (table[n] == "").all()]
     lacking = {name: "" for name in NEEDED if name not in table}
     return table.drop(columns=silent).assign(**lacking)

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+import medvision.trust.integrity as integrity
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
 from medvision.target import TASKS, array_of, find_folder, list_tasks
+from medvision.trust.names import refuse_foreign_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -445,6 +447,23 @@ def target_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a record says of the annotations; {} of one that says nothing."""
     known = {key: record[key] for key in ("classes", "kind") if record.get(key)}
     return dict(record.get("target") or known)
+
+
+def open_recorded(record: Mapping[str, Any], metrics: Mapping[str, Any], place: Path) -> Evaluator:
+    """Open the evaluator that the files of a run name.
+
+    Args:
+        record: the content of `record.json`.
+        metrics: of `metrics.json`; empty where there is none.
+        place: the run's folder.
+
+    Raises:
+        MedvisionError: there is no such task, or a foreign one in a run of somebody else.
+    """
+    name = name_task({**record, **metrics})
+    if integrity.find_signature(record) != "own":
+        refuse_foreign_name(name, "task", place)
+    return open_evaluator(name, target_of(record))
 
 
 def open_evaluator(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from medvision.cells import guard_cells, unguard_cells
 from medvision.errors import MedvisionError
 from medvision.files import written_aside
 
@@ -50,7 +51,7 @@ def write_predictions(path: str | Path, predictions: pd.DataFrame) -> Path:
     """Write predictions so that every float, also of single precision, reads back the same."""
     single = dict.fromkeys(predictions.select_dtypes("float32"), "float64")
     with written_aside(path) as aside:
-        predictions.astype(single).to_csv(aside, index=False, lineterminator="\n")
+        guard_cells(predictions.astype(single)).to_csv(aside, index=False, lineterminator="\n")
     return Path(path)
 
 
@@ -69,7 +70,7 @@ def read_predictions(path: str | Path, schema: Schema, *, nested: bool = False) 
         columns = pd.read_csv(path, nrows=0, dtype=str).columns
         scores = [name for name in columns if schema.numbers and name.startswith(schema.numbers)]
         text = dict.fromkeys((*IDS, *schema.text, *scores), str)
-        table = pd.read_csv(path, dtype=text, keep_default_na=False)
+        table = unguard_cells(pd.read_csv(path, dtype=text, keep_default_na=False))
         for name in scores:  # Python's float is exact in every version of pandas
             table[name] = [float(cell or "nan") for cell in table[name]]
     except FileNotFoundError:

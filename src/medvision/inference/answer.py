@@ -137,6 +137,7 @@ def _answer_inputs(
     ways = [(Reader.from_contract(m.contract), f.unit) for m, f in zip(members, found, strict=True)]
     outputs: dict[int, Encoded] = {}
     watches: dict[int, InputMonitor] = {}
+    known: dict[int, int] = {}
     reasons: dict[int, str] = {}
     for way in dict.fromkeys(ways):
         alike = [k for k in range(len(members)) if ways[k] == way]
@@ -145,6 +146,7 @@ def _answer_inputs(
         read = _read_alike(models, inputs, order, way[0], f"predicting{whose}", stop, refuse)
         outputs |= dict(zip(alike, read.outputs, strict=True))
         watches |= dict(zip(alike, read.watches, strict=True))
+        known |= dict(zip(alike, read.known, strict=True))
         reasons = read.reasons | reasons
     if len(reasons) == total:
         raise refuse_unreadable(reasons, total, f"Give {unit.given} that can be read")
@@ -162,15 +164,36 @@ def _answer_inputs(
         kept = {"": tables[""].iloc[left]}
         written = list(evaluator.write(take(joined, left), kept, folder))
     notes = stamp_unlike_training(foreign, total, unit.unlike) + _note_unchecked(members, seen)
+    notes += _note_seen(members, [known[k] for k in range(len(members))], unit)
     taken = [watch.taken for watch in seen]
     return Answers(tables, taken, notes + first.notes, first.unit, first.others, written)
 
 
+def _note_seen(members: Sequence[Model], known: Sequence[int], unit: Unit) -> list[str]:
+    """Say of each model how many samples hold images it knows, and what nobody can tell of that."""
+    notes = []
+    for number, (model, count) in enumerate(zip(members, known, strict=True), start=1):
+        told = list(model.seen.unknown)
+        if not model.seen.asks_images:
+            told.append("images not checked: the model was made with another key")
+        if count:
+            told.append(f"{count} {unit.counted} hold what the model was trained or chosen on: its "
+                        "answers for them are no evidence")  # fmt: skip
+        whose = f"model {number} of {len(members)}: " if len(members) > 1 else ""
+        notes += [whose + sentence for sentence in told]
+    return notes
+
+
 class _Read(NamedTuple):
-    """What models answer for samples as they are read, and what they met, by row of the output."""
+    """What models answer for samples as they are read, and what they met, by row of the output.
+
+    Attributes:
+        known: of each model the number of samples that hold an image it was trained or chosen on.
+    """
 
     outputs: list[Encoded]
     watches: list[InputMonitor]
+    known: list[int]
     reasons: dict[int, str]
 
 
@@ -194,8 +217,15 @@ def _read_alike(
     return _Read(
         outputs,
         [_sum_up(watch, of, inputs.unit) for watch in watches],
+        [_count_known(*pair, of) for pair in zip(models, watches, strict=True)],
         {int(of[k]): text for k, text in sorted(unread.items(), reverse=True)},
     )
+
+
+def _count_known(model: Model, watch: InputMonitor, of: np.ndarray) -> int:
+    """Count the samples with an image that a model has seen; `of` is the sample of each image."""
+    told = model.seen.knows([taken.digest for taken in watch.taken.values()])
+    return len({int(of[k]) for k, known in zip(watch.taken, told, strict=True) if known})
 
 
 def _lay_out(

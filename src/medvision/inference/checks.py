@@ -14,39 +14,64 @@ from medvision.data.inputs.profile import (
 from medvision.data.manifest.manifest import Manifest
 from medvision.data.units.image import Images
 from medvision.errors import MedvisionError, collect
+from medvision.identity import count
 from medvision.inference.ensemble import Ensemble
 from medvision.inference.rows import Rows
+from medvision.seen import Met, Seen, refuse_namesakes, stamp_namesakes
 
-_UNCHECKED = "the manifest was not prepared with the model's key"
 
-
-def check_overlap(ensemble: Ensemble, rows: Rows, allow_overlap: bool) -> list[str]:
+def check_overlap(
+    ensemble: Ensemble, rows: Rows, allow_overlap: bool, different_patients: bool
+) -> list[str]:
     """Refuse rows that any model has seen; return what every table must be stamped with.
 
     The models' own val part was chosen on, which the tables say elsewhere: there, only what was
     trained on counts.
     """
-    key, alone = rows.manifest.card.key, len(ensemble.runs) == 1
-    overlaps, unchecked = [], 0
-    for number, (run, model) in enumerate(zip(ensemble.runs, ensemble.models, strict=True)):
-        samples = rows.samples[number]
-        places = samples.unit.rows(rows.find(number))
-        patients, images = model.seen.meet(
-            samples.table["patient"].to_numpy()[places],
-            [samples.digest[place] for place in places],
-            key, train=rows.own and rows.part == "val",
-        )  # fmt: skip
-        if patients or images:
-            overlaps.append(
-                f"{'' if alone else run.title + ': '}{len(patients)} patients and {len(images)} "
-                "images were seen in training or validation"
-            )
-        # Each run kept the patients of its own parts apart itself, whatever their key.
-        unchecked += not rows.own and (key is None or key != model.seen.key)
+    titles = [run.title for run in ensemble.runs]
+    told = [_meet(model.seen, rows, number) for number, model in enumerate(ensemble.models)]
+    alone = len(ensemble.runs) == 1
+
+    def name(run: str, sentence: str) -> str:
+        return sentence if alone else f"{run}: {sentence}"
+
+    overlaps = [
+        name(run, f"{len(met.patients)} patients and {len(met.images)} images were seen in "
+                  "training or validation")
+        for run, met in zip(titles, told, strict=True) if met.patients or met.images
+    ]  # fmt: skip
     if overlaps and not allow_overlap:
         raise _refuse_overlap(rows.manifest, overlaps)
-    of = "" if unchecked == len(ensemble.runs) else f" for {unchecked} of {len(ensemble.runs)} runs"
-    return ([f"patients not checked{of}: {_UNCHECKED}"] if unchecked else []) + overlaps
+    namesakes = [name(run, *stamp_namesakes(met.namesakes, "those seen in training or validation"))
+                 for run, met in zip(titles, told, strict=True) if met.namesakes]  # fmt: skip
+    if namesakes and not different_patients:
+        found = set().union(*(met.namesakes for met in told))
+        raise refuse_namesakes(
+            f"{rows.manifest.path}: {count(len(found), 'patient id')} were seen in training or "
+            "validation under another dataset name", "remove them"
+        )  # fmt: skip
+    unknown = [name(run, sentence) for run, model in zip(titles, ensemble.models, strict=True)
+               for sentence in model.seen.unknown]  # fmt: skip
+    # Each run kept the patients of its own parts apart itself, whatever their key.
+    unchecked = [] if rows.own else _count_unchecked([met.unchecked for met in told])
+    return unchecked + unknown + overlaps + namesakes
+
+
+def _meet(seen: Seen, rows: Rows, number: int) -> Met:
+    """Compare rows with what a model has seen."""
+    samples = rows.samples[number]
+    shown = samples.shown_in(samples.unit.rows(rows.find(number)))
+    return seen.meet(shown, train=rows.own and rows.part == "val")
+
+
+def _count_unchecked(told: Sequence[Sequence[str]]) -> list[str]:
+    """Say what was not checked, and of an ensemble for how many of its runs."""
+    counts = Counter(sentence for some in told for sentence in some)
+    return [
+        sentence if number == len(told)
+        else sentence.replace(" not checked", f" not checked for {number} of {len(told)} runs")
+        for sentence, number in counts.items()
+    ]  # fmt: skip
 
 
 def _refuse_overlap(manifest: Manifest, overlaps: list[str]) -> MedvisionError:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import medvision.files as files
+import medvision.trust.integrity as integrity
 from medvision.errors import MedvisionError, collect
 from medvision.evaluation.evaluator import Evaluator
 from medvision.inference.predictor import open_model_evaluator, open_model_unit
@@ -48,6 +49,15 @@ class Ensemble:
         return open_model_evaluator(self.joined)
 
     @property
+    def stamps(self) -> list[str]:
+        """What is said of runs that are not this user's own."""
+        alone = len(self.runs) == 1
+        return [
+            text if alone else f"{run.title}: {text}"
+            for run in self.runs if (text := run.stamp)
+        ]  # fmt: skip
+
+    @property
     def stamp(self) -> str:
         """How its numbers come about, for every table of them."""
         count = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
@@ -69,6 +79,8 @@ def load_ensemble(
             f"medvision {command} needs run=… or, for an ensemble, runs=[A,B], and not both"
         )
     members = [find_run(run)] if run else find_members(names)
+    for member in members:
+        integrity.check_files(member.folder, but=integrity.REWRITTEN)
     ensemble = Ensemble(members, [load_model(member.model) for member in members])
     check_agreement(ensemble)
     return ensemble

@@ -1,6 +1,6 @@
 """Predict, store, score: what training and `medvision evaluate` share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 import medvision.files as files
 from medvision.data.batches.samples import Samples
 from medvision.evaluation.covariates import read_rows
-from medvision.evaluation.evaluator import Evaluator, Scored
+from medvision.evaluation.evaluator import Evaluator, Scored, open_recorded
 from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.predictions import write_predictions
 from medvision.evaluation.scoring import read_parts, score_parts
@@ -19,8 +19,8 @@ from medvision.inference.predictor import (
     open_model_unit,
     predict_samples,
 )
-from medvision.model import Model
-from medvision.runs import Run, record_opening
+from medvision.model import Model, load_model
+from medvision.runs import Run, close_opening, digest_rows, record_opening
 
 
 def evaluate_parts(
@@ -30,11 +30,13 @@ def evaluate_parts(
     evaluator = open_model_evaluator(model)
     for part in parts:
         if part == "test":
-            record_opening(run, files.digest_file(run.model))
+            images = digest_rows(samples.shown(part).images)
+            record_opening([run], [files.digest_file(run.model)], images, run.settings)
         rows = samples.rows(part)
         outputs = predict_samples(model, samples, rows)
         tables = evaluator.tabulate(outputs, samples.tables_for(rows))
         store(run, part, tables)
+    close_opening([run] if "test" in parts else [])
     metrics = derive_evidence(run.folder, model)
     draw_cases(run.folder, model, samples, rows, tables)
     return metrics
@@ -78,4 +80,41 @@ def _score(
     folder: Path, model: Model, evaluator: Evaluator, parts: Mapping[str, Scored]
 ) -> dict[str, Any]:
     unit = open_model_unit(model).counted
-    return score_parts(parts, evaluator, read_rows(folder / "manifest.csv"), unit=unit)
+    metrics = score_parts(parts, evaluator, read_rows(folder / "manifest.csv"), unit=unit)
+    return stamp_metrics(metrics, model.seen.unknown)
+
+
+def stamp_metrics(metrics: Mapping[str, Any], stamps: Sequence[str]) -> dict[str, Any]:
+    """Add what every table of the numbers must say; nothing where there is nothing."""
+    return {**metrics, "stamps": list(stamps)} if stamps else dict(metrics)
+
+
+def check_metrics(run: Run, recorded: Mapping[str, Any], model: Path) -> list[str]:
+    """Compute the scores of a run again; return the dotted places where they differ from these.
+
+    Where no predictions are stored, nothing can. Keys that runs of before did not have are left
+    out, and stamps, which say how the rows came about.
+    """
+    if not open_recorded(run.record, recorded, run.folder).tables:
+        return []
+    fresh = compute_metrics(run.folder, load_model(model))
+    left_out = {"stamps"} | ({"subgroups", "task"} - recorded.keys())
+    said = {key: value for key, value in recorded.items() if key not in left_out}
+    if "fitted_on" not in said.get("val", {}):  # of rows that nothing was fitted on
+        fresh.get("val", {}).pop("fitted_on", None)
+    again = {key: value for key, value in fresh.items() if key not in left_out}
+    return list(_find_differences(said, again))
+
+
+def _find_differences(recorded: Any, fresh: Any, place: str = "") -> Iterator[str]:
+    """Yield the dotted places where two results differ beyond rounding."""
+    if isinstance(recorded, Mapping) and isinstance(fresh, Mapping):
+        for key in recorded.keys() | fresh.keys():
+            yield from _find_differences(
+                recorded.get(key), fresh.get(key), f"{place}.{key}".strip(".")
+            )
+    elif isinstance(recorded, float) and isinstance(fresh, float):
+        if abs(recorded - fresh) > 1e-9:
+            yield place
+    elif recorded != fresh:
+        yield place

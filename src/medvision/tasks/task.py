@@ -127,8 +127,7 @@ class Task(Trainable):
 
     @classmethod
     def describe_net(cls, node: DictConfig, facts: Facts) -> dict[str, Any]:
-        described = cls._describe(node, facts)
-        return described | {"net": _leave_weights_out(described["net"]), "init": None}
+        return cls._describe(node, facts) | {"init": None}
 
     @classmethod
     def _describe(cls, node: DictConfig, facts: Facts) -> dict[str, Any]:
@@ -303,12 +302,6 @@ def _as_kept(value: Tensor) -> Tensor:
     """
     plain = _as_plain(value)
     return plain.to(torch.float32, copy=True) if plain.is_floating_point() else plain
-
-
-def _leave_weights_out(net: dict[str, Any]) -> dict[str, Any]:
-    """Return the description of a net, and of the nets in it, without weights to start from."""
-    kept = {key: value for key, value in net.items() if key not in ("weights", "pretrained")}
-    return {k: _leave_weights_out(v) if isinstance(v, dict) else v for k, v in kept.items()}
 
 
 def concatenate(outputs: Sequence[Batch]) -> Batch:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from medvision.callbacks.checkpoints import Checkpoints
+from medvision.callbacks.ending import Ending
 from medvision.callbacks.history import History
 from medvision.callbacks.progress import choose_progress
 from medvision.callbacks.replay import Replay
@@ -68,7 +69,7 @@ def build_trainer(
         folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
     )
     callbacks: list[Callback] = [
-        Replay(config.seed), *chosen, *choose_progress(config.monitor, bar),
+        Replay(config.seed), Ending(), *chosen, *choose_progress(config.monitor, bar),
         History(run.folder / "history.csv"), best, last, *more,
     ]  # fmt: skip
     precision = choose_precision(config.trainer.precision, config.trainer.accelerator)

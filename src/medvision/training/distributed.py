@@ -21,7 +21,7 @@ from medvision.devices import takes_several
 from medvision.errors import MedvisionError
 from medvision.runs import Run
 
-State = Literal["new", "resume", "done"]
+State = Literal["new", "resume", "frozen", "done"]
 LAUNCH = "MEDVISION_LAUNCH"  # inherited by the processes that Lightning starts
 SCHEDULERS = (
     "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID", "SLURM_STEP_ID",

@@ -1,5 +1,6 @@
 """Hydra's errors in one sentence."""
 
+import errno
 import re
 import traceback
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.files import conf_folder
+from medvision.files import conf_folder, explain_refusal, find_refusal
 from medvision.training.config import compose_train
 
 _SEE_KEYS = "see all keys with: medvision train --cfg job"
@@ -30,6 +31,9 @@ def explain(error: BaseException, words: Sequence[str] = ()) -> str:
         return _explain_building(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_config(error, words)
+    refusal = find_refusal(error)
+    if refusal is not None and refusal.errno in (errno.ENOSPC, errno.EDQUOT):
+        return str(explain_refusal(refusal))
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
 

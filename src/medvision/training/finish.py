@@ -15,9 +15,9 @@ from medvision.evaluation.figures.common import draw_learning_curves
 from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores
-from medvision.inference.evaluate import evaluate_parts
+from medvision.inference.evaluate import evaluate_parts, stamp_metrics
 from medvision.inference.predictor import predict_samples
-from medvision.model import Model, Seen, load_model, save_model
+from medvision.model import Model, load_model, save_model
 from medvision.runs import Run
 from medvision.target import Encoded
 from medvision.tasks import short_name
@@ -41,11 +41,7 @@ def freeze_model(run: Run, job: Job, task: Trainable, context: Context) -> str:
 
 def _assemble_model(job: Job, task: Trainable) -> Model:
     """Put together all of a model but what is decided on the val part."""
-    config, data, samples, card = job.config, job.data, job.data.ready, job.data.card
-    assert card is not None
-    seen = Seen(*samples.seen("train"), *samples.seen("val"), key=card.key)
-    for earlier in job.earlier:
-        seen = seen.join(earlier)
+    config, data, samples = job.config, job.data, job.data.ready
     rows = samples.unit.rows(samples.rows("train"))
     return Model(
         net=copy.deepcopy(task.trained).eval(),  # as it will be loaded: copies are not compiled
@@ -60,7 +56,7 @@ def _assemble_model(job: Job, task: Trainable) -> Model:
         augment=job.plain["augment"] if task.predicts else None,
         tta=config.tta if task.predicts else 0,
         seed=config.seed,
-        seen=seen,
+        seen=job.seen,
         trained_on=to_plain(summarise_facts(samples.file_facts(rows))),
     )
 
@@ -75,7 +71,8 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
         metrics = evaluate_parts(run, load_model(run.model), job.data.ready, parts)
         _draw_history(run, monitor, short_name(job.task))
     else:  # it was judged before it was frozen
-        metrics = files.read_json(run.metrics)
+        metrics = stamp_metrics(files.read_json(run.metrics), job.seen.unknown)
+        files.write_json(run.metrics, metrics)
     stepped = run.last_checkpoint.exists()
     step = read_progress(run.last_checkpoint, job.task) if stepped else 0
     show_in_tensorboard(run, job, metrics, step)

@@ -16,11 +16,20 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
+import medvision.trust.integrity as integrity
+from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
 from medvision.provenance import command_line, cost, describe_code, describe_process
-from medvision.runs import Run, claimed, prepare_folder, run_key
+from medvision.runs import (
+    Run,
+    claimed,
+    name_folder,
+    name_setting,
+    prepare_folder,
+    run_key,
+)
 from medvision.tasks import short_name
 from medvision.tasks.trainable import Context, Trainable
 from medvision.training.build import build_task, build_trainer
@@ -30,6 +39,7 @@ from medvision.training.explain import explain
 from medvision.training.job import Job, prepare_job
 from medvision.training.machine import compile_nets
 from medvision.training.preview import Preview
+from medvision.trust.names import trusting
 
 
 def train(
@@ -55,14 +65,23 @@ def train(
     Raises:
         MedvisionError: a mistake in the configuration or the data, before the first batch.
     """
-    start = time.perf_counter()
+    with trusting(config.trust):
+        return _train(config, overrides, callbacks, cell=cell)
+
+
+def _train(
+    config: DictConfig, overrides: list[str], callbacks: Sequence[Callback], *, cell: bool
+) -> float:
+    start, place = time.perf_counter(), name_folder(config.name)
     with _refusals_noted(config, overrides) if cell and is_leader() else nullcontext():
         job = prepare_job(config)
-    run = Run(files.runs_folder() / config.name / run_key(overrides, job.plain, job.identity()))
+    run = Run(place / run_key(overrides, job.plain, job.identity()))
     if not is_leader():
         return follow(run, job, callbacks)
     with claimed(run):
-        state = prepare_folder(run, config.rerun)
+        state: State = prepare_folder(run, config.rerun)
+        if state == "resume" and run.frozen:
+            state = "frozen"
         if takes_several(config):
             announce(run, state)
         if state == "done":
@@ -77,7 +96,10 @@ def train(
         except BaseException as error:
             _note_end(run, error, cost(start, earlier))
             raise
-        run.note(status="done", finished=files.today(), **cost(start, earlier))
+        run.note(
+            status="done", finished=files.today(), digests=integrity.digest_files(run.folder),
+            **cost(start, earlier),
+        )  # fmt: skip
         report(run, job, brief=cell)
     return objective
 
@@ -85,6 +107,7 @@ def train(
 def _note_end(run: Run, error: BaseException, spent: dict[str, float]) -> None:
     """Write down why a run ended: what a full disk or a person stopped resumes, the rest failed."""
     stopped = isinstance(error.__cause__ or error, KeyboardInterrupt | OSError | Stopped)
+    stopped = stopped or files.find_refusal(error) is not None
     reason = "stopped by you" if isinstance(error, KeyboardInterrupt) else explain(error)[:2000]
     with suppress(MedvisionError):
         run.note(status="interrupted" if stopped else "failed", reason=reason, **spent)
@@ -96,24 +119,24 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
     assert audit is not None
     assert card is not None
     process = describe_process(job.config.seed)
-    if state == "resume":
+    if state != "new":
         if process["code"] != run.record.get("code"):
             print("note: the code has changed since this run began; rerun=true starts it afresh")
         run.note(status="running", resumed=[*run.record.get("resumed", []), process])
         return
-    seen = {part: dict(zip(("patients", "images"), samples.seen(part), strict=True))
-            for part in ("train", "val")}  # fmt: skip
     run.note(
         **process, status="running", task=short_name(job.task), monitor=job.config.monitor,
-        manifest=job.data.identity(), seen=seen, key=card.key, target=samples.target.plain(),
+        manifest=job.data.identity(), seen=job.seen.to_record(), key=card.key,
+        target=samples.target.plain(),
         **job.task.describe_target(samples.target), overrides=overrides,
-        judge=_describe_judge(job), compile=job.plain["compile"],
+        judge=_describe_judge(job), compile=job.plain["compile"], stamps=job.seen.unknown,
+        setting=name_setting(job.plain),
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
-    files.write_text(run.manifest, samples.table.to_csv(index=False))
+    files.write_text(run.manifest, guard_cells(samples.table).to_csv(index=False))
     files.write_json(run.folder / "card.json", card.to_json() | {"facts": sum_up(card)})
     files.write_json(run.folder / "audit.json", audit.to_json())
-    for note in audit.notes:
+    for note in dict.fromkeys([*audit.notes, *job.seen.unknown]):
         print(f"note: {note}")
 
 
@@ -142,7 +165,9 @@ class Outcome(NamedTuple):
 
 def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
     """Fit, pick the best epoch, decide on the val part, and freeze it all into `model.pt`."""
-    print(f"{'resuming' if state == 'resume' else 'training'} in {run.folder}", flush=True)
+    print(f"{'training' if state == 'new' else 'resuming'} in {run.folder}", flush=True)
+    if state == "frozen":  # killed while it was evaluated
+        return float(run.record["objective"])
     preview = Preview(job.data, run.folder / "figures" / "preview.png")
     trainer, task, context, stepped = fit(run, job, state, callbacks, preview)
     monitor, checkpoints = job.config.monitor, run.checkpoints if stepped else ()
@@ -157,6 +182,7 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
     run.note(
         **facts, model=freeze_model(run, job, task, context),
         checkpoints={path.stem: files.digest_file(path) for path in checkpoints},
+        digests=integrity.digest_files(run.folder),
     )  # fmt: skip
     return objective
 
@@ -164,7 +190,7 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
 def follow(run: Run, job: Job, callbacks: Sequence[Callback]) -> float:
     """Train beside rank 0, which decides, writes and evaluates alone."""
     state = await_decision(run)
-    if state != "done":
+    if state not in ("done", "frozen"):
         with redirect_stdout(StringIO()):
             fit(run, job, state, callbacks)
     return math.nan
@@ -182,6 +208,8 @@ def fit(
         callbacks: called after those of the run and of the task.
         first: called before those of the task.
     """
+    if state == "resume":
+        _check_checkpoints(run)
     config, context = job.config, open_context(run, job)
     lightning.seed_everything(config.seed, verbose=False)
     task = build_task(config, job.data, job.weights)
@@ -200,6 +228,22 @@ def fit(
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return Outcome(trainer, task, context, stepped=True)
+
+
+def _check_checkpoints(run: Run) -> None:
+    """Refuse to go on from what a broken disk or a copy has left; the next start is a new one.
+
+    Raises:
+        MedvisionError: a checkpoint is gone or cannot be read.
+    """
+    for path in run.checkpoints:
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds
+            raise MedvisionError(
+                f"{path} cannot be read ({type(error).__name__}), so the run cannot go on; give "
+                "the same command again: it moves this folder aside and begins anew"
+            ) from error
 
 
 def best_score(trainer: lightning.Trainer, monitor: str) -> float:
@@ -242,12 +286,14 @@ def answer(run: Run, job: Job) -> float:
     changed = record["code"]["digest"] != describe_code()["digest"]
     print(f"finished already: {run.folder}" + (
         " (the code has changed since; rerun=true does it again)" if changed else ""))  # fmt: skip
-    unopened = job.config.test and not run.predictions("test").exists()
+    stopped = "metrics.json" not in record.get("digests", {"metrics.json": ""})  # while scored
+    unopened = job.config.test and (stopped or not run.predictions("test").exists())
     if unopened or not (run.folder / "report.html").exists():  # a full disk refused this last file
         from medvision.training.finish import finish_run, report
 
         if unopened:
-            finish_run(run, job)
+            with run.rewriting("val", "test"):
+                finish_run(run, job)
         report(run, job)
     return float(record["objective"])
 
@@ -259,7 +305,7 @@ def _refusals_noted(config: DictConfig, overrides: Sequence[str]) -> Iterator[No
     Once it is no longer refused the trace goes: it held nothing but the reason.
     """
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    trace = Run(files.runs_folder() / config.name / run_key(overrides, plain, ["refused"]))
+    trace = Run(name_folder(config.name) / run_key(overrides, plain, ["refused"]))
     try:
         yield
     except Exception as error:

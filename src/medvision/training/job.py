@@ -1,6 +1,7 @@
 """What one training is made of, settled before its first batch."""
 
 from dataclasses import dataclass
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import medvision.files as files
 from medvision.data.batches.datamodule import ImageDataModule
-from medvision.model import Seen, read_model_file
 from medvision.runs import Run
+from medvision.seen import Seen
 from medvision.tasks import find_task
 from medvision.tasks.trainable import Trainable
 from medvision.training.config import follow_moves
@@ -49,6 +50,13 @@ class Job:
     judge: Run | None = None
     inception: Path | None = None
 
+    @cached_property
+    def seen(self) -> Seen:
+        """What the model will have seen, with all that it inherits."""
+        samples = self.data.ready
+        seen = Seen.of(samples.shown("train"), samples.shown("val")).stamped(samples.unchecked)
+        return reduce(Seen.join, self.earlier, seen)
+
     def identity(self) -> list[str]:
         """Return digests of all that is read: what the run's name depends on."""
         models = [Path(self.weights)] if self.weights else []
@@ -78,7 +86,6 @@ def prepare_job(config: DictConfig) -> Job:
     task.accept(data.ready.target)
     judged = config.get("judge") or {}
     inception = judged.get("inception") and find_inception(judged["inception"])
-    judge = find_judge(judged.get("run"), data)
-    if judge is not None:
-        earlier.append(Seen(**read_model_file(judge.model)["seen"]))
+    judge, seen_by_judge = find_judge(judged.get("run"), data)
+    earlier.append(seen_by_judge)
     return Job(config, plain, task, data, weights, earlier, judge, inception)

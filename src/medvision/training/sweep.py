@@ -8,6 +8,8 @@ import math
 import shutil
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,10 +19,27 @@ import medvision.files as files
 from medvision.runs import find_runs
 from medvision.training.explain import explain
 
+_LOCK = ".sweep-"  # and the folder's name: held while the launch lives
 
-def sweep_folder() -> Path:
-    """Name a new folder for the outcomes of one launch; runs lie elsewhere."""
-    return files.cache_folder() / "hydra" / uuid.uuid4().hex[:12]
+
+@contextmanager
+def open_sweep() -> Iterator[Path]:
+    """Name a new folder for the outcomes of one launch; runs lie elsewhere.
+
+    What killed launches have left is removed. A launcher's jobs on a cluster may live on: theirs
+    stays.
+    """
+    top = files.cache_folder() / "hydra"
+    for lock in top.glob(f"{_LOCK}*.lock"):
+        folder = top / lock.stem.removeprefix(_LOCK)
+        if not (folder / ".submitit").exists() and not files.is_locked(lock):
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+    place = top / uuid.uuid4().hex[:12]
+    lock = top / f"{_LOCK}{place.name}.lock"
+    with files.locked(lock):
+        yield place
+        lock.unlink()
 
 
 def run_sweep_job(config: DictConfig) -> float:
@@ -46,7 +65,7 @@ def conclude_sweep(folder: Path) -> int:
     """Print the ranked table of the sweep whose outcomes lie here; return the exit status."""
     from medvision.evaluation.sweep.report import report_sweep
 
-    outcomes = [files.read_json(path) for path in sorted(folder.glob("*.json"))]
+    outcomes = [files.read_json(path) for path in files.list_visible(folder, "*.json")]
     for name in dict.fromkeys(outcome["name"] for outcome in outcomes):
         if (files.runs_folder() / name).is_dir():
             report_sweep(find_runs(files.runs_folder() / name))

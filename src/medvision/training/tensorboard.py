@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
+import medvision.files as files
 from medvision.evaluation.comparison.settings import flatten
 from medvision.evaluation.evaluator import name_task, open_evaluator
 from medvision.evaluation.predictions import read_predictions
@@ -28,8 +29,8 @@ def show_in_tensorboard(run: Run, job: Job, metrics: Mapping[str, Any], step: in
     logger = open_board(run, step)
     board = logger.experiment
     text = OmegaConf.to_yaml(OmegaConf.create(plain))
-    board.add_text("config", "    " + text.replace("\n", "\n    "))
-    for path in sorted((run.folder / "figures").glob("*.png")):
+    board.add_text("config", "    " + text.replace("\n", "\n    "), step)
+    for path in files.list_visible(run.folder / "figures", "*.png"):
         picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         board.add_image(f"figures/{path.stem}", picture, step, dataformats="HWC")
     _add_curves(run, job, board, step)

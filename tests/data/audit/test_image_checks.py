@@ -56,7 +56,7 @@ def test_a_part_of_one_size_beside_one_of_mixed_sizes_is_noted():
     looks = [PLAIN] * 3 + [replace(PLAIN, height=90 + n) for n in range(3)]
     split = pd.Series(["test"] * 3 + ["train"] * 3)
     assert note_part_sizes(split, looks) == [
-        "all 3 images of test are of one size (100x120), those of train are mixed: the parts may "
-        "come from two places"
+        f"all 3 images of test are of one size ({PLAIN.size}), those of train are mixed: the parts "
+        "may come from two places"
     ]
     assert note_part_sizes(pd.Series([""] * 6), looks) == []

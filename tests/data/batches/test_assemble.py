@@ -113,7 +113,14 @@ def test_the_val_and_test_rows_of_an_extra_manifest_stay_unseen(tmp_path):
     for row in added.index:
         pixels = READER.read(Path(added["path"][row]))
         assert np.array_equal(samples.gather(np.array([row]))[0], pixels)
+    assert samples.unchecked == []  # ids as given are compared with ids as given
+    keyed = extra.with_name("card.json")
+    keyed.write_text('{"dataset": "b", "key": "ffffffff"}')
+    samples, audit, _ = serve(own, extra=[str(extra)])
     assert any("not checked: prepared with another key" in note for note in audit.notes)
+    assert samples.unchecked == [
+        "patients of data.extra (b) not checked: prepared with another key"
+    ]
 
 
 def held_row(manifest):
@@ -143,8 +150,13 @@ def test_the_same_id_in_another_data_set_is_another_patient(tmp_path):
     own, extra = plant(tmp_path / "a"), plant(tmp_path / "b", patients=4, seed=1)
     patient = held_row(own)["patient"]
     rewrite(extra, lambda t: t.__setitem__("patient", [patient] * 8))
-    samples, _, _ = serve(own, extra=[str(extra)])
+    told = f"shares 1 patient id with val or test under another dataset name, such as {patient}; "
+    with pytest.raises(MedvisionError, match=f"{told}.* say different_patients=true"):
+        serve(own, extra=[str(extra)])
+    samples, _, _ = serve(own, extra=[str(extra)], different_patients=True)
     assert len(samples) == 28
+    stamp = "1 patient id of data.extra (b) in val or test under another dataset name: said to be"
+    assert samples.unchecked == [f"{stamp} different patients"]
 
 
 def test_extra_labels_must_be_classes(tmp_path):

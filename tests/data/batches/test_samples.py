@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from medvision.data.batches.samples import Samples, as_image
 from medvision.data.store.store import Store
+from medvision.seen import Shown
 from medvision.tasks.classes import Classes
 
 
@@ -80,10 +82,14 @@ def test_a_part_is_its_rows_in_order():
     assert made.rows("nothing").tolist() == []
 
 
-def test_seen_names_patients_and_images_of_one_part_once():
-    made = samples(split=["train", "train", "train", "val", "val"])
-    assert made.seen("train") == (["p0", "p1"], ["d0-0", "d0-1", "d0-2"])
-    assert made.seen("val") == (["p1", "p2"], ["d0-3", "d0-4"])
+def test_a_part_shows_its_patients_and_images_once():
+    made = replace(samples(split=["train", "train", "train", "val", "val"]), key="0a1b2c3d")
+    images = frozenset({"d0-0", "d0-1", "d0-2"})
+    assert made.shown("train") == Shown({"p0": "", "p1": ""}, images, "0a1b2c3d")
+    assert made.shown("val").patients.keys() == {"p1", "p2"}
+    given = replace(made, key=None).shown("val")  # ids as given need their dataset to be told apart
+    people = {name.split("\x1f")[1]: person for name, person in given.patients.items()}
+    assert people == {"p1": "p1", "p2": "p2"}
 
 
 def test_facts_are_keyed_by_the_row_and_name_the_label_as_a_class():

@@ -9,10 +9,11 @@ import pytest
 
 import medvision.files as files
 from medvision.data.manifest.manifest import read_manifest
-from medvision.data.manifest.pseudonyms import fingerprint, pseudonym, user_key
+from medvision.data.manifest.pseudonyms import pseudonym
 from medvision.data.sources import prepare as preparation
 from medvision.data.sources.prepare import prepare, prepare_once
 from medvision.errors import MedvisionError
+from medvision.trust.user_key import fingerprint, user_key
 
 
 @pytest.fixture(autouse=True)

@@ -76,7 +76,8 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
     audit.notes += asked.notes()
     if options.residency == "host":
         parts = [_hold(part) for part in parts]
-    samples, lost = _serve(whole, asked, unit, parts, options.reader)
+    samples, lost = _serve(whole, asked, unit, parts, options.reader, own.card.key)
+    samples.unchecked = [note for extra in extras for note in extra.unchecked]
     audit.notes += lost
     samples.generated = [extra.generated for extra in extras if extra.generated]
     audit.flow["parts"] = count_samples(
@@ -118,7 +119,7 @@ def assemble_foreign(
     rows = table.reset_index(drop=True)
     if manifest.card.key is not None:
         rows = _mask_files(rows, type(target))
-    return _serve(rows, target, unit, [read], reader)[0]
+    return _serve(rows, target, unit, [read], reader, manifest.card.key)[0]
 
 
 def _resolve(target: type[Target], own: Manifest, unit: Unit, asked: Mapping[str, Any]) -> Target:
@@ -181,8 +182,9 @@ def _hold(part: DecodedRows) -> DecodedRows:
 
 
 def _serve(
-    table: pd.DataFrame, target: Target, unit: Unit, parts: Sequence[DecodedRows], reader: Reader
-) -> tuple[Samples, list[str]]:
+    table: pd.DataFrame, target: Target, unit: Unit, parts: Sequence[DecodedRows], reader: Reader,
+    key: str | None,
+) -> tuple[Samples, list[str]]:  # fmt: skip
     """Encode the target, and index the samples; return what is to be noted as well."""
     samples = Samples(
         table, target, target.encode(unit.annotate(table, target)),
@@ -194,6 +196,7 @@ def _serve(
         dict(unit.encode_rows(table, target)),
         maps={name: [part.maps.get(name) for part in parts]
               for name in dict.fromkeys(name for part in parts for name in part.maps)},
+        key=key,
     )  # fmt: skip
     return samples, _place_boxes(samples, LabelReader.beside(reader))
 

@@ -35,7 +35,7 @@ from medvision.data.store.reader import Reader
 from medvision.data.units.series_form import OnGap
 from medvision.data.units.unit import Draw, Layout, join_channels, to_tensors
 from medvision.errors import MedvisionError
-from medvision.runs import find_run_around, record_opening
+from medvision.runs import digest_rows, find_run_around, record_opening
 from medvision.target import Target, open_target, take
 
 _IN_MEMORY = "in memory"  # what is recorded in place of the digest of weights that lie in no file
@@ -89,6 +89,7 @@ class ImageDataModule(LightningDataModule):
         epoch_size: int | None = None,
         extra: Sequence[str] = (),
         extra_ratio: Ratio | None = None,
+        different_patients: bool = False,
         unit: str = "image",
         channels: Sequence[str] | None = None,
         neighbours: int = 0,
@@ -110,10 +111,10 @@ class ImageDataModule(LightningDataModule):
             shares=shares, val_share=val_share, fold=fold, folds=folds, split_seed=split_seed,
             stratify=stratify, on_leak=on_leak, on_unreadable=on_unreadable,
             batch_size=batch_size, balance=balance, epoch_size=epoch_size, extra=list(extra),
-            extra_ratio=extra_ratio, unit=unit, channels=channels, neighbours=neighbours,
-            difference=difference, max_slices=max_slices, on_gap=on_gap,
-            sequence=sequence or SequenceAugment(), residency=residency, backend=backend,
-            workers=workers, seed=seed,
+            extra_ratio=extra_ratio, different_patients=different_patients,
+            unit=unit, channels=channels, neighbours=neighbours, difference=difference,
+            max_slices=max_slices, on_gap=on_gap, sequence=sequence or SequenceAugment(),
+            residency=residency, backend=backend, workers=workers, seed=seed,
         )  # fmt: skip
         self.target = target
         self.samples: Samples | None = None
@@ -210,7 +211,9 @@ class ImageDataModule(LightningDataModule):
         if self._rank()[0] > 0:
             return
         if run is not None:
-            record_opening(run, files.digest_file(checkpoint) if checkpoint else _IN_MEMORY)
+            model = files.digest_file(checkpoint) if checkpoint else _IN_MEMORY
+            rows = digest_rows(self.ready.shown("test").images)
+            record_opening([run], [model], rows, run.settings, whole=True)
         else:
             count = len(self.ready.rows("test"))
             print(f"note: the test part is opened ({count} samples); no run folder records it")

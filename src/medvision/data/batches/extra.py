@@ -1,5 +1,6 @@
 """Rows that only train: of other real manifests, and of generators."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,10 +19,12 @@ from medvision.data.batches.options import DataOptions
 from medvision.data.batches.read import DecodedRows, decode_rows, keep_whole
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.manifest import Manifest, read_manifest
+from medvision.data.manifest.people import show_rows
 from medvision.data.store.reader import Reader
 from medvision.data.units.unit import Unit
 from medvision.errors import MedvisionError
-from medvision.identity import patient_keys
+from medvision.identity import count
+from medvision.seen import Seen, refuse_namesakes, stamp_namesakes
 from medvision.target import Target
 
 
@@ -35,10 +38,11 @@ class Main(NamedTuple):
 
 
 class Extra(NamedTuple):
-    """Rows that join train, and whose they are where they are generated."""
+    """Rows that join train, whose they are where they are generated, and what was not checked."""
 
     read: DecodedRows
     generated: Generated | None
+    unchecked: Sequence[str] = ()
 
 
 def read_extras(own: Main, options: DataOptions, audit: Audit) -> list[Extra]:
@@ -63,20 +67,22 @@ def _read_extra(place: str, own: Main, options: DataOptions, audit: Audit) -> Ex
     """Read rows that only train.
 
     Raises:
-        MedvisionError: they show a patient or an image of val or test, or have another size; or
-            they are generated, and not as `medvision generate` wrote them for images like these.
+        MedvisionError: they show a patient or an image of val or test, or somebody of equal id
+            under another dataset name, or have another size; or they are generated, and not as
+            `medvision generate` wrote them for images like these.
     """
     manifest = read_manifest(files.find_input(place), target=type(own.target))
     if holds_generated(manifest):
         extra = _read_generated(place, manifest, own, options, audit)
     else:
         extra = Extra(_read_real(manifest, own, options, audit), None)
-    if manifest.card.key is None or manifest.card.key != own.card.key:
+    if manifest.card.key != own.card.key:
         whose = "" if extra.generated is None else " its generator has seen"
         audit.notes.append(f"patients{whose} of {place} not checked: prepared with another key")
-    _refuse_shared(place, own.read, extra.read)
+    unchecked = _compare_people(place, own, extra.read, manifest.card, options.different_patients)
     _refuse_other_size(place, own.read, extra.read)
-    return extra
+    # Of generated rows it is the generator that has seen somebody, which is compared by itself.
+    return extra if extra.generated else extra._replace(unchecked=unchecked)
 
 
 def _read_real(manifest: Manifest, own: Main, options: DataOptions, audit: Audit) -> DecodedRows:
@@ -165,17 +171,35 @@ def _note_generated(
     })  # fmt: skip
 
 
-def _refuse_shared(place: str, own: DecodedRows, extra: DecodedRows) -> None:
-    """Refuse a patient or an image of val or test."""
-    held = own._replace(table=own.table[own.table["split"] != "train"])
-    tested, trained = (set(patient_keys(part.table)) for part in (held, extra))
-    patients, images = tested & trained, (set(held.digest) & set(extra.digest)) - {""}
-    if patients or images:
-        example = f", such as patient {min(patients).rpartition(chr(31))[2]}" if patients else ""
+def _compare_people(
+    place: str, own: Main, extra: DecodedRows, card: Card, allowed: bool
+) -> list[str]:
+    """Refuse a patient or an image of val or test; say what could not be told, or was allowed."""
+    held = own.read._replace(table=own.read.table[own.read.table["split"] != "train"])
+    tested = show_rows(held.table, held.digest, own.card.key)
+    joined = show_rows(extra.table, extra.digest, card.key)
+    met = Seen.of_plain(tested).meet(joined)
+    if met.patients or met.images:
+        example = f", such as patient {_name(min(met.patients))}" if met.patients else ""
         raise MedvisionError(
-            f"data.extra={place} shares {len(patients)} patients and {len(images)} images with "
-            f"val or test{example}; remove these rows from it"
+            f"data.extra={place} shares {len(met.patients)} patients and {len(met.images)} images "
+            f"with val or test{example}; remove these rows from it"
         )
+    whose = f"data.extra ({card.dataset})"
+    if met.namesakes and not allowed:
+        raise refuse_namesakes(
+            f"data.extra={place} shares {count(len(met.namesakes), 'patient id')} with val or test "
+            f"under another dataset name, such as {_name(min(met.namesakes))}",
+            "remove these rows from it",
+        )  # fmt: skip
+    if card.key != own.card.key:
+        return [f"patients of {whose} not checked: prepared with another key"]
+    unchecked = [f"{whose}: {sentence}" for sentence in met.unchecked]
+    return unchecked + stamp_namesakes(met.namesakes, f"{whose} in val or test")
+
+
+def _name(patient: str) -> str:
+    return patient.rpartition(chr(31))[2]
 
 
 def _refuse_other_size(place: str, own: DecodedRows, extra: DecodedRows) -> None:

@@ -12,12 +12,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import medvision.files as files
+from medvision.cells import guard_cells
 from medvision.data.formats.decode import decode, pixel_digest
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.manifest import CARD, MANIFEST, Manifest
 from medvision.errors import MedvisionError
 
-SEEN = ("train_patients", "train_images", "val_patients", "val_images")
+_SEEN = ("train_patients", "train_images", "val_patients", "val_images")
 FACTS: dict[str, tuple[type, ...]] = {
     "generator": (str,), "run": (str,), "gate": (dict, type(None)), "ungated": (bool,),
     "seen": (dict,), "size": (list,), "channels": (int,), "reader": (dict,), "rows": (str,),
@@ -33,7 +34,7 @@ class Generated:
         run: title of the run that trained it.
         gate: `passed`, `score`, `spaces`, `reasons`; None: it was never judged.
         ungated: the images were made although the gate failed, or is not there.
-        seen: the generator's `SEEN`: pseudonyms and pixel digests.
+        seen: what the generator has seen, as `Seen` writes it down.
         size, channels: of the images.
         reader: the settings under which the generator saw its images.
         rows: digest of `manifest.csv`.
@@ -44,7 +45,7 @@ class Generated:
     run: str
     gate: dict[str, Any] | None
     ungated: bool
-    seen: dict[str, list[str]]
+    seen: dict[str, Any]
     size: list[int]
     channels: int
     reader: dict[str, Any]
@@ -104,7 +105,7 @@ def read_generated(manifest: Manifest) -> Generated:
 
 
 def _check_seen(seen: Mapping[str, Any], manifest: Manifest) -> None:
-    if set(seen) != set(SEEN) or not seen["train_images"]:
+    if not set(_SEEN) <= set(seen) or not seen["train_images"]:
         raise MedvisionError(
             f"{manifest.path} does not say which images its generator has seen, so a leak into val "
             "or test cannot be ruled out; make them with medvision generate"
@@ -141,7 +142,7 @@ def write_png(path: Path, image: np.ndarray, facts: Mapping[str, str]) -> str:
 
 def write_generated(folder: Path, table: pd.DataFrame, card: Card) -> None:
     """Write `manifest.csv`, and a card that knows its digest, so that an edit is noticed."""
-    text = table.to_csv(index=False, lineterminator="\n")
+    text = guard_cells(table).to_csv(index=False, lineterminator="\n")
     place = files.write_text(folder / MANIFEST, text)
     facts = card.facts | {"rows": files.digest_file(place)}
     files.write_json(folder / CARD, card.to_json() | {"facts": facts})

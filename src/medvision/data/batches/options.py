@@ -57,6 +57,7 @@ class DataOptions:
         extra_ratio: generated ÷ real images drawn in an epoch, which has the steps of the real data
             alone; `balance`: classes equally often, each filled up with generated images to the
             commonest one; `only`: nothing but generated images; None: there are none.
+        different_patients: equal ids under two dataset names are different people.
         unit: what a sample is: `image`, a row, `series`, all rows of one, or see `data.units.unit`.
         channels, neighbours, difference, max_slices, on_gap: as in `SeriesForm`, for series.
         sequence: random change of the order of training series.
@@ -93,6 +94,7 @@ class DataOptions:
     epoch_size: int | None
     extra: Sequence[str]
     extra_ratio: Ratio | None
+    different_patients: bool
     unit: str
     channels: Sequence[str] | None
     neighbours: int
@@ -141,8 +143,9 @@ class DataOptions:
             if (value := getattr(self, key)) not in choices:
                 near = did_you_mean(str(value), choices)
                 yield f"data.{key}={_show(value)} must be {' or '.join(choices)}{near}"
-        if not isinstance(balance := vars(self)["balance"], bool):
-            yield f"data.balance={_show(balance)} must be true or false"
+        for key in ("balance", "different_patients"):
+            if not isinstance(value := vars(self)[key], bool):
+                yield f"data.{key}={_show(value)} must be true or false"
 
 
 def _show(value: object) -> str:

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from medvision.data.batches.generated import Generated
 from medvision.data.batches.label_maps import NONE, LabelMaps
+from medvision.data.manifest.people import show_rows
 from medvision.data.store.facts import TOLD, FileFacts, tell_by_table
 from medvision.data.store.store import Store
 from medvision.data.units.image import Images
 from medvision.data.units.unit import Batch, Layout, Unit, join_channels, to_tensors
 from medvision.identity import patient_keys
+from medvision.seen import Shown
 from medvision.target import Array, Encoded, Ragged, Target, take
 
 BATCH_BYTES = 2**25
@@ -39,6 +41,8 @@ class Samples:
         row_targets: what rows say for themselves, beside their sample; {}: nothing.
         generated: where generated rows come from.
         maps: column → label maps beside each store; None: its manifest has no such column.
+        key: fingerprint of the key behind the pseudonyms of patients; None: ids as given.
+        unchecked: what could not be compared, in sentences that stand on every table.
     """
 
     table: pd.DataFrame
@@ -52,6 +56,8 @@ class Samples:
     row_targets: dict[str, Array | Ragged] = field(default_factory=dict)
     generated: list[Generated] = field(default_factory=list)
     maps: dict[str, list[LabelMaps | None]] = field(default_factory=dict)
+    key: str | None = None
+    unchecked: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -133,11 +139,14 @@ class Samples:
         patients = patient_keys(self.table.loc[index]).tolist()
         return self.target.count(take(self.targets, index), patients)
 
-    def seen(self, part: str) -> tuple[list[str], list[str]]:
-        """Return the sorted patients and image digests of one part; of train, real ones."""
-        rows = np.flatnonzero(self._held(part))
-        patients = self.table["patient"].to_numpy()[rows]
-        return sorted(set(patients)), sorted({self.digest[row] for row in rows} - {""})
+    def shown(self, part: str) -> Shown:
+        """Return who one part is of and what it shows; of train, real rows."""
+        return self.shown_in(np.flatnonzero(self._held(part)))
+
+    def shown_in(self, rows: np.ndarray) -> Shown:
+        """Return who rows are of and what they show."""
+        digests = (self.digest[row] for row in rows)
+        return show_rows(self.table.iloc[rows], digests, self.key)
 
     def file_facts(self, rows: np.ndarray) -> list[FileFacts]:
         """Return what rows are as their files hold them; the manifest's own words win."""

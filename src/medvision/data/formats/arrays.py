@@ -7,6 +7,7 @@ from typing import IO
 import numpy as np
 
 from medvision.data.formats.images import COPY_AGAIN, refuse
+from medvision.data.formats.limits import check_unpacked
 from medvision.errors import MedvisionError
 
 SUFFIXES = (".npy", ".npz")
@@ -28,6 +29,8 @@ class ArrayFile:
         self._loaded: tuple[str, np.ndarray] = ("", np.empty(0))
         try:
             self._shapes = self._read_shapes()
+        except MedvisionError:
+            raise
         except Exception as error:  # NumPy raises many kinds, in several lines
             raise tell_damage(path, error, "no array can be read") from error
         if not self._shapes:
@@ -80,6 +83,7 @@ class ArrayFile:
                 packed = archive.zip.getinfo(f"{name}.npy")
                 with archive.zip.open(packed) as stream:
                     shapes[name] = _read_header(stream, packed.file_size)
+                check_unpacked(self.path, packed.file_size)
         images = {name: shape for name, shape in shapes.items() if len(shape) in (3, 4)}
         alone = len(shapes) == 1 and all(len(shape) == 2 for shape in shapes.values())
         return shapes if alone else images

@@ -16,6 +16,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from medvision.data.formats.arrays import tell_damage
 from medvision.data.formats.images import COPY_AGAIN, check_pixels, refuse
+from medvision.data.formats.limits import check_unpacked
 from medvision.errors import MedvisionError
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -149,6 +150,8 @@ class VolumeFile:
         if self._needed > self.path.stat().st_size * (_GZIP_BEST if self._packed else 1):
             fault = f"is truncated (its header tells of {size} bytes of voxels)"
             raise refuse(self.path, fault, COPY_AGAIN)
+        if self._packed:
+            check_unpacked(self.path, self._needed)
 
     @contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from medvision.cells import unguard_cells
 from medvision.errors import MedvisionError
 
 
@@ -37,7 +38,7 @@ def read_csv_table(path: Path) -> pd.DataFrame:
             f"{path} {'has a header but no rows' if rows else 'is empty'}; "
             "it needs a header and one row an image"
         )
-    return _frame(path, rows)
+    return unguard_cells(_frame(path, rows))
 
 
 def _read_text(path: Path) -> str:

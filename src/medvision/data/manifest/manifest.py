@@ -8,10 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 import medvision.files as files
+from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card, read_card
 from medvision.data.manifest.columns import COLUMNS, choose_columns, find_file_columns, is_ours
 from medvision.data.manifest.csv_table import read_csv_table
 from medvision.data.manifest.path_map import reveal_paths
+from medvision.data.manifest.patient_ids import normalise_id, note_ids, take_normalise
 from medvision.data.manifest.pseudonyms import describe_rule, patients_from_names
 from medvision.data.manifest.rules import check, normalise
 from medvision.errors import MedvisionError, collect
@@ -62,7 +64,8 @@ def read_manifest(
     Args:
         path: the CSV, or the folder of a `manifest.csv`.
         columns: ours → theirs, for a foreign table; None leaves out a column of the file;
-            `patient` may also be `path` or a pattern (`patients_from_names`).
+            `patient` may also be `path` or a pattern (`patients_from_names`); and
+            `patient_normalise`, whether ids that differ only in writing are one.
         target: whose columns are read as well.
 
     Raises:
@@ -70,7 +73,7 @@ def read_manifest(
     """
     path = Path(path).absolute()
     path = path / MANIFEST if path.is_dir() else path
-    columns = dict(columns or {})
+    columns, joins = take_normalise(columns or {})
     given, rule, problems = choose_columns(read_csv_table(path), columns, target)
     place = path.with_name(CARD)
     own_card = place.exists()
@@ -81,6 +84,8 @@ def read_manifest(
     problems += found
     if rule and "path" in given:
         problems += _tell_patients(table, rule)
+    if joins:
+        table["patient"] = table["patient"].map(normalise_id)
     problems += check(table, given, path.parent, target)
     if problems:
         way_out = "Lines are counted from the header, line 1; mend this and run again"
@@ -88,6 +93,8 @@ def read_manifest(
     if columns.get("patient"):
         told = describe_rule(rule) if rule else f"the column {columns['patient']!r}"
         card = replace(card, patient_rule=told, key=None)
+    if card.key is None:  # nobody's pseudonym stands there, perhaps a name
+        table = table.drop(columns="person_key", errors="ignore")
     carried = [str(name) for name in table if not is_ours(str(name), target)]
     # A folder's name is no content: a manifest that was moved keeps its digest.
     code = _digest(table.drop(columns=carried), card, card.dataset if own_card else "")
@@ -95,6 +102,7 @@ def read_manifest(
         table[name] = table[name].mask(table[name] == "", value)
     table = table.reset_index(drop=True)
     notes, named = _note_equal_ids(table), find_file_columns(table, target)
+    notes += note_ids(table) if card.key is None else []  # pseudonyms differ as a whole
     return Manifest(path, table, card, carried, code, notes, named)
 
 
@@ -137,7 +145,7 @@ def write_manifest(
     written = written[[*ours, *(name for name in written if name not in ours)]]
     # The manifest last: where it is, its card is.
     files.write_json(folder / CARD, card.to_json())
-    text = written.to_csv(index=False, lineterminator="\n")
+    text = guard_cells(written).to_csv(index=False, lineterminator="\n")
     return files.write_text(folder / MANIFEST, text)
 
 
@@ -148,7 +156,8 @@ def _relative(path: str, folder: Path) -> str:
 
 
 def _digest(table: pd.DataFrame, card: Card, dataset: str) -> str:
-    ordered = table[sorted(table)]
+    # Patients and rows say it all: a manifest of before has no `person_key`, and is the same.
+    ordered = table[sorted(table.columns.difference(["person_key"]))]
     named = ordered.assign(dataset=ordered["dataset"].mask(ordered["dataset"] == "", dataset))
     return files.digest(named.to_csv(index=False, lineterminator="\n"), *(card.classes or []))
 

@@ -3,14 +3,16 @@
 The map lies beside the user's key and never travels: whoever gets a run folder gets no file name.
 """
 
+import errno
 import hmac
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from medvision.data.manifest.pseudonyms import key_file, user_key
 from medvision.errors import MedvisionError
+from medvision.files import explain_refusal
+from medvision.trust.user_key import key_file, user_key
 
 SIGN = "hashed-"
 SECONDS = 60.0  # that another process may be writing
@@ -82,6 +84,8 @@ def _opened(what: str) -> Iterator[sqlite3.Connection]:
             place.chmod(0o600)
             yield table
     except (sqlite3.Error, OSError) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise explain_refusal(OSError(errno.ENOSPC, str(error)), place) from error
         raise MedvisionError(
             f"cannot {what} {place}, which tells hashed paths ({error}); mend that, or set "
             "MEDVISION_KEY to a file in a writable folder"

@@ -1,66 +1,19 @@
-"""Who an image is of: the user's key, hashed ids, and patients told from file names."""
+"""Who an image is of: hashed ids, and patients told from file names."""
 
 import hmac
-import os
 import re
-import secrets
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-import medvision.files as files
 from medvision.errors import MedvisionError, collect
+from medvision.trust.user_key import mac
 
-_KEY_BYTES = 32
 CONTAINERS = (".npy", ".npz")
 NO_RULE = (
     "say columns.patient=path if each image is a patient of its own, or give a pattern with one "
     "group for the file name, such as columns.patient='(p[0-9]+)_' (with `medvision train`: "
     "data.source.columns.patient)"
 )
-
-
-def key_file() -> Path:
-    """Where the user's key lies: `MEDVISION_KEY`, else in the home folder."""
-    place = os.environ.get("MEDVISION_KEY")
-    return Path(place or "~/.config/medvision/key").expanduser()
-
-
-def user_key() -> bytes:
-    """Return the user's 32 secret bytes; they are drawn and written (mode 0600) at first use.
-
-    Raises:
-        MedvisionError: the file is unreadable, is no key, or cannot be written.
-    """
-    path = key_file()
-    if not path.exists():
-        _make_key(path)
-    try:
-        key = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise MedvisionError(
-            f"cannot read your key {path}: {reason}; mend that or set MEDVISION_KEY=FILE"
-        ) from error
-    if len(key) != _KEY_BYTES:
-        raise MedvisionError(
-            f"{path} is no key of medvision ({len(key)} bytes, not {_KEY_BYTES}); restore it from "
-            "a copy, or move it away for a new one (earlier patients can then not be compared)"
-        )
-    return key
-
-
-def _make_key(path: Path) -> None:
-    # The lock keeps two first uses from hashing with different keys.
-    try:
-        with files.locked(path.with_name(path.name + ".lock")):
-            if path.exists():
-                return
-            with files.written_aside(path) as aside:
-                only_mine = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(only_mine, "wb") as stream:
-                    stream.write(secrets.token_bytes(_KEY_BYTES))
-    except MedvisionError as error:
-        raise MedvisionError(f"{error}; for your key that is MEDVISION_KEY=FILE") from error
 
 
 def pseudonym(dataset: str, patient: str, key: bytes) -> str:
@@ -73,9 +26,9 @@ def pseudonym(dataset: str, patient: str, key: bytes) -> str:
     return "p" + hmac.new(key, message, "sha256").hexdigest()[:12]
 
 
-def fingerprint(key: bytes) -> str:
-    """Name a key without giving it away: 8 hexadecimal digits."""
-    return hmac.new(key, b"fingerprint", "sha256").hexdigest()[:8]
+def person_pseudonym(patient: str, key: bytes) -> str:
+    """Return the stand-in of an id whatever its dataset, by which one person is found in two."""
+    return "p" + mac(key, "person", patient)[:12]
 
 
 def is_rule(text: str) -> bool:

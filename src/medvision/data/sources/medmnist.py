@@ -69,7 +69,7 @@ def _choose_npz(place: Path, name: str | None, size: int) -> Path:
     place = Path(place).absolute()
     if not place.is_dir():
         return place
-    there = sorted(place.glob("*.npz"))
+    there = files.list_visible(place, "*.npz")
     named = [path for path in there if name and path.name == _file_name(name, size)]
     chosen = named if name else there
     if len(chosen) == 1:

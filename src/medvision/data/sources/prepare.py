@@ -23,13 +23,15 @@ from medvision.data.audit.scanned import recall_seen, write_seen
 from medvision.data.formats.listing import list_files
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.manifest import CARD, write_manifest
-from medvision.data.manifest.pseudonyms import fingerprint, pseudonym, user_key
+from medvision.data.manifest.patient_ids import normalise_id, note_ids, take_normalise
+from medvision.data.manifest.pseudonyms import person_pseudonym, pseudonym
 from medvision.data.sources.found import Found
 from medvision.data.splits.groups import connect, join_pairs
 from medvision.data.store.fill import Images
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import patient_keys
+from medvision.trust.user_key import fingerprint, user_key
 
 FORMAT = 5  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
 PACKAGE = "medvision.data.sources"
@@ -80,7 +82,8 @@ def prepare(
         reader: of a training that comes next; its store is filled in the same pass.
         workers: threads that decode for it.
         input: where the source looks.
-        columns: ours → theirs; for sources without a table only `patient` has a meaning.
+        columns: ours → theirs; for sources without a table only `patient` has a meaning, and
+            `patient_normalise`, whether ids that differ only in writing are one.
         dataset: the name patients are kept apart by; the source's own where None.
         deidentify: False keeps patient ids as they are, and the report says so.
         on_unreadable: `exclude` leaves unreadable files out, counted and named on the card.
@@ -93,7 +96,8 @@ def prepare(
     output = Path(output).expanduser()
     if on_unreadable not in ("stop", "exclude"):
         raise MedvisionError(f"on_unreadable={on_unreadable} cannot be; choose stop or exclude")
-    found = _find(source, output, input, columns or {}, options)
+    theirs, joins = take_normalise(columns or {})
+    found = _find(source, output, input, theirs, options)
     name = dataset or found.dataset
     rows = found.table.reset_index(drop=True)
     images = Images.find(rows["path"], rows["frame"] if "frame" in rows else [0] * len(rows))
@@ -111,14 +115,18 @@ def prepare(
         raise MedvisionError(f"no usable image is left of {len(rows)}; check input={input}")
     looks, table = [seen[row].look for row in kept.index], kept.reset_index(drop=True)
     key = user_key() if deidentify else None
-    if key is not None and found.facts.get("hashed_with") != fingerprint(key):
-        _hash_ids(table, key, IDS | set(found.ids))
+    if joins:
+        table["patient"] = table["patient"].map(normalise_id)
+    hashed = found.facts.get("hashed_with")
+    writing = note_ids(table) if hashed is None else []
+    if key is not None and hashed != fingerprint(key):
+        _hash_ids(table, key, IDS | set(found.ids), bool(found.facts.get("simulated")))
     patients, digests = patient_keys(table), [look.digest for look in looks]
     near = find_near_duplicates([look.texture for look in looks], list(patients), digests)
     given = [table["group"].fillna("").astype(str)] if "group" in table else []
     table["group"] = connect(patients, digests, join_pairs(near, len(table)), *given)
     audit = audit_rows(table, looks, near, found.classes)
-    audit["notes"] += note_exclusions(whole, list(problems))
+    audit["notes"] += [*writing, *note_exclusions(whole, list(problems))]
     sizes = Counter(look.size for look in looks)
     named = [digest for digest in digests if digest]
     copies = len(named) - len(set(named))
@@ -156,8 +164,14 @@ def _inspect(
     return scan_images(images, known)
 
 
-def _hash_ids(table: pd.DataFrame, key: bytes, columns: set[str]) -> None:
-    """Replace ids by pseudonyms, in place."""
+def _hash_ids(table: pd.DataFrame, key: bytes, columns: set[str], simulated: bool) -> None:
+    """Replace ids by pseudonyms, in place; that of a patient stands beside it without dataset.
+
+    A simulated patient is nobody outside of its dataset.
+    """
+    people = patient_keys(table) if simulated else table["patient"]
+    known = {one: person_pseudonym(one, key) if one else "" for one in people.unique()}
+    table["person_key"] = people.map(known)
     for column in columns & set(table.columns):
         pairs = table[["dataset", column]].drop_duplicates().itertuples(index=False)
         names = {(d, i): pseudonym(d, i, key) if i else "" for d, i in pairs}

@@ -9,6 +9,7 @@ import pandas as pd
 from medvision.data.manifest.manifest import MANIFEST, read_manifest
 from medvision.data.sources.found import Found
 from medvision.errors import MedvisionError
+from medvision.files import list_visible
 
 _USUAL = (MANIFEST, "labels.csv")
 
@@ -66,7 +67,7 @@ def _refuse_overwriting(own: Path, output: Path) -> None:
 def _choose_csv(place: Path) -> Path:
     if not place.is_dir():
         return place
-    there = sorted(path for path in place.iterdir() if path.suffix.lower() == ".csv")
+    there = [path for path in list_visible(place, "*") if path.suffix.lower() == ".csv"]
     usual = [path for path in there if path.name in _USUAL]
     chosen = usual or there
     if len(chosen) == 1:

@@ -25,9 +25,8 @@ from medvision.evaluation.comparison.settings import (
 from medvision.evaluation.comparison.sweep_run import SweepRun
 from medvision.evaluation.evaluator import Evaluator, Scored, target_of
 from medvision.evaluation.predictions import join_tables, read_tables
-from medvision.runs import PLACES
+from medvision.runs import PLACES, REPEATED
 
-_REPEATED = ("seed", "data.fold", "data.split_seed")
 _BY_DIGEST = ("data.manifest", "data.source", "data.extra")  # content counts, not where it lies
 KEPT = ("model.weights", *_BY_DIGEST)  # places that make another arm all the same
 _ABSENT = object()
@@ -94,7 +93,7 @@ def _is_beside(key: str) -> bool:
     """Tell keys that make no other arm; whatever is called `seed` follows the run's own."""
     if key == "model.weights":
         return False
-    return _within(key, (*_REPEATED, *PLACES)) or key.endswith(".seed")
+    return _within(key, (*REPEATED, *PLACES)) or key.endswith(".seed")
 
 
 def _within(key: str, parents: Sequence[str]) -> bool:

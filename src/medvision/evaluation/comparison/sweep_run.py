@@ -1,7 +1,8 @@
 """Cells of a sweep: each one run, with what it has written so far."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 import medvision.files as files
-from medvision.evaluation.evaluator import Evaluator, name_task, open_evaluator, target_of
+import medvision.trust.integrity as integrity
+from medvision.evaluation.evaluator import Evaluator, open_recorded
 from medvision.evaluation.predictions import name_scored
 from medvision.moved import rename_targets
 from medvision.runs import Run
@@ -23,6 +25,7 @@ class SweepRun:
     record: Mapping[str, Any]
     config: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    signature: integrity.Signature = "own"
 
     @cached_property
     def status(self) -> str:
@@ -33,7 +36,7 @@ class SweepRun:
     @cached_property
     def evaluator(self) -> Evaluator:
         """What scores its task; decisions are read as they are stored."""
-        return open_evaluator(name_task(self.record), target_of(self.record))
+        return open_recorded(self.record, {}, self.run.folder)
 
     @property
     def seed(self) -> int:
@@ -82,9 +85,23 @@ def read_sweep_runs(runs: Sequence[Run]) -> list[SweepRun]:
     """Read what each run has written so far.
 
     Raises:
-        MedvisionError: a file is there but broken.
+        MedvisionError: a file is there but broken, or is not what it was.
     """
-    return [SweepRun(run, run.record, _read_config(run), _read_metrics(run)) for run in runs]
+    return [_read_sweep_run(run) for run in runs]
+
+
+def _read_sweep_run(run: Run) -> SweepRun:
+    signature = integrity.check_files(run.folder)
+    return SweepRun(run, run.record, _read_config(run), _read_metrics(run), signature)
+
+
+def stamp_runs(cells: Iterable[SweepRun]) -> list[str]:
+    """Return what a table of runs says of those that are not this user's own."""
+    counted = Counter(cell.signature for cell in cells)
+    return [
+        f"{counted[signature]} of {counted.total()} runs: {text}"
+        for signature, text in integrity.STAMPS.items() if counted[signature]
+    ]  # fmt: skip
 
 
 def _read_config(run: Run) -> dict[str, Any]:

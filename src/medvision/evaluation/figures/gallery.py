@@ -155,7 +155,8 @@ def embed_figures(folder: Path, evaluator: Evaluator) -> Iterator[dict[str, Any]
     """Read the PNGs in reading order; one of an unknown name is shown under it."""
     captions = caption_figures(evaluator)
     order, gallery = list(captions), (folder / GALLERY).exists()
-    paths = [path for path in folder.rglob("*.png") if path.parent != folder / GALLERY]
+    drawn = files.list_visible(folder, "**/*.png")
+    paths = [path for path in drawn if path.parent != folder / GALLERY]
     found = [(*_name_figure(path.relative_to(folder)), path) for path in paths]
     ranked = sorted(found, key=lambda f: (order.index(f[0]) if f[0] in order else 99, f[2]))
     for kind, part, path in ranked:

@@ -11,13 +11,15 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 import medvision.files as files
+import medvision.trust.integrity as integrity
 from medvision.evaluation.covariates import Covariate, find_covariates, read_rows, real_rows
-from medvision.evaluation.evaluator import Evaluator, name_task, open_evaluator, target_of
+from medvision.evaluation.evaluator import Evaluator, open_recorded
 from medvision.evaluation.figures.common import find_best_epoch
 from medvision.evaluation.figures.gallery import INDEX
 from medvision.evaluation.predictions import name_scored
 from medvision.evaluation.report.scores import read_scores
 from medvision.evaluation.report.table import count_words
+from medvision.runs import count_openings
 
 Scores = Mapping[str, Mapping[str, Any]]
 
@@ -62,9 +64,14 @@ class RunFiles:
         return "test" if self.metrics.get("test") else "val"
 
     @cached_property
+    def openings(self) -> tuple[int, int]:
+        """How often the test part was opened in the runs folder, and over how many settings."""
+        return count_openings(self.record)
+
+    @cached_property
     def evaluator(self) -> Evaluator:
         """What knows the run's task."""
-        return open_evaluator(name_task({**self.record, **self.metrics}), target_of(self.record))
+        return open_recorded(self.record, self.metrics, self.folder)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -133,8 +140,8 @@ class RunFiles:
     @cached_property
     def evaluations(self) -> dict[str, Any]:
         """Name of each evaluation on other rows → its `metrics.json`."""
-        paths = sorted((self.folder / "evaluations").glob("*/metrics.json"))
-        return {path.parent.name: files.read_json(path) for path in paths}
+        paths = files.list_visible(self.folder / "evaluations", "*/metrics.json")
+        return {path.parent.name: _read_evaluation(path.parent) for path in paths}
 
     @property
     def cases(self) -> Mapping[str, int] | None:
@@ -184,22 +191,33 @@ class RunFiles:
 
 
 def read_run_files(run: Path) -> RunFiles:
-    """Read what there is; missing files are empty.
+    """Read what there is; missing files are empty, and a run made elsewhere is stamped as that.
 
     Raises:
-        MedvisionError: a file is there but broken.
+        MedvisionError: a file is there but broken, or is not what it was.
     """
     config = run / "config.yaml"
+    metrics = _read_evaluation(run)
     return RunFiles(
         folder=run,
         record=_read(run / "record.json"),
         audit=_read(run / "audit.json"),
-        metrics=_read(run / "metrics.json"),
+        metrics=metrics,
         history=_read_table(run / "history.csv"),
         config=config.read_text(encoding="utf-8") if config.exists() else "",
         classes=_read_classes(run),
         card=_read(run / "card.json"),
     )
+
+
+def _read_evaluation(folder: Path) -> dict[str, Any]:
+    """Read `metrics.json`, stamped with whose it is; its task is one that may be opened."""
+    stamp = integrity.STAMPS.get(integrity.check_files(folder))
+    metrics = _read(folder / "metrics.json")
+    open_recorded(integrity.read_record(folder), metrics, folder)
+    if stamp and metrics:
+        metrics["stamps"] = [stamp, *metrics.get("stamps", ())]
+    return metrics
 
 
 def _read(path: Path) -> dict[str, Any]:

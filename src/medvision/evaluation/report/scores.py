@@ -61,6 +61,8 @@ def print_scores(metrics: Mapping[str, Any], console: Console | None = None) -> 
     """Print the scores with their intervals, and how to read them."""
     console = console or Console()
     if open_evaluator(name_task(metrics)).print_scores(metrics, console):
+        for stamp in metrics.get("stamps", ()):
+            console.print(Text(stamp, "dim"))
         return
     content = score_table(metrics)
     content.print(console)

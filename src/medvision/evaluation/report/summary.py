@@ -13,7 +13,15 @@ from medvision.evaluation.report.participants import describe_participants
 from medvision.evaluation.report.run_files import RunFiles
 from medvision.evaluation.report.table import show_interval, show_score, show_seconds
 
-_SHOWN_ELSEWHERE = {"command", "status", "reason", "error", "test_openings", "patient_rule"}
+_SHOWN_ELSEWHERE = {
+    "command",
+    "status",
+    "reason",
+    "error",
+    "test_openings",
+    "patient_rule",
+    "stamps",
+}
 
 
 class Sentences:

@@ -13,7 +13,7 @@ import numpy as np
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.comparison.arms import Arm, gather_arms, read_overrides
-from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs
+from medvision.evaluation.comparison.sweep_run import SweepRun, read_sweep_runs, stamp_runs
 from medvision.evaluation.evaluator import direction
 from medvision.evaluation.report.table import UNDEFINED, Table, show_interval, show_seconds
 from medvision.evaluation.sweep.pooling import Pooled, pool_folds, tabulate_pooled
@@ -67,7 +67,12 @@ def describe_sweep(runs: Sequence[Run], name: str) -> Sweep:
     return Sweep(
         name=name,
         verdict=" ".join([_count_statuses(cells), *_describe_best(rankings, pooled)]),
-        remarks=[*_list_remarks(arms, rankings), *troubles],
+        remarks=[
+            *stamp_runs(cells),
+            *_list_remarks(arms, rankings),
+            *troubles,
+            *_list_stamps(cells),
+        ],
         rankings=rankings,
         pooled=[(arm, tabulate_pooled(found), found.remarks) for arm, found in pooled],
         unfinished=_list_unfinished(cells, arms),
@@ -187,6 +192,13 @@ def _describe_cost(cells: Sequence[SweepRun]) -> Iterator[str]:
         yield f"Peak memory of a run: at most {max(memory)} MB."
     if devices := dict.fromkeys(str(c.record["device"]) for c in cells if c.record.get("device")):
         yield f"Device: {'; '.join(devices)}."
+
+
+def _list_stamps(cells: Sequence[SweepRun]) -> Iterator[str]:
+    """Yield what tables of the runs are stamped with, and how many say so."""
+    told = Counter(stamp for cell in cells for stamp in {*cell.metrics.get("stamps", ())})
+    for stamp in sorted(told):
+        yield f"{stamp} ({told[stamp]} of {_count_runs(len(cells))})"
 
 
 def _describe_openings(cells: Sequence[SweepRun]) -> Iterator[str]:

@@ -60,11 +60,6 @@ class FidelityCallback(Callback):
         self._show(trainer, image, kimg)
         self._watch(trainer, is_collapsed(scores), kimg, kimg / task.kimg)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stay stopped, where a run was killed after the alarm had ended its training."""
-        if self.patience and self.alarms >= self.patience:
-            trainer.should_stop = True
-
     def state_dict(self) -> dict[str, Any]:
         return {"alarms": self.alarms}
 

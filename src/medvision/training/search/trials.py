@@ -3,6 +3,7 @@
     runs/<name>/study.log               Optuna's journal
     runs/<name>/.trials/<number>.lock   held while a process trains that trial
     runs/<name>/.trials/study.lock      held while one proposes
+    runs/<name>/.trials/journal.lock    held while one writes a line
 
 Whoever shares the folder shares the study. A trial that is said to run and whose lock is free
 lost its process: Optuna retries its values first, and its run folder resumes. Locks tell that at
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -106,7 +108,7 @@ def open_study(search: Search) -> optuna.Study:
     facts = {"monitor": search.monitor, "space": search.swept, "base": search.base,
              "words": search.words}  # fmt: skip
     with files.locked(search.lock("study")):
-        lock = JournalFileOpenLock(str(place))
+        lock = _JournalLock(search.lock("journal"))
         _mend(place, lock)
         study = optuna.create_study(
             storage=optuna.storages.JournalStorage(JournalFileBackend(str(place), lock)),
@@ -128,7 +130,21 @@ def open_study(search: Search) -> optuna.Study:
     return study
 
 
-def _mend(place: Path, lock: JournalFileOpenLock) -> None:
+class _JournalLock(JournalFileOpenLock):
+    """Held while a line is written; Optuna's own outlives its process, for half a minute."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(path)
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def _mend(place: Path, lock: _JournalLock) -> None:
     """Drop a last line that a full disk cut off: Optuna would append to it and read neither."""
     lock.acquire()
     try:
@@ -227,8 +243,7 @@ def _run_trial(search: Search, study: optuna.Study, trial: optuna.Trial) -> bool
     except Stopped as error:
         state, reason = TrialState.PRUNED, str(error)
     except Exception as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, OSError) and cause.errno in files.REFUSALS:
+        if files.find_refusal(error) is not None:
             raise  # the next trial would meet the same full disk; this one resumes
         state, reason = TrialState.FAIL, explain(error)
         print(f"medvision: this trial failed: {reason}", file=sys.stderr, flush=True)

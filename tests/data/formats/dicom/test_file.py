@@ -490,11 +490,9 @@ def test_groups_for_fewer_frames_than_there_are(tmp_path):
 
 
 def test_a_small_file_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
-    from medvision.data.formats.dicom import file as dicom_file
-
     path = write_dicom(tmp_path / "a.dcm", np.zeros((512, 512), np.uint8),
                        syntax=DeflatedExplicitVRLittleEndian)  # fmt: skip
     assert path.stat().st_size < 5000
     assert decode(path).shape == (512, 512, 1)
-    monkeypatch.setattr(dicom_file, "MOST_BYTES", 100_000)
+    monkeypatch.setenv("MEDVISION_FILE_GB", str(100_000 / 2**30))
     assert refusal(path) == "is not a readable DICOM file, copy it again from its source"

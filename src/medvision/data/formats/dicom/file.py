@@ -32,6 +32,7 @@ from medvision.data.formats.dicom.values import (
 )
 from medvision.data.formats.dicom.view import displayed, is_inverted
 from medvision.data.formats.images import COPY_AGAIN, check_pixels, refuse
+from medvision.data.formats.limits import most_bytes
 from medvision.errors import MedvisionError
 
 __all__ = ["DicomFile", "displayed", "is_inverted"]
@@ -39,7 +40,6 @@ __all__ = ["DicomFile", "displayed", "is_inverted"]
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 BROKEN = ("has a header that breaks the standard", "mend it or remove the image")
 _INSTALL = "install the decoders with `pip install 'medvision[dicom]'`"
-MOST_BYTES = 2**31
 _BUILT_IN = (RLELossless,)  # whatever pydicom cannot decode of these is damaged
 GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 
@@ -122,7 +122,7 @@ def check_inflated(content: bytes) -> None:
     """Inflate a deflated file piece by piece first: a small one may hold more than the memory.
 
     Raises:
-        ValueError: it holds more than `MOST_BYTES`.
+        ValueError: it holds more than `most_bytes`.
     """
     if DeflatedExplicitVRLittleEndian.encode() not in content[:2048]:
         return
@@ -131,7 +131,7 @@ def check_inflated(content: bytes) -> None:
     while rest and not inflate.eof:
         total += len(inflate.decompress(rest, 2**24))
         rest = inflate.unconsumed_tail
-        if total > MOST_BYTES:
+        if total > most_bytes():
             raise ValueError("a deflated file holds too much")
 
 

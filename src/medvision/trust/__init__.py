@@ -1,0 +1,1 @@
+"""Whose a file is, whether it is what it was, and what it may name."""

@@ -1,0 +1,316 @@
+"""Whatever is killed at whatever write and started again is as if nothing had happened.
+
+Each case runs a command undisturbed, then kills it at its writes, one after the other, from an
+empty folder each time, and starts it again: the same bits, and nothing left behind. `server.py`
+says what a write is. A quick part takes some writes of each command, the slow part all of them.
+"""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from medvision import files
+
+READER = ("data.reader.size=[32,32]", "data.reader.window=[-100,200]")
+SMALL = ("data=manifest", *READER, "data.batch_size=16", "data.workers=1", "threads=1")
+STOPS = ("callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=2")
+CNN = ("model.net.widths=[4,8]", "trainer.max_epochs=4", *STOPS, "callbacks=ema", "model.mixup=0.4",
+       "data.balance=true")  # fmt: skip
+SHORT = ("model.net.widths=[4,8]", "trainer.max_epochs=2", "trainer.limit_train_batches=2")
+RNN = ("model=rnn", "data.unit=series", "trainer.max_epochs=3", *STOPS,
+       "data.sequence.drop=0.3", "data.sequence.crop=2")  # fmt: skip
+GAN = (
+    "experiment=dcgan_phantom", *SMALL, "data.balance=true", "data.epoch_size=64", "threads=1",
+    "model.kimg=0.256", "model.generator.width=4", "model.critic.width=4", "judge.patience=1",
+    "model.generator.latent=8", "data.shares.train=0.6", "data.shares.val=0.3",
+    "data.shares.test=0.1", "judge.grace=0",
+)  # fmt: skip
+SEARCH = ("model.optimizer.lr=tag(log,interval(1e-4,1e-2))", "trials=3", "test=false",
+          "pruner.n_startup_trials=1", "pruner.n_warmup_steps=0")  # fmt: skip
+# Facts of a run that tell of its process and of the clock.
+CLOCK = ("started", "finished", "seconds", "resumed", "test_openings", "checkpoints", "mac",
+         "peak_memory_mb")  # fmt: skip
+DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a case works: all in `work` is emptied before each start, `fixed` stays."""
+
+    work: Path
+    fixed: Path
+
+    @property
+    def phantom(self) -> Path:
+        return self.fixed / "phantom" / "manifest.csv"
+
+    @property
+    def crowd(self) -> Path:
+        return self.fixed / "crowd" / "manifest.csv"
+
+
+class Server:
+    """A process that forks commands; see `server.py`."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        env = os.environ | {
+            "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
+            "MEDVISION_KEY": str(places.fixed / "key"),
+            "MEDVISION_CACHE": str(places.work / "cache"),
+            "MEDVISION_RUNS": str(places.work / "runs"),
+        }  # fmt: skip
+        script = Path(__file__).with_name("server.py")
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), str(places.work)], env=env, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, words: Sequence[str], kill: int | None = None) -> tuple[int, int]:
+        """Return the exit status, or the signal below 0, and how many writes there were."""
+        log = str(self.places.fixed / "log")
+        order = {"words": words, "kill": kill, "log": log}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        return answer["status"], answer["writes"]
+
+    @property
+    def output(self) -> str:
+        return (self.places.fixed / "log.out").read_text()
+
+    @property
+    def writes(self) -> list[str]:
+        return (self.places.fixed / "log.writes").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    """A server whose fixed places hold two phantoms."""
+    top = tmp_path_factory.mktemp("kills")
+    places = Places(top / "work", top / "fixed")
+    for folder in (places.work, places.fixed):
+        folder.mkdir()
+    started = Server(places)
+    for name, patients, slices in (("phantom", 24, 2), ("crowd", 120, 3)):
+        words = ["prepare", "source=phantom", f"output={places.fixed / name}",
+                 f"slices={slices}", f"patients={patients}", "size=32", "difficulty=0"]  # fmt: skip
+        assert started.run(words)[0] == 0, started.output
+    yield started
+    assert started.process.stdin is not None
+    started.process.stdin.close()
+    assert started.process.wait(timeout=60) == 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command that is killed.
+
+    Attributes:
+        words: of it; `{}` are places.
+        before: the command whose outcome it starts from.
+        quick: how many of its writes the quick part takes, at equal distances.
+        step: of the writes of runs in a search or a sweep, which are those of a training, every
+            so manyth is taken in the slow part.
+    """
+
+    words: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    quick: int = 1
+    step: int = 1
+
+
+def train(*words: str, name: str = "n", data: str = "phantom") -> tuple[str, ...]:
+    return ("train", *words, f"data.manifest={{{data}}}", f"name={name}")
+
+
+DONE = train(*SMALL, *SHORT)
+CASES = {
+    "cnn": Case(train(*SMALL, *CNN), quick=3),
+    "rnn": Case(train(*SMALL, *RNN), quick=0),
+    "gan": Case(train(*GAN, data="crowd"), quick=0),
+    "tune": Case(("tune", *train(*SMALL, *SHORT)[1:], *SEARCH), quick=0, step=6),
+    "sweep": Case((*train(*SMALL, *SHORT, "test=false"), "-m", "seed=0,1"), step=6),
+    "prepare": Case(("prepare", "source=phantom", "output={work}/made", "patients=4", "slices=2",
+                     "size=32")),
+    "evaluate": Case(("evaluate", "run=n"), before=DONE),
+    "validate": Case(("evaluate", "run=n", "data.manifest={crowd}", "allow_overlap=true"),
+                     before=DONE),
+    "generate": Case(("generate", "run=n", "per_class=2", "allow_ungated=true"),
+                     before=train(*GAN, data="crowd")),
+    "report": Case(("report", "run=n"), before=DONE),
+    "predict": Case(("predict", "run=n", "input={fixed}/phantom", "output={work}/said.csv",
+                     "on_foreign=warn"), before=DONE),
+}  # fmt: skip
+
+
+def fill_in(words: Sequence[str], places: Places) -> list[str]:
+    named = {"work": places.work, "fixed": places.fixed, "phantom": places.phantom,
+             "crowd": places.crowd}  # fmt: skip
+    return [re.sub(r"\{(\w+)\}", lambda found: str(named[found[1]]), word) for word in words]
+
+
+def begin(server: Server, before: tuple[str, ...]) -> Path:
+    """Return a copy of what a command leaves, made once."""
+    start = server.places.fixed / f"start-{files.digest(*before)[:8]}"
+    if not start.exists():
+        shutil.rmtree(server.places.work)
+        server.places.work.mkdir()
+        if before:
+            assert server.run(fill_in(before, server.places))[0] == 0, server.output
+        shutil.copytree(server.places.work, start)
+    return start
+
+
+def reset(places: Places, start: Path) -> None:
+    shutil.rmtree(places.work)
+    shutil.copytree(start, places.work)
+
+
+def choose(case: Case, writes: Sequence[str], quick: bool) -> list[int]:
+    """Number the writes at which to kill."""
+    if quick:
+        return [1 + round((i + 0.5) * (len(writes) - 1) / case.quick) for i in range(case.quick)]
+    inside = [n for n, line in enumerate(writes, 1) if re.search(r"/runs/n/[^/.][^/]*/", line)]
+    skipped = {n for place, n in enumerate(inside) if place % case.step} if case.step > 1 else ()
+    return [n for n in range(1, len(writes) + 1) if n not in skipped]
+
+
+def check(server: Server, case: Case, quick: bool) -> tuple[int, int, list[str]]:
+    """Return how many writes there are, at how many it was killed, and what differed then."""
+    places, words = server.places, fill_in(case.words, server.places)
+    start = begin(server, case.before)
+    reset(places, start)
+    assert server.run(words)[0] == 0, server.output
+    writes, whole = server.writes, read_all(places.work)
+    chosen, wrong = choose(case, writes, quick), []
+    for number in chosen:
+        reset(places, start)
+        killed, _ = server.run(words, kill=number)
+        last = server.writes[-1]
+        assert killed in (-signal.SIGKILL, 0), server.output  # a thread's writes may be some fewer
+        status, _ = server.run(words)
+        if status != 0:
+            wrong.append(f"{last}: exit {status}: {server.output[-300:]}")
+        else:
+            wrong += [f"{last}: {told}" for told in compare(read_all(places.work), whole)]
+    return len(writes), len(chosen), wrong
+
+
+def compare(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+    for name in sorted({*one, *other}):
+        if name not in one or name not in other:
+            yield f"{'left behind' if name in one else 'missing'}: {name}"
+        elif one[name] != other[name]:
+            yield f"differs: {name}: {describe(one[name], other[name])}"
+
+
+def describe(one: Any, other: Any) -> str:
+    """Show the first thing in which two contents differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        key = next(k for k in {**one, **other} if one.get(k) != other.get(k))
+        return f"{key}: {one.get(key)!r:.300} is not {other.get(key)!r:.300}"
+    return f"{one!r:.300} is not {other!r:.300}"
+
+
+def read_all(top: Path) -> dict[str, Any]:
+    """Read what a command has left, without the clock: name of each file → what it holds."""
+    held: dict[str, Any] = {}
+    for path in sorted(p for p in top.rglob("*") if p.is_file() and p.suffix != ".lock"):
+        name = path.relative_to(top).as_posix()
+        if "events.out.tfevents" in name:
+            held[f"{path.parent.relative_to(top)}/curves"] = read_board(path.parent)
+        else:
+            held[name] = read_one(path)
+    return held
+
+
+def read_one(path: Path) -> Any:
+    if path.name.startswith("."):
+        return "hidden"
+    match path.name:
+        case "record.json":
+            record = json.loads(path.read_text())
+            return {key: value for key, value in record.items() if key not in CLOCK}
+        case "history.csv":
+            return pd.read_csv(path, dtype=str).drop(columns="seconds").to_dict("records")
+        case "study.log":
+            return read_study(path)
+        case "report.html" | "report.md":
+            return len(re.findall("<img", path.read_text()))
+    if path.suffix == ".ckpt":
+        weights = torch.load(path, weights_only=True)
+        return weights["epoch"], files.digest(
+            *(f"{key}{value.tolist()}" for key, value in sorted(weights["state_dict"].items()))
+        )
+    if path.suffix in (".csv", ".json"):
+        return DATE.sub("", path.read_text())
+    return files.digest_file(path)
+
+
+def read_board(folder: Path) -> dict[str, Any]:
+    """Read the points of every curve, and the steps at which there is something else."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(folder), {"images": 0, "scalars": 0, "tensors": 0})
+    board.Reload()
+    tags = board.Tags()
+    return {
+        **{tag: [(e.step, str(e.value)) for e in board.Scalars(tag)] for tag in tags["scalars"]},
+        **{tag: [e.step for e in board.Images(tag)] for tag in tags["images"]},
+        **{tag: [e.step for e in board.Tensors(tag)] for tag in tags["tensors"]},
+    }
+
+
+def read_study(path: Path) -> list[Any]:
+    """Read the trials that ended; a killed one lives on in another."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    backend = optuna.storages.journal.JournalFileBackend(str(path))
+    study = optuna.load_study(
+        study_name=path.parent.name, storage=optuna.storages.JournalStorage(backend)
+    )
+    return [
+        (trial.params, trial.state.name, trial.value, trial.intermediate_values)
+        for trial in study.trials if trial.state.name != "FAIL"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.quick])
+def test_killed_at_some_writes(name, server):
+    """A few writes of each command, so that every change meets them."""
+    _, _, wrong = check(server, CASES[name], quick=True)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", CASES)
+def test_killed_at_every_write(name, server):
+    started = time.monotonic()
+    writes, killed, wrong = check(server, CASES[name], quick=False)
+    table = os.environ.get("KILLS_TABLE")
+    if table:
+        with Path(table).open("a", newline="") as stream:
+            seconds = round(time.monotonic() - started)
+            csv.writer(stream).writerow(
+                [name, writes, killed, len({told.partition(" ")[0] for told in wrong}), seconds]
+            )
+    assert not wrong, "\n".join(wrong)
