@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
+from medvision.data.audit.descriptor import describe_look
 from medvision.data.audit.near_duplicates import find_near_duplicates
-from medvision.data.audit.texture import SIDE, draw_texture
 from medvision.data.sources.phantom.source import find
 
 
@@ -48,7 +48,7 @@ def framed(value):
 
 def search(images, owners=None, **asked):
     names = [str(row) for row in range(len(images))]
-    seen = [draw_texture(np.ascontiguousarray(image)) for image in images]
+    seen = [describe_look(np.ascontiguousarray(image)) for image in images]
     return find_near_duplicates(seen, owners or names, names, **asked).tolist()
 
 
@@ -102,7 +102,7 @@ def test_of_a_still_clip_one_frame_speaks_for_all():
 
 
 def test_exact_copies_are_told_elsewhere():
-    seen = [draw_texture(draw(0))] * 2
+    seen = [describe_look(draw(0))] * 2
     assert find_near_duplicates(seen, ["a", "b"], ["same", "same"]).tolist() == []
 
 
@@ -112,16 +112,20 @@ def test_copies_on_one_side_are_not_looked_for_where_two_are_compared():
 
 
 def test_small_and_plain_images_are_like_nothing():
-    assert draw_texture(draw(0, 63, 200)) is None
-    assert draw_texture(np.full((80, 80, 3), 7, np.uint8)) is None
-    assert draw_texture(draw(0, 64, 64)).shape == (SIDE, SIDE)
+    assert describe_look(draw(0, 63, 200)) is None
+    assert describe_look(np.full((80, 80, 3), 7, np.uint8)) is None
+    assert describe_look(draw(0, 64, 64)) is not None
 
 
 @pytest.mark.parametrize("top", [1e-30, 1.0, 3e38])
 def test_any_range_of_values_is_described(top):
     values = draw(3).astype(np.float64) / 255
-    found = draw_texture((values * 2 * top - top).astype(np.float32))
-    assert np.corrcoef(found.ravel(), draw_texture(draw(3)).ravel())[0, 1] > 0.999
+    found, expected = (
+        describe_look((values * 2 * top - top).astype(np.float32)),
+        describe_look(draw(3)),
+    )
+    for one, other in ((found.texture, expected.texture), (found.thumbnail, expected.thumbnail)):
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.999
 
 
 def test_drawn_bodies_are_alike_and_no_copies_but_a_copy_of_one_is(tmp_path):
@@ -130,4 +134,73 @@ def test_drawn_bodies_are_alike_and_no_copies_but_a_copy_of_one_is(tmp_path):
     images = [np.load(path)[frame][..., None] for path, frame in frames]
     owners = table["patient"].tolist()
     assert search(images, owners) == []
-    assert search([*images, images[7][:, ::-1]], [*owners, "another"]) == [[7, 60]]
+    for row in (7, 30):
+        for copy in (images[row][:, ::-1], images[row] * 2 - 100):
+            assert search([*images, copy], [*owners, "another"]) == [[row, 60]]
+
+
+def grid():
+    return np.mgrid[:96, :96].astype(float)
+
+
+def blobs(random, number, sharp=False):
+    y, x = grid()
+    image = np.zeros((96, 96))
+    for _ in range(number):
+        down, right, width = *random.uniform(19, 77, 2), random.uniform(5, 19)
+        far = np.hypot(y - down, x - right) / width
+        image = np.maximum(image, far < 1 if sharp else np.exp(-(far**2) / 2))
+    return 20 + 200 * image
+
+
+def stripes(random):
+    y, x = grid()
+    turn, waves = random.uniform(0, np.pi), random.uniform(2, 12)
+    phase = 2 * np.pi * waves * (x * np.cos(turn) + y * np.sin(turn)) / 96 + random.uniform(0, 6)
+    return 128 + 90 * np.sin(phase)
+
+
+def rings(random):
+    y, x = grid()
+    far = np.hypot(y - random.uniform(38, 58), x - random.uniform(38, 58))
+    return 128 + 80 * np.sin(2 * np.pi * far * random.uniform(5, 12) / 96)
+
+
+def polygon(random):
+    image = np.full((96, 96), 30, np.uint8)
+    corners = (random.uniform(0.1, 0.9, (4, 2)) * 96).astype(np.int32)
+    return cv2.fillPoly(image, [corners], 200).astype(float)
+
+
+PLAIN = {
+    "one blob": lambda random: blobs(random, 1),
+    "three blobs": lambda random: blobs(random, 3),
+    "three discs": lambda random: blobs(random, 3, sharp=True),
+    "stripes": stripes,
+    "rings": rings,
+    "polygons": polygon,
+    "flat": lambda random: np.full((96, 96), random.uniform(20, 230)),
+}
+
+
+@pytest.mark.parametrize("noise", [0, 4])
+@pytest.mark.parametrize("kind", PLAIN)
+def test_plain_drawings_of_sixty_patients_are_no_copies_but_their_brighter_copies_are(kind, noise):
+    random = np.random.default_rng(0)
+    drawn = [PLAIN[kind](random) + noise * random.normal(size=(96, 96)) for _ in range(60)]
+    images = [image.clip(0, 255).astype(np.uint8)[..., None] for image in drawn]
+    brighter = (images[5] * 0.9 + 20).astype(np.uint8)
+    copies = [] if kind == "flat" and not noise else [[5, 60]]  # of one value is no image
+    assert search([*images, brighter]) == copies
+
+
+def test_a_pair_that_stands_apart_is_found_where_one_among_its_like_is_not():
+    """What agrees less than copies do, as the next slice, is told where nothing comes near."""
+
+    def mix(share, other, image=0):
+        return (draw(image) * (1 - share) + draw(other) * share).astype(np.uint8)
+
+    others = [draw(seed) for seed in range(1, 20)]
+    assert search([draw(0), *others, mix(0.45, 99)]) == [[0, 20]]
+    many = [mix(share, 100 + n) for n, share in enumerate(np.linspace(0.45, 0.55, 12))]
+    assert [0, 20] not in search([draw(0), *others, *many])

@@ -1,20 +1,26 @@
 """Near copies: images that look alike although their pixels differ.
 
 Found are re-encoded, resized, brightened, inverted, mirrored and turned copies, those cropped or
-shifted by up to a tenth of a side, turned by a few degrees, framed, or with letters burnt in. The
-strengths of an image's waves are the same wherever it is shifted to, and tell which few images are
-worth laying over it; of these, most places must agree.
+shifted by up to a tenth of a side, turned by a few degrees, framed, or with letters burnt in. Each
+image is aligned with the few whose spectra are most alike, and most of the places that have corners
+must agree. A plain image has too few for that to prove anything: it is compared in place.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medvision.data.audit.alignment import Lie, agree, lay_over
+from medvision.data.audit.alignment import (
+    Alignment,
+    align,
+    is_symmetric,
+    is_textured,
+    measure_agreement,
+)
+from medvision.data.audit.descriptor import Descriptor, Thumbnail
+from medvision.data.audit.spectrum import NEIGHBOURS, find_candidates
 from medvision.data.audit.texture import Texture
-from medvision.data.audit.waves import NEIGHBOURS, Waves, find_candidates, flatten, measure_waves
 from medvision.data.splits.groups import Ints
 
 ALIKE = 0.8  # agreement of copies; other patients' images reach 0.75
@@ -22,22 +28,25 @@ LIKE, STEEP = 0.4, 0.6  # where images agree with those around them by more than
 APART = 0.75  # a pair of so much is one too if the next stands `GAP` below
 GAP = 0.1
 NEXT = 0.5  # where no other pair was worth laying over, the next stands here
+IN_PLACE = 0.9995  # of plain images, whose textures prove nothing
 SAME = 0.998  # from here on one image of a patient stands for another
 SOUGHT = (
-    "near copies were looked for between patients: re-encoded, resized, brightened, inverted, "
-    "mirrored, turned, shifted or cropped by up to a tenth, framed, with letters burnt in"
+    "looked for between patients, in images of 64 pixels a side and more: re-encoded, resized, "
+    "brightened and, unless they are plain, inverted, mirrored, turned, shifted or cropped by up "
+    "to a tenth, framed, with letters burnt in"
 )
 _WORTH = 0.6  # correlation from which two are laid over exactly
 _MUCH, _WORTH_THEN = 0.5, 0.85  # of much likeness on
 _ASKED = 60  # images, for the likeness
 _PAIRS = 256  # laid over at a time
+_BLOCK = 512  # compared with all at a time
 
 Pairs = NDArray[np.int64]
 Scores = NDArray[np.float64]
 
 
 def find_near_duplicates(
-    seen: Sequence[Texture | None],
+    seen: Sequence[Descriptor | None],
     owners: Sequence[str],
     digests: Sequence[str],
     sides: Sequence[int] | None = None,
@@ -45,10 +54,10 @@ def find_near_duplicates(
     """Find pairs of rows that are near copies, of different owners; exact copies are none.
 
     Of an owner's images that are all but equal, as the frames of a still clip, only the first is
-    looked at. Each image is laid over the five whose waves are most alike.
+    looked at. Each image is laid over the five whose spectra are most alike.
 
     Args:
-        seen: the texture of each row; None is like nothing.
+        seen: the descriptor of each row; None is like nothing.
         owners: patient a row; near copies within one are neighbouring slices.
         digests: pixel digest a row.
         sides: a number a row; rows of the same one are not compared.
@@ -56,20 +65,20 @@ def find_near_duplicates(
     Returns:
         `[P,2]`, row numbers, the smaller first, sorted.
     """
-    described = [(row, one) for row, one in enumerate(seen) if one is not None]
-    if len(described) < 2:
+    chosen = [(row, one) for row, one in enumerate(seen) if one is not None]
+    numbers, textures = np.array([row for row, _ in chosen]), [one.texture for _, one in chosen]
+    owner = _number([owners[row] for row in numbers.tolist()])
+    kept = _leave_out_still(textures, owner)
+    if len(kept) < 2:
         return np.empty((0, 2), dtype=np.int64)
-    rows, chosen = np.array([row for row, _ in described]), [one for _, one in described]
-    waves, owner = measure_waves(chosen), _number([owners[row] for row in rows])
-    first = _leave_out_still(flatten(waves), chosen, owner)
-    rows, owner, chosen = rows[first], owner[first], [chosen[one] for one in first]
-    barred = [owner, _number([digests[row] for row in rows])]
+    rows, textures = numbers[kept], [textures[row] for row in kept.tolist()]
+    barred = [owner[kept], _number([digests[row] for row in rows.tolist()])]
     if sides is not None:
         barred.append(np.array([sides[row] for row in rows]))
-    pairs, turns = find_candidates(waves[first], barred)
-    scores, likeness = _compare(chosen, pairs, turns)
-    found = pairs[_choose(scores, owner[pairs], likeness)]
-    near = np.sort(rows[found].reshape(-1, 2), axis=1)
+    moved, plain = _match_textures(textures, barred)
+    thumbnails = [chosen[row][1].thumbnail for row in kept.tolist()]
+    in_place = _match_in_place(thumbnails, plain, barred)
+    near = rows[np.unique(np.concatenate([moved, in_place]), axis=0)]
     return np.asarray(near[np.lexsort(near.T[::-1])], dtype=np.int64)
 
 
@@ -77,44 +86,71 @@ def _number(names: Sequence[str]) -> Ints:
     return np.unique(names, return_inverse=True)[1]
 
 
-def _leave_out_still(flat: Waves, textures: Sequence[Texture], owner: Ints) -> Ints:
+def _leave_out_still(textures: Sequence[Texture], owner: Ints) -> Ints:
     """Return the rows that no earlier one of the same owner stands for."""
-    kept = np.ones(len(owner), dtype=bool)
-    order = np.argsort(owner, kind="stable")
-    edges = [0, *(np.flatnonzero(np.diff(owner[order])) + 1).tolist(), len(order)]
-    for start, end in pairwise(edges):
-        mine = order[start:end]
-        for at, row in enumerate(mine.tolist()):
-            if kept[row]:
-                later = mine[at + 1 :][kept[mine[at + 1 :]]]
-                alike = later[flat[later] @ flat[row] >= SAME]
-                same = [_correlate(textures[row], textures[other]) >= SAME for other in alike]
-                kept[alike[np.array(same, dtype=bool)]] = False
-    return np.flatnonzero(kept)
+    kept: list[int] = []
+    for one in np.unique(owner):
+        mine = np.flatnonzero(owner == one)
+        flat = np.stack([textures[row].ravel() for row in mine]).astype(np.float32)
+        flat /= np.linalg.norm(flat, axis=1, keepdims=True) + 1e-12
+        first: list[int] = []
+        for row in range(len(mine)):
+            if not (flat[first] @ flat[row] >= SAME).any():
+                first.append(row)
+        kept += mine[first].tolist()
+    return np.array(sorted(kept), dtype=np.int64)
 
 
-def _correlate(one: Texture, two: Texture) -> float:
-    first, second = one.astype(np.float32).ravel(), two.astype(np.float32).ravel()
-    return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))
+def _match_textures(textures: Sequence[Texture], barred: Sequence[Ints]) -> tuple[Pairs, Ints]:
+    """Return the pairs that agree wherever they are moved to, and the rows that may be in none.
+
+    These are plain, or agree with their own mirror image, and so would agree with many others.
+    """
+    textured = np.array([is_textured(texture) for texture in textures])
+    rows = np.flatnonzero(textured)
+    chosen = [textures[row] for row in rows.tolist()]
+    pairs, turns = find_candidates(chosen, [kind[rows] for kind in barred])
+    scores, likeness = _compare(chosen, pairs, turns)
+    found = pairs[_choose(scores, barred[0][rows][pairs], likeness)]
+    symmetric = [row for row in np.unique(found).tolist() if is_symmetric(chosen[row])]
+    textured[rows[symmetric]] = False
+    return rows[found[~np.isin(found, symmetric).any(axis=1)]], np.flatnonzero(~textured)
 
 
-def _score(textures: Sequence[Texture], pairs: Pairs, lies: Sequence[Lie]) -> Scores:
+def _match_in_place(thumbnails: Sequence[Thumbnail], rows: Ints, barred: Sequence[Ints]) -> Pairs:
+    """Return the pairs, one of them of `rows`, that are equal but for brightness and encoding.
+
+    A row that equals more than five is of a kind, as drawings are, and in no pair.
+    """
+    flat, found = np.stack(thumbnails).astype(np.float32), [np.empty((0, 2), dtype=np.int64)]
+    for start in range(0, len(rows), _BLOCK):
+        some = rows[start : start + _BLOCK]
+        equal = flat[some] @ flat.T >= IN_PLACE
+        for kind in barred:
+            equal &= kind[some, None] != kind
+        equal[equal.sum(axis=1) > NEIGHBOURS] = False
+        one, two = np.nonzero(equal)
+        found.append(np.sort(np.stack([some[one], two], axis=1), axis=1))
+    return np.concatenate(found)
+
+
+def _score(textures: Sequence[Texture], pairs: Pairs, alignments: Sequence[Alignment]) -> Scores:
     """Return how well each pair agrees, laid over exactly."""
     return np.array([
-        agree(textures[first], textures[second], lie)
-        for (first, second), lie in zip(pairs.tolist(), lies, strict=True)
+        measure_agreement(textures[first], textures[second], found)
+        for (first, second), found in zip(pairs.tolist(), alignments, strict=True)
     ])  # fmt: skip
 
 
-def _lay_all(
+def _align_all(
     textures: Sequence[Texture], pairs: Pairs, turns: Sequence[Sequence[int]]
-) -> list[Lie]:
-    lies: list[Lie] = []
+) -> list[Alignment]:
+    alignments: list[Alignment] = []
     for start in range(0, len(pairs), _PAIRS):
         some = pairs[start : start + _PAIRS].tolist()
         first, second = ([textures[pair[end]] for pair in some] for end in (0, 1))
-        lies += lay_over(first, second, turns[start : start + _PAIRS])
-    return lies
+        alignments += align(first, second, turns[start : start + _PAIRS])
+    return alignments
 
 
 def _compare(
@@ -124,15 +160,15 @@ def _compare(
 
     Some images, evenly drawn, say how alike all are; where they are much alike, less is worth it.
     """
-    lies, scores = _lay_all(textures, pairs, turns), np.zeros(len(pairs))
-    strength = np.abs([lie.correlation for lie in lies])
+    alignments, scores = _align_all(textures, pairs, turns), np.zeros(len(pairs))
+    strength = np.abs([found.correlation for found in alignments])
     drawn = np.unique(np.linspace(0, len(textures) - 1, _ASKED).astype(np.int64))
     asked = np.isin(pairs, drawn).any(axis=1) & (strength >= _WORTH)
     rows = np.flatnonzero(asked)
-    scores[rows] = _score(textures, pairs[rows], [lies[row] for row in rows])
+    scores[rows] = _score(textures, pairs[rows], [alignments[row] for row in rows])
     likeness = _measure_likeness(scores, pairs, drawn)
     left = np.flatnonzero(~asked & (strength >= (_WORTH if likeness < _MUCH else _WORTH_THEN)))
-    scores[left] = _score(textures, pairs[left], [lies[row] for row in left])
+    scores[left] = _score(textures, pairs[left], [alignments[row] for row in left])
     return scores, likeness
 
 

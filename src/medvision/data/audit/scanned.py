@@ -9,8 +9,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from medvision.data.audit.descriptor import Descriptor
 from medvision.data.audit.scan import ImageFacts, Seen
-from medvision.data.audit.texture import SIDE
 from medvision.data.store.facts import Facts, describe_image, pack, unpack
 from medvision.data.store.fill import Describe, Images
 from medvision.files import written_aside
@@ -38,14 +38,15 @@ def write_seen(folder: Path, images: Images, seen: Mapping[int, Seen]) -> None:
         "natives": pack([one.facts.native for one in seen.values()]),
     }
     looks = [one.look for one in seen.values()]
-    textures = [look.texture for look in looks if look.texture is not None]
+    described = [look.descriptor for look in looks if look.descriptor is not None]
     with written_aside(folder / NAME) as aside:
         np.savez(
             aside,
             facts=_as_bytes(facts),
             looks=_as_bytes([[look.kind, look.white, look.ends, look.border] for look in looks]),
-            like=np.array([look.texture is not None for look in looks]),
-            textures=np.array(textures, dtype=np.int8).reshape(-1, SIDE, SIDE),
+            described=np.array([look.descriptor is not None for look in looks]),
+            thumbnails=np.array([one.thumbnail for one in described], dtype=np.float16),
+            textures=np.array([one.texture for one in described], dtype=np.int8),
         )
 
 
@@ -89,10 +90,10 @@ def _read_facts(_: _Arrays, held: dict[str, Any]) -> list[Facts]:
 
 
 def _read_seen(arrays: _Arrays, facts: dict[str, Any]) -> list[Seen]:
-    held = iter(arrays["textures"])
-    textures = [next(held) if like else None for like in arrays["like"]]
+    described = map(Descriptor, arrays["thumbnails"], arrays["textures"])
+    descriptors = [next(described) if is_one else None for is_one in arrays["described"]]
     looks = json.loads(arrays["looks"].tobytes())
-    rows = zip(_read_facts(arrays, facts), looks, textures, strict=True)
+    rows = zip(_read_facts(arrays, facts), looks, descriptors, strict=True)
     return [
         Seen(facts, ImageFacts.of(facts, kind, white, ends, border, one))
         for facts, (kind, white, ends, border), one in rows

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SMALLEST = 64  # pixels a side; below, images of one kind differ too little
 SIDE = 64
 _FINE, _COARSE = 1.0, 2.5  # widths of two blurs; their difference is what is looked at
 _EVEN = 0.05  # of an image's range: a frame is of one value up to this
@@ -15,29 +14,21 @@ _FLAT = 0.1  # of the mean: below, there is nothing, as beside a body
 Texture = NDArray[np.int8]
 
 
-def draw_texture(pixels: np.ndarray) -> Texture | None:
-    """Describe an image `[H,W,C]` whatever its size, type or range of values: int8 `[64,64]`.
+def draw_texture(grey: np.ndarray) -> Texture:
+    """Describe an image `[H,W]` of values from 0 to 1: int8 `[64,64]`, all 0 where it is plain.
 
     Each value is the difference of two blurs, in units of its own median, and squashed: neither
     contrast nor a bright letter outweighs the rest. A mirrored or turned image has a mirrored or
     turned texture.
-
-    Returns:
-        None for images of less than 64 pixels a side, or of one value.
     """
-    low, high = float(pixels.min()), float(pixels.max())
-    if min(pixels.shape[:2]) < SMALLEST or low == high:
-        return None
-    grey = pixels[..., 0] if pixels.shape[-1] == 1 else pixels.mean(axis=-1)
-    inner = _leave_out_frame(((grey.astype(np.float64) - low) / (high - low)).astype(np.float32))
-    small = cv2.resize(inner, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(_leave_out_frame(grey), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     detail = _blur(small, _FINE) - _blur(small, _COARSE)
     strength = np.abs(detail)
     told = strength[strength > _FLAT * strength.mean()]
     if not len(told):
-        return None
+        return np.zeros((SIDE, SIDE), np.int8)
     squashed = detail / np.sqrt(detail**2 + np.median(told) ** 2)
-    return np.round(squashed * np.iinfo(np.int8).max).astype(np.int8)
+    return np.asarray(np.round(squashed * np.iinfo(np.int8).max), dtype=np.int8)
 
 
 def _blur(image: np.ndarray, width: float) -> np.ndarray:
