@@ -204,3 +204,14 @@ def test_a_pair_that_stands_apart_is_found_where_one_among_its_like_is_not():
     assert search([draw(0), *others, mix(0.45, 99)]) == [[0, 20]]
     many = [mix(share, 100 + n) for n, share in enumerate(np.linspace(0.45, 0.55, 12))]
     assert [0, 20] not in search([draw(0), *others, *many])
+
+
+def test_where_nothing_is_described_there_is_nothing_to_find():
+    assert find_near_duplicates([None] * 3, ["a", "b", "c"], ["1", "2", "3"]).tolist() == []
+
+
+def test_the_smaller_side_asks_whichever_it_is():
+    images = [draw(seed) for seed in range(12)]
+    copies = [draw(3)[:, ::-1], draw(99)]
+    assert search([*images, *copies], sides=[0] * 12 + [1] * 2) == [[3, 12]]
+    assert search([*copies, *images], sides=[0] * 2 + [1] * 12) == [[0, 5]]

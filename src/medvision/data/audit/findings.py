@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from medvision.data.audit.image_checks import check_images, line_of, note_part_sizes
@@ -32,12 +33,12 @@ def audit_rows(
     """
     full = _fill(table)
     shortcuts = find_shortcuts(table, looks, classes)
-    across = near[(full["split"].to_numpy()[near[:, 0]] != full["split"].to_numpy()[near[:, 1]])]
+    across = _find_across(full, near)
     shown = across if len(across) else near
     return {
         "notes": [
             *_note_shared(full, [look.digest for look in looks]),
-            *_note_near(full, near, len(across), shown),
+            *note_near_copies(full, near),
             *check_images(table, looks),
             *note_part_sizes(full["split"], looks),
             *map(str, shortcuts),
@@ -99,9 +100,17 @@ def _note_shared(table: pd.DataFrame, digests: Sequence[str]) -> list[str]:
     ]
 
 
-def _note_near(table: pd.DataFrame, near: Pairs, across: int, shown: Pairs) -> list[str]:
+def _find_across(table: pd.DataFrame, near: Pairs) -> Pairs:
+    split = table["split"].to_numpy()
+    return np.asarray(near[split[near[:, 0]] != split[near[:, 1]]])
+
+
+def note_near_copies(table: pd.DataFrame, near: Pairs) -> list[str]:
+    """Note pairs of rows that are near copies; a table without a given split has it empty."""
     if not len(near):
         return []
+    across = _find_across(table, near)
+    shown = across if len(across) else near
     keys = patient_keys(table).to_numpy()
     patients = len(set(map(frozenset, zip(keys[near[:, 0]], keys[near[:, 1]], strict=True))))
     label = table["label"].to_numpy()
@@ -114,5 +123,5 @@ def _note_near(table: pd.DataFrame, near: Pairs, across: int, shown: Pairs) -> l
         told += f", {torn} of them under different labels"
     if (table["split"] == "").all():
         return [f"{told}: joined, so that no computed split parts them; {SOUGHT}"]
-    told += f"; {across} of them lie in two parts of the given split"
+    told += f"; {len(across)} of them lie in two parts of the given split"
     return [f"{told}, which is left as it is: look at them, or take data.mode=patient; {SOUGHT}"]

@@ -39,6 +39,7 @@ _WORTH = 0.6  # correlation from which two are laid over exactly
 _MUCH, _WORTH_THEN = 0.5, 0.85  # of much likeness on
 _ASKED = 60  # images, for the likeness
 _PAIRS = 256  # laid over at a time
+_BEFORE = 8  # images of a patient that may stand for the next
 _BLOCK = 512  # compared with all at a time
 
 Pairs = NDArray[np.int64]
@@ -60,22 +61,26 @@ def find_near_duplicates(
         seen: the descriptor of each row; None is like nothing.
         owners: patient a row; near copies within one are neighbouring slices.
         digests: pixel digest a row.
-        sides: a number a row; rows of the same one are not compared.
+        sides: 0 or 1 a row; rows of the same one are not compared. The time grows with the number
+            of rows of the smaller side.
 
     Returns:
         `[P,2]`, row numbers, the smaller first, sorted.
     """
     chosen = [(row, one) for row, one in enumerate(seen) if one is not None]
+    if len(chosen) < 2:
+        return np.empty((0, 2), dtype=np.int64)
     numbers, textures = np.array([row for row, _ in chosen]), [one.texture for _, one in chosen]
     owner = _number([owners[row] for row in numbers.tolist()])
     kept = _leave_out_still(textures, owner)
-    if len(kept) < 2:
-        return np.empty((0, 2), dtype=np.int64)
     rows, textures = numbers[kept], [textures[row] for row in kept.tolist()]
     barred = [owner[kept], _number([digests[row] for row in rows.tolist()])]
+    asking = np.ones(len(rows), dtype=bool)
     if sides is not None:
-        barred.append(np.array([sides[row] for row in rows]))
-    moved, plain = _match_textures(textures, barred)
+        side = np.array([sides[row] for row in rows.tolist()])
+        barred.append(side)
+        asking = side == (0 if (side == 0).sum() <= len(side) / 2 else 1)
+    moved, plain = _match_textures(textures, barred, asking)
     thumbnails = [chosen[row][1].thumbnail for row in kept.tolist()]
     in_place = _match_in_place(thumbnails, plain, barred)
     near = rows[np.unique(np.concatenate([moved, in_place]), axis=0)]
@@ -87,21 +92,23 @@ def _number(names: Sequence[str]) -> Ints:
 
 
 def _leave_out_still(textures: Sequence[Texture], owner: Ints) -> Ints:
-    """Return the rows that no earlier one of the same owner stands for."""
+    """Return the rows that none of the few before them, of the same owner, stands for."""
     kept: list[int] = []
-    for one in np.unique(owner):
-        mine = np.flatnonzero(owner == one)
-        flat = np.stack([textures[row].ravel() for row in mine]).astype(np.float32)
+    order = np.argsort(owner, kind="stable")
+    for mine in np.split(order, np.flatnonzero(np.diff(owner[order])) + 1):
+        flat = np.stack([textures[row].ravel() for row in mine.tolist()]).astype(np.float32)
         flat /= np.linalg.norm(flat, axis=1, keepdims=True) + 1e-12
         first: list[int] = []
         for row in range(len(mine)):
-            if not (flat[first] @ flat[row] >= SAME).any():
+            if not (flat[first[-_BEFORE:]] @ flat[row] >= SAME).any():
                 first.append(row)
         kept += mine[first].tolist()
     return np.array(sorted(kept), dtype=np.int64)
 
 
-def _match_textures(textures: Sequence[Texture], barred: Sequence[Ints]) -> tuple[Pairs, Ints]:
+def _match_textures(
+    textures: Sequence[Texture], barred: Sequence[Ints], asking: NDArray[np.bool_]
+) -> tuple[Pairs, Ints]:
     """Return the pairs that agree wherever they are moved to, and the rows that may be in none.
 
     These are plain, or agree with their own mirror image, and so would agree with many others.
@@ -109,8 +116,9 @@ def _match_textures(textures: Sequence[Texture], barred: Sequence[Ints]) -> tupl
     textured = np.array([is_textured(texture) for texture in textures])
     rows = np.flatnonzero(textured)
     chosen = [textures[row] for row in rows.tolist()]
-    pairs, turns = find_candidates(chosen, [kind[rows] for kind in barred])
-    scores, likeness = _compare(chosen, pairs, turns)
+    asked = np.flatnonzero(asking[rows])
+    pairs, turns = find_candidates(chosen, [kind[rows] for kind in barred], asked)
+    scores, likeness = _compare(chosen, pairs, turns, asked)
     found = pairs[_choose(scores, barred[0][rows][pairs], likeness)]
     symmetric = [row for row in np.unique(found).tolist() if is_symmetric(chosen[row])]
     textured[rows[symmetric]] = False
@@ -154,15 +162,17 @@ def _align_all(
 
 
 def _compare(
-    textures: Sequence[Texture], pairs: Pairs, turns: Sequence[Sequence[int]]
+    textures: Sequence[Texture], pairs: Pairs, turns: Sequence[Sequence[int]], asking: Ints
 ) -> tuple[Scores, float]:
     """Return how well each pair agrees, 0 where it is not worth an exact look, and their likeness.
 
     Some images, evenly drawn, say how alike all are; where they are much alike, less is worth it.
     """
+    if not len(pairs):
+        return np.empty(0), 0.0
     alignments, scores = _align_all(textures, pairs, turns), np.zeros(len(pairs))
     strength = np.abs([found.correlation for found in alignments])
-    drawn = np.unique(np.linspace(0, len(textures) - 1, _ASKED).astype(np.int64))
+    drawn = np.unique(asking[np.linspace(0, len(asking) - 1, _ASKED).astype(np.int64)])
     asked = np.isin(pairs, drawn).any(axis=1) & (strength >= _WORTH)
     rows = np.flatnonzero(asked)
     scores[rows] = _score(textures, pairs[rows], [alignments[row] for row in rows])

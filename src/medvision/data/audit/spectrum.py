@@ -28,23 +28,24 @@ Spectra = NDArray[np.float32]
 
 
 def find_candidates(
-    textures: Sequence[Texture], barred: Sequence[Ints]
+    textures: Sequence[Texture], barred: Sequence[Ints], asking: Ints
 ) -> tuple[Ints, list[tuple[int, ...]]]:
     """Return the pairs worth aligning, the smaller first, and the turns to try of each.
 
     Args:
         textures: of each row.
         barred: numbers a row; rows that have one in common are not compared.
+        asking: rows that look for their like among all.
     """
     take = min(NEIGHBOURS, len(textures) - 1)
-    if take < 1:
+    if take < 1 or not len(asking):
         return np.empty((0, 2), dtype=np.int64), []
     spectra = _measure_spectra(textures)
     other = spectra.transpose(0, 2, 1)
     turned = [_flatten(way) for way in (spectra, spectra[:, :, ::-1], other, other[:, :, ::-1])]
     firsts, seconds, ways = [], [], []
-    for start in range(0, len(textures), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for start in range(0, len(asking), _BLOCK):
+        block = asking[start : start + _BLOCK]
         way, alike = _compare_spectra([some[block] for some in turned], turned[0])
         for kind in barred:
             alike[kind[block, None] == kind] = -np.inf
@@ -52,7 +53,7 @@ def find_candidates(
         row = np.repeat(np.arange(len(near)), take)
         near = near.ravel()
         fits = np.isfinite(alike[row, near])
-        firsts.append(row[fits] + start)
+        firsts.append(block[row[fits]])
         seconds.append(near[fits])
         ways.append(way[row, near][fits])
     both = np.stack([np.concatenate(firsts), np.concatenate(seconds)], axis=1)
