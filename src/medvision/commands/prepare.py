@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 
 from medvision.data.audit.image_checks import spacing_range
+from medvision.data.audit.near_duplicates import SOUGHT
 from medvision.data.sources.prepare import Prepared, prepare
 from medvision.evaluation.report.table import Table
 
@@ -101,7 +102,7 @@ def _describe(prepared: Prepared) -> Iterator[tuple[str, str]]:
         yield "spacing", f"{low:.3g} mm" if low == high else f"{low:.3g} to {high:.3g} mm"
     yield "copies", f"{prepared.copies} images repeat another one, pixel for pixel"
     near = card.facts["audit"]["near_copies"]["pairs"]
-    yield "near copies", f"{near} pairs of images of different patients look the same"
+    yield "near copies", f"{near} pairs of images of different patients look the same; {SOUGHT}"
     hashed = f"hashed with your key {card.key}" if card.key else "ids kept as given"
     yield "patients", f"told by: {card.patient_rule}; {hashed}"
     yield from _describe_source(card.facts)

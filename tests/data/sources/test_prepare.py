@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import medvision.files as files
+from medvision.data.audit.near_duplicates import SOUGHT
 from medvision.data.manifest.manifest import read_manifest
 from medvision.data.manifest.pseudonyms import pseudonym
 from medvision.data.sources import prepare as preparation
@@ -300,7 +301,8 @@ def test_a_changed_table_of_labels_is_prepared_anew(slices, tmp_path, counted):
 def test_the_audit_is_written_beside_the_manifest(folder, tmp_path):
     facts = read_manifest(of_folder(folder, tmp_path).manifest).card.facts["audit"]
     assert facts == {
-        "notes": [], "near_copies": {"pairs": 0, "across": 0, "lines": []}, "shortcuts": []
+        "notes": [], "near_copies": {"pairs": 0, "across": 0, "sought": SOUGHT, "lines": []},
+        "shortcuts": [],
     }  # fmt: skip
 
 

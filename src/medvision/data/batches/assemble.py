@@ -13,10 +13,13 @@ from pandas.api.types import is_numeric_dtype
 
 import medvision.files as files
 from medvision.data.audit.audit import Audit, count_parts
+from medvision.data.audit.findings import note_near_copies
 from medvision.data.audit.flow import count_joined, count_samples, trace_losses
+from medvision.data.audit.near_duplicates import Pairs, find_near_duplicates
 from medvision.data.batches.boxes import place_boxes
 from medvision.data.batches.extra import Main, read_extras
 from medvision.data.batches.generated import holds_generated
+from medvision.data.batches.near_copies import describe_store
 from medvision.data.batches.options import DataOptions
 from medvision.data.batches.read import DecodedRows, OnUnreadable, decode_rows, keep_whole
 from medvision.data.batches.samples import Samples
@@ -26,13 +29,14 @@ from medvision.data.manifest.columns import FILES, find_file_columns, find_reade
 from medvision.data.manifest.manifest import Manifest, read_manifest
 from medvision.data.manifest.path_map import mask_paths, without_names
 from medvision.data.manifest.pseudonyms import IDS, hash_ids
+from medvision.data.splits.groups import connect, join_pairs
 from medvision.data.splits.splits import SHARES, assign_splits
 from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.reader import Reader
 from medvision.data.units.image import Images
 from medvision.data.units.unit import Unit
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.identity import PARTS
+from medvision.identity import PARTS, patient_keys
 from medvision.target import Ragged, Target, is_among
 from medvision.trust.user_key import user_key
 
@@ -63,9 +67,10 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
     asked = _resolve(target, own, unit, options.target_options)
     decoded = decode_rows(own, options.reader, options.on_unreadable, options.workers, target.files)
     read, unit, told = keep_whole(decoded, unit, own.table)
-    kept, audit = _split(read, asked, options)
+    near = _find_near_copies(decoded, own, options.reader)
+    kept, audit = _split(_join_near(read, near, own), asked, options)
     unit.refuse_torn(read.table, kept)
-    audit.notes += [*decoded.notes, *told]
+    audit.notes += [*decoded.notes, *told, *_note_near(near, own, kept, audit.mode)]
     listed, names = decoded.table, unit.form.channels
     listed = listed[listed["channel"].isin(names)] if names else listed
     audit.flow = trace_losses(own.table, [
@@ -192,6 +197,30 @@ def _split(read: DecodedRows, target: Target, options: DataOptions) -> tuple[pd.
     if column is not None:
         audit.notes.append(f"parts are alike in {column!r} (data.stratify)")
     return kept, audit
+
+
+def _find_near_copies(decoded: DecodedRows, own: Manifest, reader: Reader) -> Pairs:
+    """Return pairs of lines that are near copies, where preparing has not looked for them."""
+    described = describe_store(decoded.store, own.digest, reader)
+    if "near_copies" in own.card.facts.get("audit", {}):
+        return np.empty((0, 2), dtype=np.int64)
+    patients = patient_keys(own.table).tolist()
+    return find_near_duplicates(described.descriptors, patients, described.digests)
+
+
+def _join_near(read: DecodedRows, near: Pairs, own: Manifest) -> DecodedRows:
+    """Join the groups of near copies, so that no computed split parts them."""
+    if not len(near):
+        return read
+    given = [own.table["group"].fillna("").astype(str)] if "group" in own.table else []
+    groups = pd.Series(connect(join_pairs(near, len(own.table)), *given), index=own.table.index)
+    return read._replace(table=read.table.assign(group=groups[read.table.index]))
+
+
+def _note_near(near: Pairs, own: Manifest, kept: pd.DataFrame, mode: str) -> list[str]:
+    """Note near copies by the parts they were given, where those were not computed."""
+    parts = kept["split"].reindex(own.table.index) if mode in ("given", "fold") else None
+    return note_near_copies(own.table.assign(split="" if parts is None else parts.fillna("")), near)
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:

@@ -8,6 +8,7 @@ import numpy as np
 
 import medvision.files as files
 from medvision.data.audit.audit import Audit
+from medvision.data.audit.image_checks import line_of
 from medvision.data.batches.generated import (
     Generated,
     describe_gate,
@@ -15,6 +16,7 @@ from medvision.data.batches.generated import (
     read_generated,
 )
 from medvision.data.batches.mixing import RULE
+from medvision.data.batches.near_copies import describe_store, find_between
 from medvision.data.batches.options import DataOptions
 from medvision.data.batches.read import DecodedRows, decode_rows, keep_whole
 from medvision.data.manifest.card import Card
@@ -84,6 +86,8 @@ def _read_extra(place: str, own: Main, options: DataOptions, audit: Audit) -> Ex
         audit.notes.append(f"patients{whose} of {place} not checked: prepared with another key")
     unchecked = _compare_people(place, own, extra.read, manifest.card, options.different_patients)
     _refuse_other_size(place, own.read, extra.read)
+    if extra.generated is None:
+        unchecked += _note_near(own.read, extra.read, manifest.card.dataset, options.reader)
     # Of generated rows it is the generator that has seen somebody, which is compared by itself.
     if extra.generated:
         return extra
@@ -212,6 +216,21 @@ def _compare_people(
         return [f"patients of {whose} not checked: prepared with another key"]
     unchecked = [f"{whose}: {sentence}" for sentence in met.unchecked]
     return unchecked + stamp_namesakes(met.namesakes, f"{whose} in val or test")
+
+
+def _note_near(own: DecodedRows, extra: DecodedRows, dataset: str, reader: Reader) -> list[str]:
+    """Count images that are near copies of some of val or test."""
+    held = own._replace(table=own.table[own.table["split"] != "train"])
+    joined, kept = (
+        describe_store(read.store, read.manifest, reader).take(read.table.index.tolist())
+        for read in (extra, held)
+    )
+    near = find_between(joined, kept)
+    if not near:
+        return []
+    told = f"{len(near)} of {len(extra.table)} images of data.extra ({dataset}) are near copies of"
+    line = line_of(int(extra.table.index[near[0]]))
+    return [f"{told} images of val or test, such as line {line} of its manifest: look at them"]
 
 
 def _name(patient: str) -> str:

@@ -138,7 +138,7 @@ def prepare(
     if key is not None and hashed != fingerprint(key):
         hash_ids(table, key, IDS | set(found.ids), bool(found.facts.get("simulated")))
     patients, digests = patient_keys(table), [look.digest for look in looks]
-    near = find_near_duplicates([look.likeness for look in looks], list(patients), digests)
+    near = find_near_duplicates([look.descriptor for look in looks], list(patients), digests)
     given = [table["group"].fillna("").astype(str)] if "group" in table else []
     table["group"] = connect(patients, digests, join_pairs(near, len(table)), *given)
     audit = audit_rows(table, looks, near, found.classes)
