@@ -1,13 +1,17 @@
 """Whatever is killed at whatever write and started again is as if nothing had happened.
 
-Each case runs a command undisturbed, then kills it at its writes, one after the other, from an
-empty folder each time, and starts it again: the same bits, and nothing left behind. `server.py`
-says what a write is. A quick part takes some writes of each command, the slow part all of them.
+Each case runs a command undisturbed and again from what a kill at a write leaves: the same bits in
+the end, and nothing left behind. `server.py` says what a write is. The quick part kills at a few
+writes of some commands, others when the code is another; the slow part runs a command once, copies
+its folder before each write, and starts from each copy. Writes are alike that do the same, asked
+for by one line of medvision, to a file of one kind; so are those that find a temporary file empty.
+Of those that are alike it takes the first, the middle and the last.
 """
 
 import csv
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -24,6 +28,7 @@ import pytest
 import torch
 
 from medvision import files
+from medvision.provenance import describe_code
 
 READER = ("data.reader.size=[32,32]", "data.reader.window=[-100,200]")
 SMALL = ("data=manifest", *READER, "data.batch_size=16", "data.workers=1", "threads=1")
@@ -80,10 +85,12 @@ class Server:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
-    def run(self, words: Sequence[str], kill: int | None = None) -> tuple[int, int]:
+    def run(
+        self, words: Sequence[str], kill: int | None = None, copies: Path | None = None
+    ) -> tuple[int, int]:
         """Return the exit status, or the signal below 0, and how many writes there were."""
         log = str(self.places.fixed / "log")
-        order = {"words": words, "kill": kill, "log": log}
+        order = {"words": words, "kill": kill, "copies": copies and str(copies), "log": log}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(order) + "\n")
@@ -125,15 +132,12 @@ class Case:
     Attributes:
         words: of it; `{}` are places.
         before: the command whose outcome it starts from.
-        quick: how many of its writes the quick part takes, at equal distances.
-        step: of the writes of runs in a search or a sweep, which are those of a training, every
-            so manyth is taken in the slow part.
+        quick: at how many of its writes the quick part kills.
     """
 
     words: tuple[str, ...]
     before: tuple[str, ...] = ()
     quick: int = 1
-    step: int = 1
 
 
 def train(*words: str, name: str = "n", data: str = "phantom") -> tuple[str, ...]:
@@ -145,8 +149,8 @@ CASES = {
     "cnn": Case(train(*SMALL, *CNN), quick=3),
     "rnn": Case(train(*SMALL, *RNN), quick=0),
     "gan": Case(train(*GAN, data="crowd"), quick=0),
-    "tune": Case(("tune", *train(*SMALL, *SHORT)[1:], *SEARCH), quick=0, step=6),
-    "sweep": Case((*train(*SMALL, *SHORT, "test=false"), "-m", "seed=0,1"), step=6),
+    "tune": Case(("tune", *train(*SMALL, *SHORT)[1:], *SEARCH), quick=0),
+    "sweep": Case((*train(*SMALL, *SHORT, "test=false"), "-m", "seed=0,1")),
     "prepare": Case(("prepare", "source=phantom", "output={work}/made", "patients=4", "slices=2",
                      "size=32")),
     "evaluate": Case(("evaluate", "run=n"), before=DONE),
@@ -183,34 +187,53 @@ def reset(places: Places, start: Path) -> None:
     shutil.copytree(start, places.work)
 
 
-def choose(case: Case, writes: Sequence[str], quick: bool) -> list[int]:
-    """Number the writes at which to kill."""
-    if quick:
-        return [1 + round((i + 0.5) * (len(writes) - 1) / case.quick) for i in range(case.quick)]
-    inside = [n for n, line in enumerate(writes, 1) if re.search(r"/runs/n/[^/.][^/]*/", line)]
-    skipped = {n for place, n in enumerate(inside) if place % case.step} if case.step > 1 else ()
-    return [n for n in range(1, len(writes) + 1) if n not in skipped]
+def choose(writes: Sequence[str]) -> list[int]:
+    """Number the writes that stand for all."""
+    alike: dict[str, list[int]] = {}
+    for number, line in enumerate(writes, 1):
+        alike.setdefault(kind(line), []).append(number)
+    return sorted({n for same in alike.values() for n in (same[0], same[len(same) // 2], same[-1])})
 
 
-def check(server: Server, case: Case, quick: bool) -> tuple[int, int, list[str]]:
-    """Return how many writes there are, at how many it was killed, and what differed then."""
-    places, words = server.places, fill_in(case.words, server.places)
-    start = begin(server, case.before)
-    reset(places, start)
-    assert server.run(words)[0] == 0, server.output
-    writes, whole = server.writes, read_all(places.work)
-    chosen, wrong = choose(case, writes, quick), []
-    for number in chosen:
-        reset(places, start)
-        killed, _ = server.run(words, kill=number)
-        last = server.writes[-1]
-        assert killed in (-signal.SIGKILL, 0), server.output  # a thread's writes may be some fewer
-        status, _ = server.run(words)
-        if status != 0:
-            wrong.append(f"{last}: exit {status}: {server.output[-300:]}")
-        else:
-            wrong += [f"{last}: {told}" for told in compare(read_all(places.work), whole)]
-    return len(writes), len(chosen), wrong
+def kind(line: str) -> str:
+    """Name what a write does, where in medvision, to which kind of file."""
+    _, event, caller, path = line.split(" ", 3)
+    name = path.rpartition("/")[2]
+    if event == "reopen" and ".aside" in name:
+        return f"{event} {Path(name).suffix}"
+    own = re.sub(r"[0-9a-f]{8,}|[0-9]+", "#", name)
+    return f"{event} {caller} {own if caller == '-' else Path(name).suffix}"
+
+
+def draw(writes: int, count: int) -> list[int]:
+    """Draw writes by the code, so that each change of it meets others."""
+    drawn = random.Random(describe_code()["digest"])
+    return sorted(drawn.sample(range(1, writes + 1), count))
+
+
+def kill_at(server: Server, case: Case, number: int) -> None:
+    """Leave what a kill at a write leaves."""
+    reset(server.places, begin(server, case.before))
+    killed, _ = server.run(fill_in(case.words, server.places), kill=number)
+    assert killed in (-signal.SIGKILL, 0), server.output  # a thread's writes may be some fewer
+
+
+def restart(server: Server, case: Case, whole: dict[str, Any]) -> list[str]:
+    """Start again; tell what differs from what was undisturbed."""
+    status, _ = server.run(fill_in(case.words, server.places))
+    if status:
+        return [f"exit {status}: {server.output[-300:]}"]
+    return [*compare(read_all(server.places.work), whole)]
+
+
+def run_undisturbed(
+    server: Server, case: Case, copies: Path | None = None
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the writes of a command, and what it leaves."""
+    reset(server.places, begin(server, case.before))
+    status, _ = server.run(fill_in(case.words, server.places), copies=copies)
+    assert status == 0, server.output
+    return server.writes, read_all(server.places.work)
 
 
 def compare(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
@@ -295,22 +318,33 @@ def read_study(path: Path) -> list[Any]:
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.quick])
 def test_killed_at_some_writes(name, server):
-    """A few writes of each command, so that every change meets them."""
-    _, _, wrong = check(server, CASES[name], quick=True)
-    assert not wrong, "\n".join(wrong)
+    case = CASES[name]
+    writes, whole = run_undisturbed(server, case)
+    for number in draw(len(writes), case.quick):
+        kill_at(server, case, number)
+        last = server.writes[-1]
+        assert restart(server, case, whole) == [], last
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", CASES)
-def test_killed_at_every_write(name, server):
-    started = time.monotonic()
-    writes, killed, wrong = check(server, CASES[name], quick=False)
-    table = os.environ.get("KILLS_TABLE")
-    if table:
+def test_killed_at_every_write(name, server, tmp_path):
+    started, case = time.monotonic(), CASES[name]
+    writes, whole = run_undisturbed(server, case, tmp_path)
+    chosen, wrong = choose(writes), {}
+    for number in chosen:
+        reset(server.places, tmp_path / str(number))
+        told = restart(server, case, whole)
+        print(writes[number - 1], *(told or ["the same"]), flush=True)
+        if told:
+            wrong[writes[number - 1]] = told
+    write_row(name, len(writes), len(chosen), len(wrong), round(time.monotonic() - started))
+    assert not wrong
+
+
+def write_row(*cells: object) -> None:
+    """Add a row to the table that `KILLS_TABLE` names, if it names one."""
+    if table := os.environ.get("KILLS_TABLE"):
         with Path(table).open("a", newline="") as stream:
-            seconds = round(time.monotonic() - started)
-            csv.writer(stream).writerow(
-                [name, writes, killed, len({told.partition(" ")[0] for told in wrong}), seconds]
-            )
-    assert not wrong, "\n".join(wrong)
+            csv.writer(stream).writerow(cells)
