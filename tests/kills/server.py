@@ -164,7 +164,7 @@ def serve(top: str, order: dict[str, Any]) -> dict[str, int]:
         _, status = os.waitpid(child, os.WUNTRACED)
     os.close(watch.log)
     if known.exists():
-        learn(*marshal.loads(known.read_bytes()))  # noqa: S302 -- what a fork of this has written
+        learn(*marshal.loads(known.read_bytes()))
     return {"status": os.waitstatus_to_exitcode(status), "writes": watch.counted}
 
 

@@ -46,6 +46,8 @@ GAN = (
 )  # fmt: skip
 SEARCH = ("model.optimizer.lr=tag(log,interval(1e-4,1e-2))", "trials=3", "test=false",
           "pruner.n_startup_trials=1", "pruner.n_warmup_steps=0")  # fmt: skip
+PHANTOMS = {"phantom": ("patients=24", "slices=2", "difficulty=0"),
+            "crowd": ("patients=120", "slices=3", "difficulty=0")}  # fmt: skip
 # Facts of a run that tell of its process and of the clock.
 CLOCK = ("started", "finished", "seconds", "resumed", "test_openings", "checkpoints", "mac",
          "peak_memory_mb")  # fmt: skip
@@ -109,16 +111,12 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
-    """A server whose fixed places hold two phantoms."""
+    """A server without work as yet."""
     top = tmp_path_factory.mktemp("kills")
     places = Places(top / "work", top / "fixed")
     for folder in (places.work, places.fixed):
         folder.mkdir()
     started = Server(places)
-    for name, patients, slices in (("phantom", 24, 2), ("crowd", 120, 3)):
-        words = ["prepare", "source=phantom", f"output={places.fixed / name}",
-                 f"slices={slices}", f"patients={patients}", "size=32", "difficulty=0"]  # fmt: skip
-        assert started.run(words)[0] == 0, started.output
     yield started
     assert started.process.stdin is not None
     started.process.stdin.close()
@@ -170,6 +168,15 @@ def fill_in(words: Sequence[str], places: Places) -> list[str]:
     return [re.sub(r"\{(\w+)\}", lambda found: str(named[found[1]]), word) for word in words]
 
 
+def make_phantoms(server: Server, words: Sequence[str]) -> None:
+    """Make what a command is to read, once."""
+    for name, how in PHANTOMS.items():
+        output = server.places.fixed / name
+        if not output.exists() and any(f"{{{name}}}" in word for word in words):
+            made = server.run(["prepare", "source=phantom", "size=32", f"output={output}", *how])
+            assert made[0] == 0, server.output
+
+
 def begin(server: Server, before: tuple[str, ...]) -> Path:
     """Return a copy of what a command leaves, made once."""
     start = server.places.fixed / f"start-{files.digest(*before)[:8]}"
@@ -177,6 +184,7 @@ def begin(server: Server, before: tuple[str, ...]) -> Path:
         shutil.rmtree(server.places.work)
         server.places.work.mkdir()
         if before:
+            make_phantoms(server, before)
             assert server.run(fill_in(before, server.places))[0] == 0, server.output
         shutil.copytree(server.places.work, start)
     return start
@@ -231,6 +239,7 @@ def run_undisturbed(
 ) -> tuple[list[str], dict[str, Any]]:
     """Return the writes of a command, and what it leaves."""
     reset(server.places, begin(server, case.before))
+    make_phantoms(server, case.words)
     status, _ = server.run(fill_in(case.words, server.places), copies=copies)
     assert status == 0, server.output
     return server.writes, read_all(server.places.work)
@@ -270,7 +279,8 @@ def read_one(path: Path) -> Any:
     match path.name:
         case "record.json":
             record = json.loads(path.read_text())
-            return {key: value for key, value in record.items() if key not in CLOCK}
+            looks = len(record.get("test_openings", []))
+            return {"looks": looks} | {k: v for k, v in record.items() if k not in CLOCK}
         case "history.csv":
             return pd.read_csv(path, dtype=str).drop(columns="seconds").to_dict("records")
         case "study.log":
