@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -47,7 +48,7 @@ GAN = (
 SEARCH = ("model.optimizer.lr=tag(log,interval(1e-4,1e-2))", "trials=3", "test=false",
           "pruner.n_startup_trials=1", "pruner.n_warmup_steps=0")  # fmt: skip
 PHANTOMS = {"phantom": ("patients=24", "slices=2", "difficulty=0"),
-            "crowd": ("patients=120", "slices=3", "difficulty=0")}  # fmt: skip
+            "crowd": ("patients=40", "slices=3", "difficulty=0")}  # fmt: skip
 # Facts of a run that tell of its process and of the clock.
 CLOCK = ("started", "finished", "seconds", "resumed", "test_openings", "checkpoints", "mac",
          "peak_memory_mb")  # fmt: skip
@@ -298,17 +299,18 @@ def read_one(path: Path) -> Any:
 
 
 def read_board(folder: Path) -> dict[str, Any]:
-    """Read the points of every curve, and the steps at which there is something else."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    """Read what TensorBoard shows: the steps of everything, and the points of every curve."""
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
 
-    board = EventAccumulator(str(folder), {"images": 0, "scalars": 0, "tensors": 0})
+    board = EventAccumulator(str(folder), {"tensors": 0})
     board.Reload()
-    tags = board.Tags()
-    return {
-        **{tag: [(e.step, str(e.value)) for e in board.Scalars(tag)] for tag in tags["scalars"]},
-        **{tag: [e.step for e in board.Images(tag)] for tag in tags["images"]},
-        **{tag: [e.step for e in board.Tensors(tag)] for tag in tags["tensors"]},
-    }
+    return {tag: [(event.step, show_floats(make_ndarray(event.tensor_proto)))
+                  for event in board.Tensors(tag)] for tag in board.Tags()["tensors"]}  # fmt: skip
+
+
+def show_floats(array: np.ndarray) -> str:
+    return str(array.tolist()) if array.dtype.kind == "f" else ""
 
 
 def read_study(path: Path) -> list[Any]:

@@ -25,6 +25,7 @@ from medvision.provenance import command_line, cost, describe_code, describe_pro
 from medvision.runs import (
     Run,
     claimed,
+    close_opening,
     name_folder,
     name_setting,
     prepare_folder,
@@ -96,9 +97,9 @@ def _train(
         except BaseException as error:
             _note_end(run, error, cost(start, earlier))
             raise
-        run.note(
-            status="done", finished=files.today(), digests=integrity.digest_files(run.folder),
-            **cost(start, earlier),
+        close_opening(
+            [run], status="done", finished=files.today(), **cost(start, earlier),
+            digests=integrity.digest_files(run.folder),
         )  # fmt: skip
         report(run, job, brief=cell)
     return objective
@@ -294,6 +295,7 @@ def answer(run: Run, job: Job) -> float:
         if unopened:
             with run.rewriting("val", "test"):
                 finish_run(run, job)
+            close_opening([run])
         report(run, job)
     return float(record["objective"])
 
