@@ -31,6 +31,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink")
 HELD = 4096
 WRITERS = ("files.py", "runs.py", "style.py")  # whose callers tell why they write
+JOURNAL = ("append_logs", "acquire")  # so do those of the search's
 TEMPLATES: dict[tuple[str, str], CodeType] = {}
 
 
@@ -117,7 +118,8 @@ def find_caller() -> str:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        if "medvision" in path.parts and path.name not in WRITERS:
+        name = frame.f_code.co_name
+        if "medvision" in path.parts and path.name not in WRITERS and name not in JOURNAL:
             return f"{path.stem}:{frame.f_lineno}"
         frame = frame.f_back
     return "-"

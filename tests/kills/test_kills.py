@@ -1,11 +1,14 @@
 """Whatever is killed at whatever write and started again is as if nothing had happened.
 
 Each case runs a command undisturbed and again from what a kill at a write leaves: the same bits in
-the end, and nothing left behind. `server.py` says what a write is. The quick part kills at a few
-writes of some commands, others when the code is another; the slow part runs a command once, copies
-its folder before each write, and starts from each copy. Writes are alike that do the same, asked
-for by one line of medvision, to a file of one kind; so are those that find a temporary file empty.
-Of those that are alike it takes the first, the middle and the last.
+the end, and nothing left behind. `server.py` says what a write is.
+
+The quick part kills at a few writes of the commands that take little time, and at one of one of the
+others, all drawn by the digest of the code, so that each change of it meets others. The slow part
+runs a command once, copies its folder before each write, and starts from each copy. Writes are
+alike that do the same, asked for by one line of medvision, to a file of one kind; so are those that
+find a temporary file empty. Of those that are alike it takes the first, the middle and the last; of
+those inside the folders of a search or a sweep, where each run is a training, the middle one.
 """
 
 import csv
@@ -41,11 +44,11 @@ RNN = ("model=rnn", "data.unit=series", "trainer.max_epochs=3", *STOPS,
        "data.sequence.drop=0.3", "data.sequence.crop=2")  # fmt: skip
 GAN = (
     "experiment=dcgan_phantom", *SMALL, "data.balance=true", "data.epoch_size=64", "threads=1",
-    "model.kimg=0.256", "model.generator.width=4", "model.critic.width=4", "judge.patience=1",
+    "model.kimg=0.256", "model.generator.width=4", "model.critic.width=4", "judge.patience=2",
     "model.generator.latent=8", "data.shares.train=0.6", "data.shares.val=0.3",
     "data.shares.test=0.1", "judge.grace=0",
 )  # fmt: skip
-SEARCH = ("model.optimizer.lr=tag(log,interval(1e-4,1e-2))", "trials=3", "test=false",
+SEARCH = ("model.optimizer.lr=tag(log,interval(1e-4,1e-2))", "trials=2", "test=false",
           "pruner.n_startup_trials=1", "pruner.n_warmup_steps=0")  # fmt: skip
 PHANTOMS = {"phantom": ("patients=24", "slices=2", "difficulty=0"),
             "crowd": ("patients=40", "slices=3", "difficulty=0")}  # fmt: skip
@@ -132,11 +135,13 @@ class Case:
         words: of it; `{}` are places.
         before: the command whose outcome it starts from.
         quick: at how many of its writes the quick part kills.
+        several: it trains several runs.
     """
 
     words: tuple[str, ...]
     before: tuple[str, ...] = ()
-    quick: int = 1
+    quick: int = 0
+    several: bool = False
 
 
 def train(*words: str, name: str = "n", data: str = "phantom") -> tuple[str, ...]:
@@ -145,21 +150,21 @@ def train(*words: str, name: str = "n", data: str = "phantom") -> tuple[str, ...
 
 DONE = train(*SMALL, *SHORT)
 CASES = {
-    "cnn": Case(train(*SMALL, *CNN), quick=3),
-    "rnn": Case(train(*SMALL, *RNN), quick=0),
-    "gan": Case(train(*GAN, data="crowd"), quick=0),
-    "tune": Case(("tune", *train(*SMALL, *SHORT)[1:], *SEARCH), quick=0),
-    "sweep": Case((*train(*SMALL, *SHORT, "test=false"), "-m", "seed=0,1")),
+    "cnn": Case(train(*SMALL, *CNN), quick=1),
+    "rnn": Case(train(*SMALL, *RNN)),
+    "gan": Case(train(*GAN, data="crowd")),
+    "tune": Case(("tune", *train(*SMALL, *SHORT)[1:], *SEARCH), several=True),
+    "sweep": Case((*train(*SMALL, *SHORT, "test=false"), "-m", "seed=0,1"), several=True),
     "prepare": Case(("prepare", "source=phantom", "output={work}/made", "patients=4", "slices=2",
-                     "size=32")),
-    "evaluate": Case(("evaluate", "run=n"), before=DONE),
+                     "size=32"), quick=1),
+    "evaluate": Case(("evaluate", "run=n"), before=DONE, quick=1),
     "validate": Case(("evaluate", "run=n", "data.manifest={crowd}", "allow_overlap=true"),
                      before=DONE),
     "generate": Case(("generate", "run=n", "per_class=2", "allow_ungated=true"),
                      before=train(*GAN, data="crowd")),
-    "report": Case(("report", "run=n"), before=DONE),
+    "report": Case(("report", "run=n"), before=DONE, quick=1),
     "predict": Case(("predict", "run=n", "input={fixed}/phantom", "output={work}/said.csv",
-                     "on_foreign=warn"), before=DONE),
+                     "on_foreign=warn"), before=DONE, quick=1),
 }  # fmt: skip
 
 
@@ -196,12 +201,19 @@ def reset(places: Places, start: Path) -> None:
     shutil.copytree(start, places.work)
 
 
-def choose(writes: Sequence[str]) -> list[int]:
+def choose(case: Case, writes: Sequence[str]) -> list[int]:
     """Number the writes that stand for all."""
     alike: dict[str, list[int]] = {}
     for number, line in enumerate(writes, 1):
-        alike.setdefault(kind(line), []).append(number)
-    return sorted({n for same in alike.values() for n in (same[0], same[len(same) // 2], same[-1])})
+        inside = "inside " if case.several and re.search(r"/runs/n/[^/.][^/]*/", line) else ""
+        alike.setdefault(inside + kind(line), []).append(number)
+    return sorted({n for name, same in alike.items() for n in stand_for(name, same)})
+
+
+def stand_for(name: str, same: Sequence[int]) -> set[int]:
+    """Choose from writes that are alike."""
+    middle = same[len(same) // 2]
+    return {middle} if name.startswith("inside") else {same[0], middle, same[-1]}
 
 
 def kind(line: str) -> str:
@@ -212,12 +224,6 @@ def kind(line: str) -> str:
         return f"{event} {Path(name).suffix}"
     own = re.sub(r"[0-9a-f]{8,}|[0-9]+", "#", name)
     return f"{event} {caller} {own if caller == '-' else Path(name).suffix}"
-
-
-def draw(writes: int, count: int) -> list[int]:
-    """Draw writes by the code, so that each change of it meets others."""
-    drawn = random.Random(describe_code()["digest"])
-    return sorted(drawn.sample(range(1, writes + 1), count))
 
 
 def kill_at(server: Server, case: Case, number: int) -> None:
@@ -330,12 +336,26 @@ def read_study(path: Path) -> list[Any]:
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.quick])
 def test_killed_at_some_writes(name, server):
+    kill_at_some(server, name)
+
+
+def test_killed_at_a_write_of_a_longer_command(server):
+    kill_at_some(server, draw("").choice([n for n, case in CASES.items() if not case.quick]))
+
+
+def kill_at_some(server: Server, name: str) -> None:
+    """Kill a command at writes that are drawn, and start it again."""
     case = CASES[name]
     writes, whole = run_undisturbed(server, case)
-    for number in draw(len(writes), case.quick):
+    for number in sorted(draw(name).sample(range(1, len(writes) + 1), case.quick or 1)):
         kill_at(server, case, number)
-        last = server.writes[-1]
+        print(name, last := server.writes[-1])
         assert restart(server, case, whole) == [], last
+
+
+def draw(name: str) -> random.Random:
+    """Draw by the code and a command."""
+    return random.Random(describe_code()["digest"] + name)
 
 
 @pytest.mark.slow
@@ -344,7 +364,7 @@ def test_killed_at_some_writes(name, server):
 def test_killed_at_every_write(name, server, tmp_path):
     started, case = time.monotonic(), CASES[name]
     writes, whole = run_undisturbed(server, case, tmp_path)
-    chosen, wrong = choose(writes), {}
+    chosen, wrong = choose(case, writes), {}
     for number in chosen:
         reset(server.places, tmp_path / str(number))
         told = restart(server, case, whole)
