@@ -30,7 +30,7 @@ from typing import Any
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink")
 HELD = 4096
-WRITERS = ("files.py", "runs.py", "style.py")  # whose callers tell why they write
+WRITERS = ("files.py", "runs.py", "openings.py", "style.py")  # whose callers tell why they write
 JOURNAL = ("append_logs", "acquire")  # so do those of the search's
 TEMPLATES: dict[tuple[str, str], CodeType] = {}
 
