@@ -44,8 +44,11 @@ def test_a_finished_run_says_what_its_files_were(trained):
     assert integrity.check_files(trained) == "own"
 
 
-@pytest.mark.parametrize("name", ["model.pt", "manifest.csv", "config.yaml", "metrics.json",
-                                  "predictions/test.csv"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["model.pt", "manifest.csv", "card.json", "audit.json", "config.yaml", "history.csv",
+     "metrics.json", "predictions/test.csv"],
+)  # fmt: skip
 def test_a_flipped_bit_is_refused_by_name(copied, medvision, tmp_path, name):
     flip(copied / name)
     out = f"output={tmp_path / 'o.csv'}"

@@ -25,6 +25,57 @@ def elsewhere(places, medvision) -> Path:
     return folder / "manifest.csv"
 
 
+def rename(manifest: Path, dataset: str, medvision) -> Path:
+    """Prepare images of a phantom under ids `a0`, `a1`, ... of a data set that is not simulated."""
+    table = read_manifest(manifest).table[["path", "frame", "patient", "label"]]
+    number = {patient: n for n, patient in enumerate(table["patient"].unique())}
+    table["patient"] = [f"a{number[one]}" for one in table["patient"]]
+    table["path"] = [str(manifest.parent / path) for path in table["path"]]
+    folder = manifest.parent.with_name(f"leaks-{dataset}")
+    table.to_csv(folder.with_suffix(".csv"), index=False)
+    done = medvision("prepare", "source=table", f"input={folder}.csv", f"output={folder}",
+                     f"dataset={dataset}")  # fmt: skip
+    assert done.status == 0, done.err
+    return folder / "manifest.csv"
+
+
+SAME_IDS = "say different_patients=true if they are other people"
+
+
+def test_equal_ids_under_two_dataset_names_are_refused_at_every_door(
+    phantom, elsewhere, tiny, medvision, apart
+):
+    mine, theirs = rename(phantom, "mine", medvision), rename(elsewhere, "theirs", medvision)
+    settings = tiny[3:]
+    done = medvision("train", "data=manifest", f"data.manifest={mine}", *settings, "name=first")
+    assert done.status == 0, done.err
+    (first,) = (path for path in (apart / "first").iterdir() if path.is_dir())
+    on_theirs = ("train", "data=manifest", f"data.manifest={theirs}")
+    gan = ("data.balance=true", "data.epoch_size=64", "model.kimg=0.128", "threads=1",
+           "model.generator.width=4", "model.critic.width=4", "model.generator.latent=8",
+           *settings[:4])  # fmt: skip
+    doors = {
+        "evaluate": ("evaluate", f"run={first}", f"data.manifest={theirs}"),
+        "model.weights": (*on_theirs, *settings, f"model.weights={first}", "name=heir"),
+        "data.extra": ("train", "data=manifest", f"data.manifest={mine}", *settings,
+                       f"data.extra=[{theirs}]", "name=more"),
+        "judge.run": (*on_theirs, *gan, "experiment=dcgan_phantom", f"judge.run={first}",
+                      "name=judged"),
+    }  # fmt: skip
+    told = {door: medvision(*words) for door, words in doors.items()}
+    assert {door: (one.status, SAME_IDS in one.err) for door, one in told.items()} == dict.fromkeys(
+        doors, (2, True)
+    ), {door: one.err for door, one in told.items()}
+    assert [place.parent.parent.name for place in apart.glob("*/*/record.json")] == ["first"]
+    for door in ("evaluate", "model.weights"):
+        allowed = medvision(*doors[door], "different_patients=true")
+        assert allowed.status == 0, allowed.err
+    tables = [*apart.glob("heir/*/metrics.json"), *apart.glob("first/*/evaluations/*/metrics.json")]
+    assert len(tables) == 2
+    for table in tables:
+        assert any("another dataset name" in one for one in files.read_json(table)["stamps"])
+
+
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
 def test_a_checkpoint_has_seen_what_its_run_has(trained, apart, tiny, medvision, name):
     place = trained / "checkpoints" / name
@@ -76,6 +127,10 @@ def test_predict_says_which_inputs_the_models_were_trained_on(trained, medvision
     told = "3 images hold what the model was trained or chosen on: its answers for them are no"
     assert told in alone.out
     assert any(told in note for note in files.read_json(tmp_path / "p.trace.json")["notes"])
+    copy = shutil.copytree(trained, tmp_path / "again" / "seed=1")
+    both = medvision(*words, f'runs=["{trained}","{copy}"]')
+    assert both.status == 0, both.err
+    assert all(f"model {number} of 2: {told}" in both.out for number in (1, 2))
     clean = tested[["path", "frame"]].assign(path=reveal_paths(tested["path"].tolist()))
     clean.to_csv(tmp_path / "clean.csv", index=False)
     other = medvision("predict", f"input={tmp_path}/clean.csv", f"output={tmp_path}/c.csv",

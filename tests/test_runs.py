@@ -216,52 +216,6 @@ def test_a_second_process_is_refused(tmp_path):
     assert not run.folder.exists()  # the lock lies beside it
 
 
-def test_each_opening_of_the_test_part_is_kept(tmp_path):
-    run = Run(tmp_path)
-    for model in ("a" * 64, "b" * 64):
-        runs.record_opening([run], [model], "rows")
-    assert [opening["model"] for opening in run.record["test_openings"]] == ["a" * 16, "b" * 16]
-    assert all(opening["date"].endswith("Z") for opening in run.record["test_openings"])
-
-
-def test_an_opening_that_was_killed_half_way_counts_once(tmp_path):
-    run = Run(tmp_path)
-    for _ in range(2):  # the second is the same command after a kill
-        runs.record_opening([run], ["a" * 64], "rows")
-    assert len(run.record["test_openings"]) == 1
-    runs.close_opening([run])
-    runs.record_opening([run], ["a" * 64], "rows")
-    assert len(run.record["test_openings"]) == 2
-
-
-def test_a_look_in_several_places_is_over_when_it_is_so_in_all(tmp_path):
-    places = [Run(tmp_path / name) for name in "ab"]
-
-    def look(ended: int) -> list[int]:
-        runs.record_opening(places, ["m1", "m2"], "rows")
-        runs.close_opening(places[:ended])
-        return [len(place.record["test_openings"]) for place in places]
-
-    assert look(ended=1) == look(ended=2) == [1, 1]  # the first was killed between the two
-    assert look(ended=2) == [2, 2]
-
-
-def test_openings_are_counted_by_rows_over_the_whole_runs_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path))
-    rows = runs.digest_rows(["i2", "i1"])
-    assert rows == runs.digest_rows(["i1", "i2", "i1"]) != runs.digest_rows(["i1"])
-    one, other = Run(tmp_path / "a" / "x"), Run(tmp_path / "b" / "y")
-    runs.record_opening([one], ["m1"], rows, ["s1"], whole=True)
-    runs.record_opening([other], ["m2"], rows, ["s2"], whole=True)
-    runs.record_opening([Run(tmp_path / "c" / "z")], ["m3"], "others", ["s3"], whole=True)
-    joint = Run(tmp_path / "_joint" / "evaluate-1")
-    runs.record_opening([joint, one, other], ["m", "m1", "m2"], rows, ["s1", "s2"], whole=True)
-    assert runs.count_openings(one.record) == runs.count_openings(other.record) == (3, 2)
-    runs.record_opening([Run(one.folder / "evaluations" / "e")], ["m1"], rows, ["s1"], whole=True)
-    assert runs.count_openings(one.record) == (4, 2)
-    assert runs.count_openings({"test_openings": [{}, {}]}) == (2, 0)  # of before
-
-
 def test_a_setting_is_no_seed_fold_or_place():
     config = {"seed": 0, "lr": 0.1, "data": {"fold": 0, "manifest": "a"}, "name": "x"}
     again = {"seed": 1, "lr": 0.1, "data": {"fold": 1, "manifest": "b"}, "name": "y"}

@@ -16,8 +16,9 @@ from medvision.inference.ensemble import Ensemble, load_ensemble
 from medvision.inference.evaluate import derive_evidence, stamp_metrics, store
 from medvision.inference.predictor import open_model_unit
 from medvision.inference.rows import Rows, predict_rows, read_rows
+from medvision.openings import close_opening, digest_rows, record_opening
 from medvision.provenance import command_line
-from medvision.runs import Run, close_opening, digest_rows, joint_folder, record_opening
+from medvision.runs import Run, joint_folder
 
 FOREIGN = "scored on rows of another manifest with a frozen model: nothing was fitted on them"
 

@@ -6,6 +6,7 @@ folds put together, rankings, reports) knows this page alone.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -66,6 +67,27 @@ class Scored:
     def size(self) -> int:
         """The numbers that are scored: rows, times classes where there are several."""
         return max([len(self), *(array.size for array in self.arrays.values())])
+
+    @property
+    def contents(self) -> list[bytes]:
+        """Return what is true and predicted of each row `[N]`: neither whose it is nor its place.
+
+        The numbers of `arrays`, then a hash of those of its nested rows, whatever their order.
+        """
+        return self.once("contents", self._write_contents)
+
+    def _write_contents(self) -> list[bytes]:
+        from pandas.util import hash_pandas_object
+
+        flat = (a.reshape(len(self), math.prod(a.shape[1:])) for a in self.arrays.values())
+        parts = [a.astype(a.dtype.newbyteorder(">")) for a in flat]  # bytes that sort as numbers
+        for rows in self.nested.values():
+            numbers = rows.select_dtypes("number").drop(columns="row")
+            hashed = hash_pandas_object(numbers, index=False).to_numpy()
+            sums = np.zeros(len(self), dtype=np.uint64)
+            np.add.at(sums, rows["row"].to_numpy(), hashed)
+            parts.append(sums[:, None])
+        return [b"".join(part[row].tobytes() for part in parts) for row in range(len(self))]
 
     def take(self, chosen: NDArray[Any]) -> Scored:
         """Return some of the rows: those a mask `[N]` keeps, or those of these places, in order."""
@@ -247,13 +269,17 @@ class Evaluator(ABC):
         return members[0]
 
     @abstractmethod
-    def fit(self, outputs: Encoded, truth: Encoded, rule: str) -> dict[str, Any]:
+    def fit(
+        self, outputs: Encoded, truth: Encoded, rule: str,
+        patients: Sequence[str] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Fit the decision on the val part: `decision` of an evaluator, as plain values.
 
         Args:
             outputs: of a net, a row a sample.
             truth: what the target encodes of the same samples; rows may be unknown.
             rule: as the user chose one; what it may be is the task's own.
+            patients: of the rows; None: each is somebody's own.
         """
 
     def sum_up_predictions(self, table: pd.DataFrame, unit: str) -> Table:

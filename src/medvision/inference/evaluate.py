@@ -20,7 +20,8 @@ from medvision.inference.predictor import (
     predict_samples,
 )
 from medvision.model import Model, load_model
-from medvision.runs import Run, digest_rows, record_opening
+from medvision.openings import digest_rows, record_opening
+from medvision.runs import Run
 
 
 def evaluate_parts(

@@ -12,7 +12,16 @@ Interval: TypeAlias = dict[str, float | None]
 Keys: TypeAlias = Sequence[Hashable]  # of each row: its patient, or its stratum
 CELLS, LARGE = 2_000_000, 50_000  # weights held at once; numbers scored 1000 times only
 
-Scored = TypeVar("Scored")
+
+class Rows(Protocol):
+    """Predictions that can be scored."""
+
+    @property
+    def contents(self) -> Sequence[bytes]:
+        """Return what each row says, whoever it is of and wherever it stands, `[N]`."""
+
+
+Scored = TypeVar("Scored", bound=Rows)
 Given = TypeVar("Given", contravariant=True)
 
 
@@ -37,7 +46,8 @@ def draw(
     Args:
         scores: name → score.
         arms: each a list of repeats (trainings), all of them predictions of the same rows.
-        patients: `[N]`; rows of one patient are drawn together.
+        patients: `[N]`; rows of one patient are drawn together. Neither their order nor their
+            names matter.
         strata: as in `resample_patients`.
         resamples: their number R.
         seed: alone decides the resamples.
@@ -46,7 +56,9 @@ def draw(
         of each arm: name → `[1+R]`, the mean over its repeats; nan where one has no score.
     """
     drawn: list[dict[str, list[Floats]]] = [{name: [] for name in scores} for _ in arms]
-    for weights in resample_patients(patients, resamples, seed, strata):
+    said = (one.contents for repeats in arms for one in repeats)
+    contents = [*zip(*sorted(said, key=sorted), strict=True)]  # arms may change their places
+    for weights in resample_patients(patients, resamples, seed, strata, contents):
         for values, repeats in zip(drawn, arms, strict=True):
             # All scores of one repeat before the next: they share what they compute.
             each = [[s.compute(one, weights) for s in scores.values()] for one in repeats]
@@ -68,33 +80,56 @@ def _chunks(R: int, N: int) -> Iterator[slice]:
 
 
 def resample_patients(
-    patients: Keys, resamples: int, seed: int, strata: Keys | None = None
+    patients: Keys,
+    resamples: int,
+    seed: int,
+    strata: Keys | None = None,
+    contents: Sequence[Any] | None = None,
 ) -> Iterator[Floats]:
     """Draw patients with replacement; yield row weights `[r,N]`, some resamples at a time.
 
     First come `[1,N]` ones, the data as they are. Random: the patients, from `seed` alone. Each of
-    the `strata` (`[N]`, such as folds; a patient's first row counts) keeps its number of patients.
+    the `strata` (`[N]`, such as folds; the first by name of a patient's) keeps its number of
+    patients. With `contents` (`[N]`, sortable) the resamples do not depend on the order of rows or
+    the names of patients: they are numbered by what their rows say. None: as they appear.
     """
     distinct, place = number(patients)
-    members: dict[Hashable, list[int]] = {}
-    for patient, row in enumerate(np.unique(place, return_index=True)[1]):
-        members.setdefault(strata[row] if strata is not None else "", []).append(patient)
+    members = _find_members(place, len(distinct), strata, contents)
     P, rng = len(distinct), np.random.default_rng(seed)
     yield np.ones((1, len(place)))
     for some in _chunks(resamples if P else 0, len(place)):
         r = some.stop - some.start
         counts = np.zeros((r, P))
-        for stratum in members.values():
+        for stratum in members:
             n = len(stratum)
             drawn = rng.integers(n, size=(r, n)) + n * np.arange(r)[:, None]
             counts[:, stratum] = np.bincount(drawn.ravel(), minlength=r * n).reshape(r, n)
         yield counts[:, place]
 
 
+def _find_members(
+    place: NDArray[np.intp], P: int, strata: Keys | None, contents: Sequence[Any] | None
+) -> list[list[int]]:
+    """Return the numbers of the patients of each stratum, both in the order they are drawn in."""
+    rows = np.split(np.argsort(place, kind="stable"), np.bincount(place, minlength=P).cumsum()[:-1])
+    order: Sequence[int] = range(P)
+    if contents is not None:
+        said = [sorted(contents[row] for row in own) for own in rows]
+        order = sorted(order, key=said.__getitem__)
+    of = [min((str(strata[row]) for row in own), default="") if strata else "" for own in rows]
+    return [[p for p in order if of[p] == name] for name in sorted(set(of))]
+
+
 def interval(values: Floats, level: float = 0.95) -> Interval:
-    """Sum up `[1+R]` values, first that of the data; None where undefined."""
+    """Sum up `[1+R]` values, first that of the data; None where undefined.
+
+    Resamples hold fewer distinct patients than the data, which makes some scores worse on most of
+    them (the ECE of a well calibrated net): the interval is widened to the value where it lies
+    outside.
+    """
     value, drawn = values[0], values[1:][~np.isnan(values[1:])]
     low = high = None
     if not np.isnan(value) and len(drawn) and 2 * len(drawn) >= len(values) - 1:
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]).tolist()
+        low, high = min(low, float(value)), max(high, float(value))
     return {"value": None if np.isnan(value) else float(value), "low": low, "high": high}

@@ -73,9 +73,16 @@ def ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
     return np.asarray(np.divide(part, over, out=np.full(over.shape, np.nan), where=over != 0))
 
 
-def mean_defined(values: Floats) -> Floats:
-    """Average the last axis over what is not nan; nan where nothing is left."""
+def mean_defined(values: Floats, asked: NDArray[np.bool_] | None = None) -> Floats:
+    """Average the last axis over what is not nan; nan where nothing is left.
+
+    Args:
+        values: `[...,K]`.
+        asked: `[K]`; nan wherever one of these is. None: each average is over what it has.
+    """
     known = ~np.isnan(values)
+    if asked is not None:
+        known &= known[..., asked].all(axis=-1, keepdims=True)
     return ratio(np.where(known, values, 0).sum(axis=-1), known.sum(axis=-1))
 
 

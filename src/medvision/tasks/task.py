@@ -158,7 +158,8 @@ class Task(Trainable):
         assert self.evaluator is not None
         rows, rule = context.rows.of("val"), str(context.config.operating_point)
         evaluator = self.evaluator(context.target.plain(), {})
-        return evaluator.fit(context.answer(rows), context.rows.truth(rows), rule)
+        truth, patients = context.rows.truth(rows), context.rows.patients(rows)
+        return evaluator.fit(context.answer(rows), truth, rule, patients)
 
     def forward(self, batch: Any) -> Any:
         """Return what the net answers to a batch, or to images alone."""

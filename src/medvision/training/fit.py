@@ -21,11 +21,11 @@ from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
+from medvision.openings import close_opening
 from medvision.provenance import command_line, cost, describe_code, describe_process
 from medvision.runs import (
     Run,
     claimed,
-    close_opening,
     name_folder,
     name_setting,
     prepare_folder,

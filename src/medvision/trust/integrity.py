@@ -14,7 +14,10 @@ from medvision.errors import MedvisionError
 from medvision.trust.user_key import find_key, mac, user_key
 
 RECORD, MODEL = "record.json", "model.pt"
-_EVIDENCE = ("manifest.csv", "config.yaml", "metrics.json", "predictions/*.csv")
+_EVIDENCE = (
+    "manifest.csv", "card.json", "audit.json", "config.yaml", "history.csv", "metrics.json",
+    "predictions/*.csv",
+)  # fmt: skip
 REWRITTEN = ("metrics.json", "predictions/")
 """Beginnings of the names of what an evaluation writes anew."""
 Signature = Literal["own", "elsewhere", "undigested", "unfinished"]
@@ -26,7 +29,7 @@ STAMPS: dict[Signature, str] = {
 
 
 def list_evidence(folder: Path) -> list[str]:
-    """Return the files that scores are read from, but for the model, as seen from the folder."""
+    """Return the files that tables and reports are read from, but for the model, in the folder."""
     found = (path for pattern in _EVIDENCE for path in files.list_visible(folder, pattern))
     return [str(path.relative_to(folder)) for path in found]
 

@@ -115,3 +115,17 @@ def test_unlabelled_sets_are_silent():
     table, looks = make(40)
     assert find_shortcuts(table.drop(columns="label"), looks) == []
     assert find_shortcuts(table.assign(label=""), looks) == []
+
+
+def test_neither_the_names_of_patients_nor_the_order_of_rows_move_the_interval():
+    table, looks = make(60)
+    random = np.random.default_rng(5)
+    ill = (table["label"] == "ill").to_numpy()
+    often = np.repeat(random.uniform(size=60) < 0.1, 3)
+    table["manufacturer"] = np.where(ill ^ often, "GE", "SIEMENS")
+    (found,) = find_shortcuts(table, looks)
+    names = dict(zip(table["patient"].unique(), random.permutation(60).astype(str), strict=True))
+    other = table.assign(patient=table["patient"].map(names)).sample(frac=1, random_state=1)
+    other = other.reset_index(drop=True)
+    other["group"] = pd.factorize(other["patient"])[0]
+    assert find_shortcuts(other, looks) == [found]

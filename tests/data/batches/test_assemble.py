@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 from medvision.data.batches.assemble import assemble, assemble_foreign
 from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.manifest.manifest import read_manifest
+from medvision.data.sources.prepare import prepare
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError
 from medvision.tasks.classes import Classes
@@ -242,3 +244,19 @@ def test_runs_of_other_labels_split_alike_where_they_are_told_to(tmp_path):
     assert val_of(**other)[0] != own
     with pytest.raises(MedvisionError, match=r"data\.stratify=file_labl is no column of the man"):
         val_of(**other, stratify="file_labl")
+
+
+def test_pixels_that_changed_since_they_were_prepared_are_told(tmp_path, caplog):
+    prepare("table", tmp_path / "made", input=plant(tmp_path / "a"))
+    made = tmp_path / "made" / "manifest.csv"
+    images, before = read_manifest(made).files(), serve(made)[1].notes
+    os.utime(images[0], (1, 1))  # another time, the same pixels
+    assert serve(made)[1].notes == before
+    other = cv2.imread(str(images[3]), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(images[3]), 255 - other)
+    (note,) = set(serve(made)[1].notes) - set(before)
+    assert note.startswith(
+        "the pixels of 1 of 20 images are not those that `medvision prepare` saw"
+    )
+    assemble_foreign(read_manifest(made), READER, BINARY, "stop", "test")
+    assert note in caplog.messages

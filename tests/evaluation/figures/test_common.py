@@ -51,7 +51,7 @@ def legend_texts(figure):
 
 def test_drawn_roc_has_sklearns_area_and_the_operating_point():
     probs, label = make_binary()
-    band = roc_band(probs[:, 1], label, [str(n) for n in range(len(label))], resamples=50)
+    band = roc_band(probs[:, 1], label, range(len(label)), range(len(label)), resamples=50)
     figure = draw_roc(probs, label, ["no", "yes"], "binary", band, operating_point=0.4)
     axes = figure.axes[0]
     drawn = line(axes, "AUC")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medvision.errors import MedvisionError
+from medvision.evaluation.evaluator import open_evaluator
 from medvision.tasks.classification.calibration import (
     apply_temperature,
     apply_thresholds,
@@ -14,6 +15,7 @@ from medvision.tasks.classification.calibration import (
     fit_temperature,
     parse_rule,
 )
+from medvision.tasks.classification.tables import note_scores
 
 
 def draw_labels(probs, rng):
@@ -159,3 +161,36 @@ def test_decisions_are_inclusive():
         [False, True],
         [True, False],
     ]
+
+
+def fit(label, patients, kind="binary", rule="youden"):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(len(label), 2)) + 1
+    target = {"classes": ["well", "ill"], "kind": kind}
+    evaluator = open_evaluator("classification", target)
+    truth = {"label": np.asarray(label)}
+    return evaluator.fit({"logits": logits}, truth, rule, patients)
+
+
+def test_no_threshold_is_chosen_on_fewer_than_ten_patients_of_a_class():
+    label = np.array([0] * 60 + [1] * 60)
+    nine = [f"w{n % 30}" for n in range(60)] + [f"i{n % 9}" for n in range(60)]
+    ten = [f"w{n % 30}" for n in range(60)] + [f"i{n % 10}" for n in range(60)]
+    few, enough = fit(label, nine), fit(label, ten)
+    assert (few["threshold"], few["too_few"]) == (0.5, {"ill": 9})
+    assert enough["threshold"] != 0.5
+    assert "too_few" not in enough
+    assert fit(label, nine, rule="fixed=0.3") == enough | {"threshold": 0.3, "rule": "fixed=0.3"}
+    each = np.stack([label, np.arange(120) % 2], axis=1)
+    several = fit(each, nine, "multilabel")
+    assert several["threshold"][0] == 0.5 != several["threshold"][1]
+    assert several["too_few"] == {"well": 9}
+
+
+def test_scores_say_that_no_threshold_was_chosen():
+    decision = {"temperature": 1.0, "rule": "youden", "threshold": 0.5, "too_few": {"ill": 9}}
+    target = {"classes": ["well", "ill"], "kind": "binary"}
+    decided = open_evaluator("classification", target, decision).decided()
+    (note,) = note_scores(decided, {})
+    assert "No threshold was chosen, 0.5 was taken" in note
+    assert "9 of ill; 10 are needed" in note

@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 
 from medvision.evaluation.evaluator import Scored, open_evaluator
 from medvision.evaluation.scoring import score_parts
-from medvision.stats.bootstrap import draw, interval
+from medvision.stats.bootstrap import draw, interval, resample_patients
 from medvision.tasks.classification.calibration import apply_thresholds
 from medvision.tasks.classification.curves import pr_band, roc_band
 from medvision.tasks.classification.metrics import METRICS, score
@@ -174,13 +174,13 @@ def test_a_macro_mean_tells_its_number_of_classes():
 
 def test_bands_hold_the_curve_and_end_in_the_corners():
     probs, label = simulate("binary")
-    band = roc_band(probs[:, 1], label, range(N), resamples=200)
+    band = roc_band(probs[:, 1], label, range(N), range(N), resamples=200)
     fpr, tpr, _ = sk.roc_curve(label, probs[:, 1], drop_intermediate=False)
     curve = np.interp(band.x, fpr, tpr)
     inside = (band.low <= curve + 1e-9) & (curve <= band.high + 1e-9)
     assert inside.mean() > 0.95
     assert band.low[-1] == band.high[-1] == 1
-    band = pr_band(probs[:, 1], label, range(N), resamples=200)
+    band = pr_band(probs[:, 1], label, range(N), range(N), resamples=200)
     precision, recall, _ = sk.precision_recall_curve(label, probs[:, 1])
     curve = np.array([precision[recall >= x - 1e-12][-1] for x in band.x])
     inside = (band.low <= curve + 1e-9) & (curve <= band.high + 1e-9)
@@ -190,7 +190,7 @@ def test_bands_hold_the_curve_and_end_in_the_corners():
 
 @pytest.mark.parametrize("band", [roc_band, pr_band])
 def test_one_class_has_no_band(band):
-    answer = band([0.1, 0.6], [1, 1], [0, 1], resamples=10)
+    answer = band([0.1, 0.6], [1, 1], [0, 1], [0, 1], resamples=10)
     assert np.isnan(answer.low).all()
     assert np.isnan(answer.high).all()
 
@@ -218,7 +218,59 @@ def test_models_are_drawn_on_the_same_patients_and_repeats_averaged():
     asked = {"auroc": evaluator.metrics["auroc"]}
     once, again, mean = draw(asked, arms, patients, resamples=30, seed=4)
     assert (once["auroc"] == again["auroc"]).all()
-    (alone,) = draw(asked, [arms[2][1:]], patients, resamples=30, seed=4)
+    last = [arms[0], arms[1], arms[2][:1], arms[2][1:]]
+    *_, alone = draw(asked, last, patients, resamples=30, seed=4)
     assert mean["auroc"] == pytest.approx((once["auroc"] + alone["auroc"]) / 2)
     stored = bootstrap(probs, label, "binary", patients, resamples=30, seed=4)
-    assert interval(once["auroc"]) == stored["auroc"]
+    (own,) = draw(asked, [arms[0]], patients, resamples=30, seed=4)
+    assert interval(own["auroc"]) == stored["auroc"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_intervals_know_neither_the_order_of_rows_nor_the_names_of_patients(kind):
+    probs, label = simulate(kind)
+    patients = np.arange(N) // 3
+    order, names = np.random.default_rng(1).permutation(N), np.random.default_rng(2).permutation(N)
+    ours = bootstrap(probs, label, kind, list(patients), resamples=50)
+    other = bootstrap(probs[order], label[order], kind, list(names[patients[order]]), resamples=50)
+    assert {name: other[name] for name in METRICS} == {
+        name: pytest.approx(ours[name], abs=1e-12) for name in METRICS
+    }
+
+
+def test_arms_that_change_places_are_drawn_on_the_same_resamples():
+    probs, label = simulate("binary")
+    evaluator, one = prepare(probs, label, "binary")
+    _, other = prepare(simulate("binary", seed=1)[0], label, "binary")
+    asked = {"auroc": evaluator.metrics["auroc"]}
+    ahead = draw(asked, [[one], [other]], range(N), resamples=30)
+    behind = draw(asked, [[other], [one]], range(N), resamples=30)
+    assert (ahead[0]["auroc"] == behind[1]["auroc"]).all()
+    assert (ahead[1]["auroc"] == behind[0]["auroc"]).all()
+
+
+def test_a_mean_over_classes_is_over_the_same_classes_in_every_resample():
+    label = np.array([0] * 20 + [1] * 20 + [2])
+    probs = np.full((41, 3), 0.1)
+    probs[np.arange(41), label] = 0.8
+    probs[-1] = (0.5, 0.4, 0.1)  # the one of its class is always missed
+    weights = np.ones((2, 41))
+    weights[1, -1] = 0
+    found = WeightedScores(probs, label, "multiclass").score("recall", weights)
+    assert found[0] == pytest.approx(2 / 3)
+    assert np.isnan(found[1])  # of two classes it would be 1
+    scores = bootstrap(probs, label, "multiclass", range(41), resamples=200)
+    for name in METRICS:
+        assert scores[name]["low"] <= scores[name]["value"] <= scores[name]["high"], name
+
+
+def test_a_value_lies_in_its_interval_where_resamples_are_worse_than_the_data():
+    rng = np.random.default_rng(0)
+    positive = rng.uniform(size=60)
+    label = (np.arange(60) % 10 < 10 * positive).astype(int)
+    probs = np.stack([1 - positive, positive], axis=1)
+    weighted = WeightedScores(probs, label, "binary")
+    drawn = np.concatenate([weighted.score("ece", w) for w in resample_patients(range(60), 500, 0)])
+    held = interval(drawn)
+    assert held["low"] <= held["value"] <= held["high"]
+    assert held["value"] < np.quantile(drawn[1:], 0.5)  # as said: most resamples are worse

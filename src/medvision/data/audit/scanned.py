@@ -13,7 +13,7 @@ from medvision.data.audit.near_duplicates import ImageHash
 from medvision.data.audit.scan import ImageFacts, Seen
 from medvision.data.store.facts import Facts, describe_image, pack, unpack
 from medvision.data.store.fill import Describe, Images
-from medvision.files import written_aside
+from medvision.files import Stamp, written_aside
 
 NAME = ".images.npz"  # hidden: a folder of arrays that is searched for images may hold it
 FORMAT = 1  # raise it when an image would be decoded or described otherwise
@@ -65,9 +65,36 @@ def recall_facts(folder: Path, images: Images) -> Describe:
     return lambda row, image: known.get(row) or describe_image(image)
 
 
+def find_changed(folder: Path, images: Images, digests: Sequence[str]) -> list[int]:
+    """Return the rows whose pixels were others when their manifest was written.
+
+    Args:
+        folder: of the manifest; rows that were not seen then are taken for unchanged.
+        images: the rows.
+        digests: of their pixels today; "" = not read.
+    """
+    known = _read(folder, lambda _, held: held["digests"])
+    before = {(file, frame): digest for (file, _, frame), digest in known.items()}
+    rows = enumerate(zip(images.files, images.frames, digests, strict=True))
+    return [
+        row for row, (file, frame, digest) in rows
+        if digest and before.get((file, frame), digest) != digest
+    ]  # fmt: skip
+
+
 def _recall(
     folder: Path, images: Images, read: Callable[[_Arrays, dict[str, Any]], Sequence[T]]
 ) -> dict[int, T]:
+    known = _read(folder, read)
+    asked = enumerate(zip(images.files, images.frames, strict=True))
+    places = {row: (file, images.stamps[file], frame) for row, (file, frame) in asked}
+    return {row: known[place] for row, place in places.items() if place in known}
+
+
+def _read(
+    folder: Path, read: Callable[[_Arrays, dict[str, Any]], Sequence[T]]
+) -> dict[tuple[Path, Stamp, int], T]:
+    """Return what was seen of each (file, its state, frame); {} where nothing usable is held."""
     try:
         with np.load(folder / NAME, allow_pickle=False) as arrays:
             held = json.loads(arrays["facts"].tobytes())
@@ -76,12 +103,9 @@ def _recall(
             files = [(Path(os.path.abspath(folder / name)), (size, time))  # noqa: PTH100
                      for name, size, time in held["files"]]  # fmt: skip
             rows = zip(held["rows"], read(arrays, held), strict=True)
-            known = {(*files[number], frame): value for (number, frame), value in rows}
+            return {(*files[number], frame): value for (number, frame), value in rows}
     except (OSError, ValueError, EOFError, KeyError, TypeError, IndexError, BadZipFile):
         return {}
-    asked = enumerate(zip(images.files, images.frames, strict=True))
-    places = {row: (file, images.stamps[file], frame) for row, (file, frame) in asked}
-    return {row: known[place] for row, place in places.items() if place in known}
 
 
 def _read_facts(_: _Arrays, held: dict[str, Any]) -> list[Facts]:

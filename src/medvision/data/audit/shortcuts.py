@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medvision.data.audit.scan import ImageFacts
 from medvision.identity import patient_keys
-from medvision.stats.bootstrap import interval, resample_patients
+from medvision.stats.bootstrap import interval, number, resample_patients
 from medvision.stats.ranking import Floats, Ranking, curve_areas, measure_areas
 
 FEWEST = 10  # patients on either side of a question
@@ -135,8 +135,11 @@ def _ask(name: str, rows: pd.DataFrame, facts: Mapping[str, Floats]) -> Iterator
 
     has = rows["label"].str.split("|").map(lambda names: name in map(str.strip, names))
     speaks = (has | ~has.groupby(rows["patient"]).transform("any")).to_numpy()
-    patients = rows[speaks].assign(has=has).groupby("patient")[["group", "has"]].first()
-    group, holds = patients["group"].to_numpy(), patients["has"].to_numpy(dtype=bool)
+    rows = rows.assign(has=has)
+    patients = rows[speaks].groupby("patient")[["group", "has"]].first()
+    patients = patients.iloc[_order(rows[speaks], [v[speaks] for v in facts.values()])]
+    _, group = number(patients["group"].tolist())
+    holds = patients["has"].to_numpy(dtype=bool)
     if min(len(np.unique(group[side])) for side in (holds, ~holds)) < FEWEST:
         return
     rng = np.random.default_rng(0)
@@ -147,13 +150,24 @@ def _ask(name: str, rows: pd.DataFrame, facts: Mapping[str, Floats]) -> Iterator
     if any(len(np.unique(holds[train])) < 2 for train, _ in folds):
         return
     for fact, values in facts.items():
-        means = pd.DataFrame(values[speaks]).groupby(rows["patient"][speaks].to_numpy()).mean()
+        means = _average(rows[speaks], values[speaks]).loc[patients.index]
         tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=5, random_state=0)
         scores = cross_val_predict(tree, means.to_numpy()[drawn], holds, cv=folds,
                                    method="predict_proba")[:, 1]  # fmt: skip
         auroc, low, high = _bound(scores, holds, 0.95 ** (1 / len(facts)))
         if low > _FLAG:
             yield Shortcut(name, fact, auroc, low, high, len(drawn))
+
+
+def _average(rows: pd.DataFrame, values: Floats) -> pd.DataFrame:
+    """Average facts `[N,F]` over the rows of each patient."""
+    return pd.DataFrame(values).groupby(rows["patient"].to_numpy()).mean()
+
+
+def _order(rows: pd.DataFrame, facts: Sequence[Floats]) -> NDArray[np.intp]:
+    """Order patients by what is known of them, so that neither names nor order of rows matter."""
+    has = rows["has"].to_numpy(dtype=np.float64)[:, None]
+    return np.lexsort(_average(rows, np.hstack([*facts, has])).to_numpy().T)
 
 
 def _bound(scores: Floats, holds: NDArray[np.bool_], level: float) -> tuple[float, float, float]:

@@ -1,6 +1,7 @@
 """From manifests to the samples of a run: read, decode, split, join the training-only rows."""
 
 import inspect
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,6 +33,8 @@ from medvision.errors import MedvisionError, did_you_mean
 from medvision.identity import PARTS
 from medvision.target import Ragged, Target, is_among
 
+log = logging.getLogger(__name__)
+
 
 def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit, Card]:
     """Build what a datamodule serves, and the audit of how it came about.
@@ -56,7 +59,7 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
     read, unit, told = keep_whole(decoded, unit, own.table)
     kept, audit = _split(read, asked, options)
     unit.refuse_torn(read.table, kept)
-    audit.notes += told
+    audit.notes += [*decoded.notes, *told]
     listed, names = decoded.table, unit.form.channels
     listed = listed[listed["channel"].isin(names)] if names else listed
     audit.flow = trace_losses(own.table, [
@@ -112,6 +115,8 @@ def assemble_foreign(
     unit = unit or Images()
     unit.keep_whole(manifest.table, frozen=True)  # what is wrong is told before decoding
     read = decode_rows(manifest, reader, on_unreadable, files=target.files)
+    for note in read.notes:
+        log.warning("%s", note)
     read, unit, _ = keep_whole(read, unit, manifest.table)
     table = read.table
     if not (table["split"] != "").any():

@@ -35,7 +35,8 @@ from medvision.data.store.reader import Reader
 from medvision.data.units.series_form import OnGap
 from medvision.data.units.unit import Draw, Layout, join_channels, to_tensors
 from medvision.errors import MedvisionError
-from medvision.runs import digest_rows, find_run_around, record_opening
+from medvision.openings import digest_rows, record_opening
+from medvision.runs import find_run_around
 from medvision.target import Target, open_target, take
 
 _IN_MEMORY = "in memory"  # what is recorded in place of the digest of weights that lie in no file

@@ -90,7 +90,7 @@ def _read_real(manifest: Manifest, own: Main, options: DataOptions, audit: Audit
         manifest, options.reader, options.on_unreadable, options.workers, own.target.files
     )
     read, _, told = keep_whole(read, own.unit, manifest.table)
-    audit.notes += told
+    audit.notes += [*(f"data.extra: {note}" for note in read.notes), *told]
     table = read.table[read.table["split"].isin(("", "train"))]  # its val and test stay unseen
     return read._replace(table=table.assign(split="train", group=-1))
 

@@ -7,9 +7,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from medvision.data.audit.scanned import recall_facts
+from medvision.data.audit.scanned import find_changed, recall_facts
 from medvision.data.batches.label_maps import LabelMaps, open_label_maps
 from medvision.data.manifest.manifest import Manifest
+from medvision.data.store.fill import Images
 from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.reader import Reader
 from medvision.data.store.store import Store, open_store
@@ -24,12 +25,25 @@ class DecodedRows(NamedTuple):
 
     Attributes:
         maps: column → label maps, of a target that has files.
+        changed: how many images are not those that their manifest was made of.
     """
 
     table: pd.DataFrame
     store: Store
     manifest: str
     maps: dict[str, LabelMaps]
+    changed: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of scores should know of the files."""
+        if not self.changed:
+            return []
+        return [
+            f"the pixels of {self.changed} of {len(self.store.digests)} images are not those that "
+            "`medvision prepare` saw: copies, findings and splits were told from others; prepare "
+            "again"
+        ]
 
     @property
     def unreadable(self) -> dict[int, str]:
@@ -73,7 +87,8 @@ def decode_rows(
         )
         for name in manifest.file_columns if is_among(name, files)
     }  # fmt: skip
-    read = DecodedRows(table, store, manifest.digest, maps)
+    changed = find_changed(folder, Images.find(paths, frames), store.digests)
+    read = DecodedRows(table, store, manifest.digest, maps, len(changed))
     return read._replace(table=table.drop(index=list(read.unreadable)))
 
 

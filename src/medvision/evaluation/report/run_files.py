@@ -19,7 +19,7 @@ from medvision.evaluation.figures.gallery import INDEX
 from medvision.evaluation.predictions import name_scored
 from medvision.evaluation.report.scores import read_scores
 from medvision.evaluation.report.table import count_words
-from medvision.runs import count_openings
+from medvision.openings import count_openings
 
 Scores = Mapping[str, Mapping[str, Any]]
 

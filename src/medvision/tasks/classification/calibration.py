@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.stats.ranking import Floats
-from medvision.tasks.classification.metrics import Kind
+from medvision.tasks.classification.metrics import Kind, truth_of
 
 log = logging.getLogger(__name__)
 
 _COOLEST, _HOTTEST = 1 / 20, 20.0
-FEWEST = 10  # labelled rows; below, one row moves the temperature by more than its worth
+FEWEST = (
+    10  # labelled rows, or patients of a class: fewer move what is fitted by more than its worth
+)
 RULES = ("youden", "f1", "sensitivity>=0.95", "specificity>=0.9", "fixed=0.5")
 
 
@@ -144,8 +146,31 @@ def choose_threshold(probs_positive: ArrayLike, label: ArrayLike, rule: str) -> 
     return float(best[np.argmin(np.abs(best - 0.5))])
 
 
+def find_rare(
+    label: ArrayLike, kind: Kind, rule: str, patients: Sequence[str] | None = None
+) -> dict[int, int]:
+    """Return the classes that too few patients have for a threshold to be chosen, and how many.
+
+    Fewer than 10 of a class, or without a label, move the best threshold anywhere; a fixed one and
+    the likeliest class need none.
+
+    Args:
+        label: `[N]` class indices, or `[N,K]` of 0 and 1 if multi-label; -1 or nan = unlabelled.
+        kind: the problem.
+        rule: as in `choose_threshold`.
+        patients: `[N]`; None: each row is one's own.
+    """
+    if kind == "multiclass" or parse_rule(rule)[0] == "fixed":
+        return {}
+    truth = truth_of(label, kind)
+    names = np.asarray(range(len(truth)) if patients is None else patients)
+    sides = [[len(np.unique(names[side == value])) for value in (0, 1)] for side in truth.T]
+    counts = [min(pair) if kind == "multilabel" else pair[1] for pair in sides]
+    return {k: n for k, n in enumerate(counts) if n < FEWEST}
+
+
 def choose_thresholds(
-    probs: ArrayLike, label: ArrayLike, kind: Kind, rule: str
+    probs: ArrayLike, label: ArrayLike, kind: Kind, rule: str, rare: Collection[int] = ()
 ) -> float | list[float] | None:
     """Choose what `metrics.score` takes as threshold: one, one a class if multi-label, or None.
 
@@ -154,14 +179,18 @@ def choose_thresholds(
         label: `[N]` class indices, or `[N,K]` of 0 and 1 if multi-label; -1 or nan = unlabelled.
         kind: the problem; multi-class takes the likeliest class and has no threshold.
         rule: as in `choose_threshold`.
+        rare: classes that no threshold can be chosen for: 0.5.
     """
     parse_rule(rule)
     columns, truth = np.asarray(probs, np.float64), np.asarray(label, np.float64)
     if kind == "multiclass":
         return None
     if kind == "binary":
-        return choose_threshold(columns[:, 1], truth, rule)
-    return [choose_threshold(columns[:, k], truth[:, k], rule) for k in range(columns.shape[1])]
+        return 0.5 if rare else choose_threshold(columns[:, 1], truth, rule)
+    return [
+        0.5 if k in rare else choose_threshold(columns[:, k], truth[:, k], rule)
+        for k in range(columns.shape[1])
+    ]
 
 
 def _operating_points(

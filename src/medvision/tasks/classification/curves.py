@@ -190,21 +190,28 @@ def _mark(axes: Any, point: tuple[float, float], one: OneClass, text: str | None
     )
 
 
-def roc_band(probs_positive: ArrayLike, label: ArrayLike, patients: Keys, **options: int) -> Band:
+def roc_band(
+    probs_positive: ArrayLike, label: ArrayLike, patients: Keys, contents: Sequence[bytes],
+    **options: int,
+) -> Band:  # fmt: skip
     """Sensitivity over 1 - specificity.
 
     Args:
         probs_positive: `[N]` in 0..1.
         label: `[N]` of 0 and 1; -1 or nan = unlabelled.
         patients: `[N]`; rows of one patient are drawn together.
+        contents: `[N]`, what rows say, see `resample_patients`.
         options: `resamples`, `seed` and `points` of the grid.
     """
-    return _band(_sensitivity_at, probs_positive, label, patients, **options)
+    return _band(_sensitivity_at, probs_positive, label, patients, contents, **options)
 
 
-def pr_band(probs_positive: ArrayLike, label: ArrayLike, patients: Keys, **options: int) -> Band:
+def pr_band(
+    probs_positive: ArrayLike, label: ArrayLike, patients: Keys, contents: Sequence[bytes],
+    **options: int,
+) -> Band:  # fmt: skip
     """Precision over recall, where the recall is first reached; arguments as in `roc_band`."""
-    return _band(_precision_at, probs_positive, label, patients, **options)
+    return _band(_precision_at, probs_positive, label, patients, contents, **options)
 
 
 def _sensitivity_at(x: Floats, hits: Floats, alarms: Floats) -> Floats:
@@ -221,6 +228,7 @@ def _band(
     probs_positive: ArrayLike,
     label: ArrayLike,
     patients: Keys,
+    contents: Sequence[bytes],
     resamples: int = 1000,
     seed: int = 0,
     points: int = 101,
@@ -228,7 +236,7 @@ def _band(
     truth = np.nan_to_num(np.asarray(label, dtype=np.float64), nan=-1)
     ranking = Ranking(probs_positive, truth == 1, truth >= 0)
     x, heights = np.linspace(0, 1, points), []
-    for weights in islice(resample_patients(patients, resamples, seed), 1, None):
+    for weights in islice(resample_patients(patients, resamples, seed, contents=contents), 1, None):
         pairs = zip(*ranking.cumulate(weights), strict=True)
         heights += [at(x, *pair) for pair in pairs if pair[0][-1] and pair[1][-1]]
     if not heights or 2 * len(heights) < resamples:

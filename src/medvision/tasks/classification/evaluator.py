@@ -31,6 +31,7 @@ from medvision.tasks.classification.calibration import (
     apply_temperature,
     apply_thresholds,
     choose_thresholds,
+    find_rare,
     fit_temperature,
 )
 from medvision.tasks.classification.metrics import (
@@ -226,13 +227,22 @@ class ClassificationEvaluator(Evaluator):
             joined["temperature"] = None  # each member has its own
         return ClassificationEvaluator(self.target, self.decision | joined)
 
-    def fit(self, outputs: Encoded, truth: Encoded, rule: str) -> dict[str, Any]:
-        """Fit the temperature, then choose the operating point on calibrated probabilities."""
+    def fit(
+        self, outputs: Encoded, truth: Encoded, rule: str,
+        patients: Sequence[str] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Fit the temperature, then choose the operating point on calibrated probabilities.
+
+        `too_few`: class → its patients, of classes too rare for a threshold, which is then .5.
+        """
         label = encoded_label(truth)
         temperature = fit_temperature(array_of(outputs, "logits"), label, self.kind)
         probs = apply_temperature(array_of(outputs, "logits"), temperature, self.kind)
-        threshold = choose_thresholds(probs, label, self.kind, rule)
-        return {"temperature": temperature, "rule": rule, "threshold": threshold}
+        few = find_rare(label, self.kind, rule, patients)
+        threshold = choose_thresholds(probs, label, self.kind, rule, few)
+        decision = {"temperature": temperature, "rule": rule, "threshold": threshold}
+        too_few = {self.classes[k]: n for k, n in few.items()}
+        return decision | ({"too_few": too_few} if few else {})
 
     # Predictions → scores
 
@@ -342,6 +352,7 @@ class ClassificationEvaluator(Evaluator):
         shown = None if cut is None else np.asarray(cut, dtype=np.float64).tolist()
         rule = "argmax" if self.kind == "multiclass" else self.decision["rule"]
         point = {"rule": rule, "threshold": shown}
+        point |= {name: held for name, held in self.decision.items() if name == "too_few"}
         return {"operating_point": point, "temperature": self.decision.get("temperature", 1.0)}
 
     def extras(self, scored: Scored, drawn: Mapping[str, Floats]) -> dict[str, Any]:
@@ -410,7 +421,7 @@ class ClassificationEvaluator(Evaluator):
         probs, label, point = scored.arrays["probs"], scored.arrays["label"], self.threshold
         bands: dict[str, Any] = {"roc": None, "pr": None}
         if self.kind == "binary":
-            given = (probs[:, 1], label, scored.patients)
+            given = (probs[:, 1], label, scored.patients, scored.contents)
             bands = {"roc": curves.roc_band(*given), "pr": curves.pr_band(*given)}
             cut = None if point is None else float(np.squeeze(point))
             yield "scores", figures.draw_scores(probs[:, 1], label, cut)

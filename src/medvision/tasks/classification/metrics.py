@@ -7,7 +7,7 @@ multi-class problem accuracy, balanced accuracy, MCC, Brier and ECE look at all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -139,16 +139,21 @@ def class_decisions(counts: Floats) -> dict[str, Floats]:
     return {k: np.where(defined(k, tp + fn, tn + fp), v, np.nan) for k, v in scores.items()}
 
 
-def decision_scores(confusion: Floats, kind: Kind) -> dict[str, Floats]:
-    """Score decisions: `[...,K,K]` counts (multi-label `[...,K,2,2]`) → name → `[...]`."""
+def decision_scores(
+    confusion: Floats, kind: Kind, asked: Mapping[str, NDArray[np.bool_]] | None = None
+) -> dict[str, Floats]:
+    """Score decisions: `[...,K,K]` counts (multi-label `[...,K,2,2]`) → name → `[...]`.
+
+    With `asked`, name → `[K]`, a mean over classes is undefined where one of these is.
+    """
     counts = confusion if kind == "multilabel" else one_against_rest(confusion)
     classes = class_decisions(counts)
     if kind == "binary":
         return {name: values[..., 1] for name, values in classes.items()}
-    scores = {name: mean_defined(values) for name, values in classes.items()}
+    scores = {k: mean_defined(v, asked[k] if asked else None) for k, v in classes.items()}
     if kind == "multiclass":
         n = confusion.sum(axis=(-2, -1))
-        two_classes = ~np.isnan(scores["mcc"])
+        two_classes = ~np.isnan(classes["mcc"]).all(axis=-1)
         hits = np.diagonal(confusion, axis1=-2, axis2=-1).sum(-1)
         scores["accuracy"] = ratio(hits, n)
         scores["balanced_accuracy"] = np.where(two_classes, scores["recall"], np.nan)

@@ -38,6 +38,13 @@ def note_scores(metrics: Metrics, scores: Mapping[str, Metrics]) -> Iterator[str
                 part
             )
     yield from (f"Means {text}: {' and '.join(of)}." for text, of in said.items())
+    if few := (metrics.get("operating_point") or {}).get("too_few"):
+        counts = " and ".join(f"{count} of {name}" for name, count in few.items())
+        yield (
+            f"No threshold was chosen, 0.5 was taken: the patients of val are too few ({counts}; "
+            "10 are needed). Give val more patients (data.val_share), or fix one before you look "
+            "(operating_point=fixed=0.3)."
+        )
     if "fitted_on" in (metrics.get("val") or {}):
         yield (
             "The operating point and the temperature were fitted on val: read its "

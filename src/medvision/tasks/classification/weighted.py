@@ -1,6 +1,7 @@
 """Scores of a classifier under the weights that patients were drawn with."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,17 @@ class WeightedScores:
         ]
         self._weights, self._made = np.empty((0, 0)), dict[str, dict[str, Floats]]()
 
+    @cached_property
+    def held(self) -> dict[str, NDArray[np.bool_]]:
+        """The classes for which the data as they are define a score: name → `[K]`.
+
+        A mean over classes is taken over these in every resample, or not at all: over others it
+        would be another score.
+        """
+        once = np.ones((1, len(self.truth)))
+        each = self.rank(once) | self._decide_each(self.confusion(once))
+        return {name: ~np.isnan(values[0]) for name, values in each.items()}
+
     def rank(self, weights: Floats) -> dict[str, Floats]:
         """Return each class's area under the ROC and the precision-recall curve, `[R,K]`."""
         pairs = [_rank(*ranking.cumulate(weights)) for ranking in self.rankings]
@@ -81,14 +93,17 @@ class WeightedScores:
         columns = zip(*(np.atleast_2d(x.T) for x in given), strict=True)
         pairs = [_calibrate(weights[:, some], *(x[some] for x in rest)) for some, *rest in columns]
         pairs = pairs[-1:] if self.kind == "binary" else pairs
-        brier, ece = mean_defined(np.moveaxis(np.array(pairs), 0, -1))
+        held = np.atleast_1d(given[0].any(axis=0))[-len(pairs) :]
+        brier, ece = mean_defined(np.moveaxis(np.array(pairs), 0, -1), held)
         return {"brier": brier, "ece": ece}
 
     def score(self, name: str, weights: Floats) -> Floats:
         """Score all classes together: `[R]`, nan undefined."""
         if name in RANKED:
             ranked = self._share("ranked", weights, self.rank)[name]
-            values = ranked[:, 1] if self.kind == "binary" else mean_defined(ranked)
+            values = (
+                ranked[:, 1] if self.kind == "binary" else mean_defined(ranked, self.held[name])
+            )
         elif name in CALIBRATED:
             values = self._share("calibrated", weights, self.calibration)[name]
         else:
@@ -105,10 +120,12 @@ class WeightedScores:
         return values if self.finite else np.full_like(values, np.nan)
 
     def _score_decisions(self, weights: Floats) -> dict[str, Floats]:
-        return decision_scores(self._count(weights), self.kind)
+        return decision_scores(self._count(weights), self.kind, self.held)
 
     def _score_each(self, weights: Floats) -> dict[str, Floats]:
-        counts = self._count(weights)
+        return self._decide_each(self._count(weights))
+
+    def _decide_each(self, counts: Floats) -> dict[str, Floats]:
         return class_decisions(counts if self.kind == "multilabel" else one_against_rest(counts))
 
     def _count(self, weights: Floats) -> Floats:

@@ -68,7 +68,10 @@ class GenerationEvaluator(Evaluator):
     def join(self, members: Sequence[Evaluator]) -> Evaluator:
         _refuse()
 
-    def fit(self, outputs: Encoded, truth: Encoded, rule: str) -> dict[str, Any]:
+    def fit(
+        self, outputs: Encoded, truth: Encoded, rule: str,
+        patients: Sequence[str] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         _refuse()
 
     def read(self, tables: Tables) -> Scored:

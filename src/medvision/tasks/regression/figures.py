@@ -105,7 +105,7 @@ def _draw_differences(axes: Any, scored: Scored, t: int, errors: Errors) -> None
 
 def _draw_limits(scored: Scored, errors: Errors) -> dict[str, Floats]:
     """Return bias and limits on resamples of the patients: name → `[1+R]`."""
-    draws = list(resample_patients(scored.patients, RESAMPLES, seed=0))
+    draws = list(resample_patients(scored.patients, RESAMPLES, seed=0, contents=scored.contents))
     return {
         name: np.concatenate([errors.score(name, weights) for weights in draws])
         for name in AGREEMENT

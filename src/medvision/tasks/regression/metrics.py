@@ -103,10 +103,18 @@ def _square(weights: Floats, centred: Floats, n: Floats) -> Floats:
 
 
 def score_all(each: Sequence[Errors], name: str, weights: Floats) -> Floats:
-    """Score one target, or all of several: `[R]`, the mean over those where it is defined."""
+    """Score one target, or all of several: `[R]`, the mean over those where the data define it.
+
+    Undefined on resamples that leave one of these undefined.
+    """
     if len(each) == 1:
         return each[0].score(name, weights)
-    return mean_defined(np.stack([one.score_standardised(name, weights) for one in each], axis=-1))
+    once = np.ones((1, weights.shape[1]))
+    whole, values = (
+        np.stack([one.score_standardised(name, some) for one in each], axis=-1)
+        for some in (once, weights)
+    )
+    return mean_defined(values, ~np.isnan(whole[0]))
 
 
 def find_reasons(

@@ -131,7 +131,10 @@ class OrdinalEvaluator(Evaluator):
     def join(self, members: Sequence[Evaluator]) -> OrdinalEvaluator:
         return OrdinalEvaluator(self.target, {})
 
-    def fit(self, outputs: Encoded, truth: Encoded, rule: str) -> dict[str, Any]:
+    def fit(
+        self, outputs: Encoded, truth: Encoded, rule: str,
+        patients: Sequence[str] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Fit nothing: a median needs no threshold."""
         return {}
 
