@@ -286,9 +286,7 @@ def read_one(path: Path) -> Any:
         return "hidden"
     match path.name:
         case "record.json":
-            record = json.loads(path.read_text())
-            looks = len(record.get("test_openings", []))
-            return {"looks": looks} | {k: v for k, v in record.items() if k not in CLOCK}
+            return read_record(json.loads(path.read_text()))
         case "history.csv":
             return pd.read_csv(path, dtype=str).drop(columns="seconds").to_dict("records")
         case "study.log":
@@ -303,6 +301,13 @@ def read_one(path: Path) -> Any:
     if path.suffix in (".csv", ".json"):
         return DATE.sub("", path.read_text())
     return files.digest_file(path)
+
+
+def read_record(record: dict[str, Any]) -> dict[str, Any]:
+    """Read what no clock decides; the history, whose digest one does, is compared itself."""
+    digests = {k: v for k, v in record.get("digests", {}).items() if k != "history.csv"}
+    facts = {key: value for key, value in record.items() if key not in CLOCK}
+    return facts | {"looks": len(record.get("test_openings", [])), "digests": digests}
 
 
 def read_board(folder: Path) -> dict[str, Any]:
