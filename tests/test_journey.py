@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from sklearn import metrics as sk
 
 import medvision.files as files
+from medvision.commands import evaluate
 from medvision.model import load_model, read_model_file
 from medvision.runs import Run, claimed
 from medvision.training import finish
@@ -397,6 +398,19 @@ def test_a_table_without_a_key_is_stamped(elsewhere, copied, medvision):
     (folder,) = (copied / "evaluations").iterdir()
     (stamp,) = read(folder / "metrics.json")["stamps"][1:]
     assert stamp.startswith("patients not checked")
+
+
+def test_an_evaluation_that_is_stopped_before_its_end_and_repeated_is_one_look(
+    copied, medvision, monkeypatch
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "write_report", stop)
+        assert medvision("evaluate", f"run={copied}").status == 130
+    assert medvision("evaluate", f"run={copied}").status == 0
+    assert len(read(copied / "record.json")["test_openings"]) == 2  # one was the training's
 
 
 def test_each_opening_of_the_test_part_is_recorded(copied, medvision):

@@ -22,6 +22,18 @@ def test_an_opening_that_was_killed_half_way_counts_once(tmp_path):
     assert len(run.record["test_openings"]) == 2
 
 
+def test_a_look_in_several_places_is_over_when_it_is_so_in_all(tmp_path):
+    places = [Run(tmp_path / name) for name in "ab"]
+
+    def look(ended: int) -> list[int]:
+        record_opening(places, ["m1", "m2"], "rows")
+        close_opening(places[:ended])
+        return [len(place.record["test_openings"]) for place in places]
+
+    assert look(ended=1) == look(ended=2) == [1, 1]  # the first was killed between the two
+    assert look(ended=2) == [2, 2]
+
+
 def test_openings_are_counted_by_rows_over_the_whole_runs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDVISION_RUNS", str(tmp_path))
     rows = digest_rows(["i2", "i1"])

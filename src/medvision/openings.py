@@ -29,23 +29,32 @@ def record_opening(
         settings: of the models that looked, as their records name them.
         whole: nobody will say that it ended (`close_opening`).
     """
-    event = secrets.token_hex(4)
-    for place, model in zip(places, models, strict=True):
-        opening = {"date": files.today(), "model": model[:16], "command": command_line(),
-                   "rows": rows, "settings": sorted({*settings})}  # fmt: skip
-        held = place.record.get("test_openings", [])
-        again = {**opening, "date": "", "event": "", "finished": False}
-        if not any({**one, "date": "", "event": ""} == again for one in held):
-            place.note(test_openings=[*held, opening | {"event": event, "finished": whole}])
+    held = [place.record.get("test_openings", []) for place in places]
+    new = [
+        {"date": files.today(), "model": model[:16], "command": command_line(), "rows": rows,
+         "settings": sorted({*settings}), "event": secrets.token_hex(4), "finished": whole}
+        for model in models
+    ]  # fmt: skip
+    begun = [one["event"] for own, opening in zip(held, new, strict=True)
+             for one in own if _is_same_look(one, opening)]  # fmt: skip
+    event = {"event": begun[0] if begun else new[0]["event"]}
+    for place, own, opening in zip(places, held, new, strict=True):
+        if event["event"] not in [one.get("event") for one in own]:
+            place.note(test_openings=[*own, opening | event])
 
 
-def close_opening(places: Sequence[Run]) -> None:
-    """Say that the looks begun in these places have ended."""
+def _is_same_look(begun: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Tell a look that was begun and did not end, when its command comes again."""
+    free = {"date": "", "event": ""}
+    return {**begun, **free} == {**new, **free, "finished": False}
+
+
+def close_opening(places: Sequence[Run], **facts: Any) -> None:
+    """Say that the looks begun in these places have ended, and other facts in the same breath."""
     for place in places:
         held = place.record.get("test_openings", [])
-        place.note(test_openings=[
-            one | {"finished": True} if one.get("finished") is False else one for one in held
-        ])  # fmt: skip
+        ended = [one | {"finished": True} if "finished" in one else one for one in held]
+        place.note(**({"test_openings": ended} if held else {}), **facts)
 
 
 def count_openings(record: Mapping[str, Any]) -> tuple[int, int]:

@@ -1,16 +1,22 @@
-"""Runs commands in forks of one process that has imported everything, and kills them at a write.
+"""Runs commands in forks of one process that has imported everything; kills or stops at a write.
 
 Started by `test_kills.py` as a process of its own, for torch must have no threads when it forks:
-a line of JSON in, `{"words": […], "kill": N or null, "log": FILE}`; a line out, the exit status,
-how many writes there were, and what the last of them was. A write is what the interpreter's audit
+a line of JSON in, `{"words": […], "kill": N or null, "copies": FOLDER or null, "log": FILE}`; a
+line out, the exit status and how many writes there were. A write is what the interpreter's audit
 hook sees of opening for writing, renaming, making and removing below the folder that is watched,
 what SQLite is told, and each fsync, so that a kill there leaves what was written and not renamed.
+
+With `copies` the process is stopped before each write, all its threads between two calls of the
+system as `kill -9` would find them, and the folder is copied: what a kill there would leave.
 """
 
+import gc
 import importlib
 import json
+import marshal
 import mmap
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -18,10 +24,15 @@ import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink")
 HELD = 4096
+WRITERS = ("files.py", "runs.py", "openings.py", "style.py")  # whose callers tell why they write
+JOURNAL = ("append_logs", "acquire")  # so do those of the search's
+TEMPLATES: dict[tuple[str, str], CodeType] = {}
 
 
 class Watch:
@@ -30,11 +41,12 @@ class Watch:
     Args:
         top: of what is watched.
         kill: number of the write before which the process ends; None: none.
+        stops: whether it stops before each, until its parent lets it go on.
         log: gets a line for each write.
     """
 
-    def __init__(self, top: str, kill: int | None, log: str) -> None:
-        self.top, self.kill = top, kill
+    def __init__(self, top: str, kill: int | None, stops: bool, log: str) -> None:
+        self.top, self.kill, self.stops = top, kill, stops
         self.count, self.lock = 0, threading.Lock()
         self.shared = mmap.mmap(-1, HELD)
         self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -61,7 +73,7 @@ class Watch:
             path, mode, flags = arguments
             writes = set("wax+") & set(mode) if isinstance(mode, str) else flags & WRITING
             if writes and self.holds(path) and not self.is_old_lock(path):
-                self.note(event, path)
+                self.note("reopen" if os.path.lexists(path) else event, path)
         elif event in CHANGES and self.changes(event, arguments[0]):
             self.note(event, arguments[0])
 
@@ -89,18 +101,33 @@ class Watch:
         with self.lock:
             self.count += 1
             self.shared[:8] = self.count.to_bytes(8, "little")
-            os.write(self.log, f"{self.count} {event} {path}\n".encode())
+            line = f"{self.count} {event} {find_caller()} {path}\n"
+            os.write(self.log, line.encode())
             if self.count == self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.stops:
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # here, not soon
 
     @property
     def counted(self) -> int:
         return int.from_bytes(self.shared[:8], "little")
 
 
-def run(words: list[str], watch: Watch, told: int, out: str) -> None:
-    """Be the command, in a fork; tell the modules it has imported."""
-    stream = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+def find_caller() -> str:
+    """Name the line of medvision that asks for a write; `-` where none does, as in a thread."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        name = frame.f_code.co_name
+        if "medvision" in path.parts and path.name not in WRITERS and name not in JOURNAL:
+            return f"{path.stem}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "-"
+
+
+def run(words: list[str], watch: Watch, log: str) -> None:
+    """Be the command, in a fork; tell what it has imported and compiled."""
+    stream = os.open(f"{log}.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for number in (1, 2):
         os.dup2(stream, number)
     status = 1
@@ -113,47 +140,71 @@ def run(words: list[str], watch: Watch, told: int, out: str) -> None:
         status = int(end.code or 0)
     except BaseException:
         traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with suppress(BrokenPipeError):
-        os.write(told, json.dumps([*sys.modules]).encode())
+    Path(f"{log}.known").write_bytes(marshal.dumps(([*sys.modules], TEMPLATES)))
     threading._shutdown()
     import atexit
 
     atexit._run_exitfuncs()
     sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(status)
 
 
-def serve(top: str, words: list[str], kill: int | None, log: str) -> dict[str, object]:
-    """Fork, run, wait; import here what the fork had to, so that the next need not."""
-    watch = Watch(top, kill, f"{log}.writes")
-    read, write = os.pipe()
+def serve(top: str, order: dict[str, Any]) -> dict[str, int]:
+    """Fork, run, wait; learn what the fork had to, so that the next need not."""
+    log, copies = order["log"], order["copies"]
+    watch = Watch(top, order["kill"], copies is not None, f"{log}.writes")
+    known = Path(f"{log}.known")
+    known.unlink(missing_ok=True)
     child = os.fork()
     if not child:
-        os.close(read)
-        run(words, watch, write, f"{log}.out")
-    os.close(write)
-    with os.fdopen(read, "rb") as stream:
-        modules = stream.read()
-    _, status = os.waitpid(child, 0)
+        run(order["words"], watch, log)
+    _, status = os.waitpid(child, os.WUNTRACED)
+    while os.WIFSTOPPED(status):
+        shutil.copytree(top, Path(copies, str(watch.counted)), symlinks=True)
+        os.kill(child, signal.SIGCONT)
+        _, status = os.waitpid(child, os.WUNTRACED)
     os.close(watch.log)
-    with suppress(ValueError):
-        for name in json.loads(modules):
-            with suppress(Exception):
-                importlib.import_module(name)
+    if known.exists():
+        learn(*marshal.loads(known.read_bytes()))
     return {"status": os.waitstatus_to_exitcode(status), "writes": watch.counted}
 
 
-def draw_nothing() -> None:
-    """Let every figure be a dot: drawing is most of the time of a training so small."""
+def learn(modules: list[str], templates: dict[tuple[str, str], CodeType]) -> None:
+    """Know what a fork has come to know."""
+    TEMPLATES.update(templates)
+    for name in modules:
+        with suppress(Exception):
+            importlib.import_module(name)
+
+
+def spare_work() -> None:
+    """Leave out what writes nothing and takes most of the time of a training so small.
+
+    Every figure is a dot, Hydra does not compose twice to learn that it is no multirun, and a
+    template is compiled once.
+    """
+    from hydra._internal.hydra import Hydra
+    from jinja2 import Environment
     from matplotlib.figure import Figure
     from PIL import Image
+
+    from medvision.evaluation.figures import style
 
     def save(figure, path, *arguments, **named):
         Image.new("RGB", (8, 8)).save(path, format="PNG")
 
     Figure.savefig, Figure.draw_without_rendering = save, lambda figure: None
+    style.styled = lambda draw: lambda *arguments, **named: Figure()  # before others import it
+    Hydra.get_mode = lambda *arguments, **named: None
+    compile_anew = Environment.compile
+
+    def compile_once(pages, source, name=None, filename=None, **named):
+        if (name, source) not in TEMPLATES:
+            TEMPLATES[name, source] = compile_anew(pages, source, name, filename, **named)
+        return TEMPLATES[name, source]
+
+    Environment.compile = compile_once
 
 
 def main() -> None:
@@ -161,15 +212,13 @@ def main() -> None:
     sys.argv = ["medvision"]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    spare_work()
     import medvision.training.finish
     import medvision.training.fit  # noqa: F401
 
-    draw_nothing()
+    gc.freeze()  # what a collection touches in a fork is copied
     for line in sys.stdin:
-        order = json.loads(line)
-        os.environ |= order.get("env", {})
-        outcome = serve(top, order["words"], order["kill"], order["log"])
-        print(json.dumps(outcome), file=answers, flush=True)
+        print(json.dumps(serve(top, json.loads(line))), file=answers, flush=True)
     assert threading.active_count() == 1, "a process with threads cannot be forked"
 
 

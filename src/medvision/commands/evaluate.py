@@ -113,15 +113,15 @@ def _evaluate_own(ensemble: Ensemble, rows: Rows, overlaps: list[str]) -> dict[s
     """
     (run,), (model,) = ensemble.runs, ensemble.models
     integrity.check_files(run.folder, but=("metrics.json", f"predictions/{rows.part}"))
-    with run.rewriting(rows.part):
-        with opened_test(ensemble, run, rows):
+    with opened_test(ensemble, run, rows):
+        with run.rewriting(rows.part):
             predictions = predict_rows(ensemble, rows)
             store(run, rows.part, predictions)
-        stamps = {"stamps": [*model.seen.unknown, *overlaps]} if overlaps else None
-        metrics = derive_evidence(run.folder, model, stamps)
-    if rows.part == "test" or not run.predictions("test").exists():  # as the other figures
-        draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions)
-    write_report(run.folder)
+            stamps = {"stamps": [*model.seen.unknown, *overlaps]} if overlaps else None
+            metrics = derive_evidence(run.folder, model, stamps)
+        if rows.part == "test" or not run.predictions("test").exists():  # as the other figures
+            draw_cases(run.folder, model, rows.samples[0], rows.find(0), predictions)
+        write_report(run.folder)
     return stamp_metrics(metrics, [*ensemble.stamps, *metrics.get("stamps", ())])
 
 
@@ -177,11 +177,11 @@ def _evaluate_apart(
     with opened_test(ensemble, place, rows):
         predictions = predict_rows(ensemble, rows)
         store(place, rows.part, predictions)
-    metrics = derive_evidence(folder, ensemble.joined, {"stamps": stamps}, fitted=rows.own)
-    if len(ensemble.models) == 1:
-        draw_cases(folder, ensemble.joined, rows.samples[0], rows.find(0), predictions)
-    place.note(status="done", finished=files.today(), digests=integrity.digest_files(folder))
-    write_report(folder, stamps)
+        metrics = derive_evidence(folder, ensemble.joined, {"stamps": stamps}, fitted=rows.own)
+        if len(ensemble.models) == 1:
+            draw_cases(folder, ensemble.joined, rows.samples[0], rows.find(0), predictions)
+        place.note(status="done", finished=files.today(), digests=integrity.digest_files(folder))
+        write_report(folder, stamps)
     return metrics
 
 

@@ -20,14 +20,17 @@ from medvision.inference.predictor import (
     predict_samples,
 )
 from medvision.model import Model, load_model
-from medvision.openings import close_opening, digest_rows, record_opening
+from medvision.openings import digest_rows, record_opening
 from medvision.runs import Run
 
 
 def evaluate_parts(
     run: Run, model: Model, samples: Samples, parts: Sequence[str]
 ) -> dict[str, Any]:
-    """Predict parts of a run's own rows and derive the evidence from all stored predictions."""
+    """Predict parts of a run's own rows and derive the evidence from all stored predictions.
+
+    Who asks for the test part closes it (`close_opening`) when all that follows is written.
+    """
     evaluator = open_model_evaluator(model)
     for part in parts:
         if part == "test":
@@ -37,7 +40,6 @@ def evaluate_parts(
         outputs = predict_samples(model, samples, rows)
         tables = evaluator.tabulate(outputs, samples.tables_for(rows))
         store(run, part, tables)
-    close_opening([run] if "test" in parts else [])
     metrics = derive_evidence(run.folder, model)
     draw_cases(run.folder, model, samples, rows, tables)
     return metrics

@@ -22,6 +22,7 @@ from medvision.data.manifest.card import Card
 from medvision.data.manifest.path_map import without_names
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
+from medvision.openings import close_opening
 from medvision.provenance import command_line, cost, describe_code, describe_process
 from medvision.runs import (
     Run,
@@ -97,9 +98,9 @@ def _train(
         except BaseException as error:
             _note_end(run, error, cost(start, earlier))
             raise
-        run.note(
-            status="done", finished=files.today(), digests=integrity.digest_files(run.folder),
-            **cost(start, earlier),
+        close_opening(
+            [run], status="done", finished=files.today(), **cost(start, earlier),
+            digests=integrity.digest_files(run.folder),
         )  # fmt: skip
         report(run, job, brief=cell)
     return objective
@@ -303,6 +304,7 @@ def answer(run: Run, job: Job) -> float:
         if unopened:
             with run.rewriting("val", "test"):
                 finish_run(run, job)
+            close_opening([run])
         report(run, job)
     return float(record["objective"])
 

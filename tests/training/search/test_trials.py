@@ -1,6 +1,10 @@
 """A search that survives: shared, resumed, its failed trials counted and named."""
 
+import errno
+import io
+import os
 from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +15,7 @@ from medvision.training.search import trials
 
 optuna = pytest.importorskip("optuna")
 from omegaconf import OmegaConf  # noqa: E402
+from optuna.storages.journal import _file  # noqa: E402
 
 from medvision.errors import MedvisionError, Stopped  # noqa: E402
 from medvision.training.config import conf_folder  # noqa: E402
@@ -170,6 +175,30 @@ def test_a_line_that_a_full_disk_cut_off_spoils_no_study(search, trained):
     with (search.folder / "study.log").open("a") as journal:
         journal.write('{"op_code":4,"worker')
     assert states(go(search, trials=2)) == ["COMPLETE"] * 2
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 7, 9, 12])
+def test_a_disk_that_fills_while_the_study_is_written_costs_nothing(
+    after, search, trained, tmp_path, monkeypatch
+):
+    go(replace(search, folder=tmp_path / "whole"))
+    whole, written = list(trained.seen), count()
+    trained.seen.clear()
+
+    class Full(io.FileIO):
+        def write(self, data):
+            if next(written) < after:
+                return super().write(data)
+            super().write(data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_file, "open", lambda path, mode: Full(path, mode), raising=False)
+        with pytest.raises(MedvisionError, match=r"study\.log: the disk is full; free some space"):
+            go(search)
+    study = go(search)
+    assert list(dict.fromkeys(trained.seen)) == whole
+    assert [state for state in states(study) if state != "FAIL"] == ["COMPLETE"] * 3
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ suspended process for a lost one, and never retries what Ctrl-C or a full disk e
 
 import copy
 import math
+import os
 import shlex
 import sys
 import time
@@ -109,10 +110,9 @@ def open_study(search: Search) -> optuna.Study:
     facts = {"monitor": search.monitor, "space": search.swept, "base": search.base,
              "words": search.words}  # fmt: skip
     with files.locked(search.lock("study")):
-        lock = _JournalLock(search.lock("journal"))
-        _mend(place, lock)
+        journal = _Journal(place, search.lock("journal"))
         study = optuna.create_study(
-            storage=optuna.storages.JournalStorage(JournalFileBackend(str(place), lock)),
+            storage=optuna.storages.JournalStorage(journal),
             study_name=search.folder.name,
             direction="minimize" if search.better == "min" else "maximize",
             pruner=build(search.settings, "pruner", 0),
@@ -131,28 +131,39 @@ def open_study(search: Search) -> optuna.Study:
     return study
 
 
-class _JournalLock(JournalFileOpenLock):
-    """Held while a line is written; Optuna's own outlives its process, for half a minute."""
+class _Journal(JournalFileBackend):
+    """Optuna's journal, which says in a sentence that it could not be written."""
 
-    def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path)
+    def __init__(self, place: Path, lock: Path) -> None:
+        super().__init__(str(place), _JournalLock(lock, place))
+        self.place = place
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        try:
+            super().append_logs(logs)
+        except OSError as error:
+            raise files.explain_refusal(error, self.place) from error
+
+
+class _JournalLock(JournalFileOpenLock):
+    """Held while a line is written; Optuna's own outlives its process, for half a minute.
+
+    Whoever takes it drops a last line that a full disk or a kill cut off: Optuna would append to it
+    and read neither.
+    """
+
+    def __init__(self, path: Path, journal: Path) -> None:
+        self._lock, self._journal = FileLock(path), journal
 
     def acquire(self) -> bool:
         self._lock.acquire()
+        content = self._journal.read_bytes()
+        if content and not content.endswith(b"\n"):
+            os.truncate(self._journal, content.rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:
         self._lock.release()
-
-
-def _mend(place: Path, lock: _JournalLock) -> None:
-    """Drop a last line that a full disk cut off: Optuna would append to it and read neither."""
-    lock.acquire()
-    try:
-        if place.exists() and (content := place.read_bytes()) and not content.endswith(b"\n"):
-            files.write_bytes(place, content[: content.rfind(b"\n") + 1])
-    finally:
-        lock.release()
 
 
 def _describe_difference(there: dict[str, Any], search: Search, what: str) -> str:
@@ -196,6 +207,8 @@ def _retire_killed(search: Search, study: optuna.Study) -> None:
         if files.is_locked(search.lock(trial.number)):
             continue
         if trial.number not in retried:  # in this order a kill between the two loses nothing
+            if trial.params.keys() != search.space.keys():  # killed while they were drawn: anew
+                trial.params, trial.distributions = {}, {}
             retry(study, trial)
         _finish_trial(study, trial.number, None, TrialState.FAIL)
 
