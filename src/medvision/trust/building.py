@@ -146,7 +146,7 @@ def _may_be_built(found: Any, node: Mapping[str, Any], homes: tuple[str, ...]) -
         return False
     module, name = getattr(found, "__module__", ""), getattr(found, "__name__", "")
     if (module, name) == ("medvision.nets.build", "build_net"):
-        return found is getattr(sys.modules[module], name)
+        return found is getattr(import_module(module), name)
     if (module, name) == ("timm.models._factory", "create_model"):
         return node.get("model_name") in _timm_names()
     return found in _torchvision_builders()
