@@ -135,6 +135,22 @@ def test_images_are_described_once_and_again_when_their_pixels_change(drawn, tmp
     assert not np.array_equal(changed.descriptors[2].texture, first.descriptors[2].texture)
 
 
+def test_a_table_is_searched_once_and_again_when_its_patients_change(drawn, tmp_path, monkeypatch):
+    manifest = write(tmp_path / "hand", [*drawn, drawn[0][:, ::-1]])
+    first, looked = notes(read(manifest)), []
+    search = near_copies.find_near_duplicates
+    monkeypatch.setattr(
+        near_copies, "find_near_duplicates", lambda *given: looked.append(1) or search(*given)
+    )
+    assert first
+    assert notes(read(manifest)) == first
+    assert not looked
+    table = pd.read_csv(manifest)
+    table.assign(patient=[f"q{row}" for row in range(len(table))]).to_csv(manifest, index=False)
+    assert len(notes(read(manifest))) == len(first)
+    assert looked
+
+
 def test_a_damaged_memory_is_made_anew_and_nobody_else_may_read_it(drawn, tmp_path):
     own = write(tmp_path / "own", drawn[:4])
     describe(own)

@@ -15,11 +15,11 @@ import medvision.files as files
 from medvision.data.audit.audit import Audit, count_parts
 from medvision.data.audit.findings import note_near_copies
 from medvision.data.audit.flow import count_joined, count_samples, trace_losses
-from medvision.data.audit.near_duplicates import Pairs, find_near_duplicates
+from medvision.data.audit.near_duplicates import Pairs
 from medvision.data.batches.boxes import place_boxes
 from medvision.data.batches.extra import Main, read_extras
 from medvision.data.batches.generated import holds_generated
-from medvision.data.batches.near_copies import describe_store
+from medvision.data.batches.near_copies import describe_store, find_within
 from medvision.data.batches.options import DataOptions
 from medvision.data.batches.read import DecodedRows, OnUnreadable, decode_rows, keep_whole
 from medvision.data.batches.samples import Samples
@@ -204,8 +204,7 @@ def _find_near_copies(decoded: DecodedRows, own: Manifest, reader: Reader) -> Pa
     described = describe_store(decoded.store, own.digest, reader)
     if "near_copies" in own.card.facts.get("audit", {}):
         return np.empty((0, 2), dtype=np.int64)
-    patients = patient_keys(own.table).tolist()
-    return find_near_duplicates(described.descriptors, patients, described.digests)
+    return find_within(described, patient_keys(own.table).tolist(), own.digest, reader)
 
 
 def _join_near(read: DecodedRows, near: Pairs, own: Manifest) -> DecodedRows:

@@ -15,7 +15,7 @@ import numpy as np
 
 import medvision.files as files
 from medvision.data.audit.descriptor import SMALLEST, Descriptor, describe_look
-from medvision.data.audit.near_duplicates import find_near_duplicates
+from medvision.data.audit.near_duplicates import Pairs, find_near_duplicates
 from medvision.data.store.reader import Reader
 from medvision.data.store.store import Store
 
@@ -47,6 +47,33 @@ def describe_store(store: Store, manifest: str, reader: Reader) -> Described:
     described = Described(store.digests, found)
     _save(place, described)
     return described
+
+
+def find_within(
+    described: Described, patients: Sequence[str], manifest: str, reader: Reader
+) -> Pairs:
+    """Return the pairs of a manifest's rows that are near copies; looked for once, and kept.
+
+    Args:
+        described: its images, as `describe_store` told them.
+        patients: of its rows.
+        manifest: its digest.
+        reader: as there.
+    """
+    if all(one is None for one in described.descriptors):
+        return np.empty((0, 2), dtype=np.int64)
+    held = files.digest(*described.digests, *patients)
+    place = _place(manifest, reader).with_suffix(".pairs.npz")
+    try:
+        with np.load(place, allow_pickle=False) as arrays:
+            if str(arrays["held"]) == held:
+                return np.asarray(arrays["pairs"], dtype=np.int64).reshape(-1, 2)
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
+        pass
+    pairs = find_near_duplicates(described.descriptors, patients, described.digests)
+    with files.written_aside(place, mode=0o600) as aside:
+        np.savez(aside, held=np.array(held), pairs=pairs)
+    return pairs
 
 
 def recall_trained(
