@@ -9,7 +9,7 @@ import numpy as np
 from medvision.evaluation.comparison.arms import Arm, Repeat, align, read_repeats
 from medvision.evaluation.evaluator import Evaluator
 from medvision.evaluation.report.table import UNDEFINED, Table, show_interval, show_score
-from medvision.stats.bootstrap import LARGE, Interval, draw, interval
+from medvision.stats.bootstrap import LARGE, Interval, draw
 from medvision.stats.ranking import Floats
 
 
@@ -60,7 +60,9 @@ def pool_folds(arm: Arm) -> Pooled | None:
     once = np.ones((1, len(rows.keys)))
     return Pooled(
         evaluator=evaluator,
-        scores={name: interval(values) for name, values in drawn.items()},
+        scores={
+            name: evaluator.interval(name, rows.scored, values) for name, values in drawn.items()
+        },
         folds=_score_folds(used, evaluator),
         repeats={
             name: [float(metric.compute(scored, once)[0]) for scored in rows.scored]

@@ -23,8 +23,8 @@ from medvision.evaluation.evaluator import (
     average_attention,
 )
 from medvision.evaluation.predictions import Schema
-from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
+from medvision.stats.small_samples import Bounds, bound_mean
 from medvision.target import Encoded, array_of
 from medvision.tasks.classes import NOTHING, encoded_label
 from medvision.tasks.classification.calibration import (
@@ -42,6 +42,7 @@ from medvision.tasks.classification.metrics import (
     truth_of,
     undefined_metrics,
 )
+from medvision.tasks.classification.small_samples import list_parts
 from medvision.tasks.classification.weighted import PER_CLASS, Threshold, WeightedScores
 
 if TYPE_CHECKING:
@@ -310,7 +311,12 @@ class ClassificationEvaluator(Evaluator):
         over = {}
         if self.kind != "binary" and name in PER_CLASS:
             over["classes"] = self._count_classes(scored)[name]
-        return interval(drawn) | over
+        return super().sum_up(name, scored, drawn) | over
+
+    def bound_score(self, name: str, scored: Scored, drawn: Floats) -> Bounds | None:
+        """Return bounds of shares, of areas, and of means of them; other scores have none."""
+        parts = list_parts(name, self.weigh(scored), scored.patients, self.classes)
+        return bound_mean(parts, drawn[1:]) if parts else None
 
     def _count_classes(self, scored: Scored) -> dict[str, int]:
         def count() -> dict[str, int]:
@@ -362,7 +368,10 @@ class ClassificationEvaluator(Evaluator):
             n = (self.weigh(scored).truth == 1).sum(axis=0)
             found["per_class"] = {
                 title: {"n": int(n[k])}
-                | {name: interval(drawn[f"{name}/{title}"]) for name in PER_CLASS}
+                | {
+                    name: self.interval(full := f"{name}/{title}", [scored], drawn[full])
+                    for name in PER_CLASS
+                }
                 for k, title in enumerate(self.classes)
             }
         return found

@@ -23,7 +23,6 @@ from medvision.evaluation.evaluator import (
     tabulate_attention,
 )
 from medvision.evaluation.predictions import Schema
-from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
 from medvision.target import Encoded, array_of
 from medvision.tasks.regression.interval import LEVEL, bound, find_point, fit_width, read_answer
@@ -271,7 +270,10 @@ class RegressionEvaluator(Evaluator):
         return {
             "per_target": {
                 title: {"n": int(known[:, t].sum())}
-                | {name: interval(drawn[f"{name}/{title}"]) for name in METRICS}
+                | {
+                    name: self.interval(full := f"{name}/{title}", [scored], drawn[full])
+                    for name in METRICS
+                }
                 for t, title in enumerate(self.targets)
             }
         }
