@@ -23,6 +23,7 @@ from medvision.evaluation.evaluator import (
     average_attention,
 )
 from medvision.evaluation.predictions import Schema
+from medvision.stats.bootstrap import number
 from medvision.stats.ranking import Floats
 from medvision.stats.small_samples import Bounds, bound_mean
 from medvision.target import Encoded, array_of
@@ -297,7 +298,11 @@ class ClassificationEvaluator(Evaluator):
         """Count what is scored, its patients and each class."""
         truth = truth_of(scored.arrays["label"], self.kind, len(self.classes))
         per_class = dict(zip(self.classes, (truth == 1).sum(axis=0).tolist(), strict=True))
+        names = np.array(number(scored.patients)[1])
+        each = [len(np.unique(names[own == 1])) for own in truth.T]
+        patients_per_class = dict(zip(self.classes, each, strict=True))
         order = {unit: 0, "patients": 0, "per_class": per_class}
+        order["patients_per_class"] = patients_per_class
         return order | super().count(scored, unit)
 
     def counted(self, n: Mapping[str, Any], scores: Sequence[str]) -> dict[str, int]:
