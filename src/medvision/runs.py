@@ -23,7 +23,7 @@ from medvision.moved import rename_targets
 # Places, comforts, and what only opens the test part: none of them changes the trained model.
 PLACES = (
     "name", "rerun", "test", "trust", "allocator", "model.weights", "data.manifest", "data.source",
-    "data.extra", "data.workers", "data.residency", "trainer.enable_progress_bar",
+    "data.carry", "data.extra", "data.workers", "data.residency", "trainer.enable_progress_bar",
     "judge.run", "judge.inception", "different_patients", "data.different_patients",
 )  # fmt: skip
 

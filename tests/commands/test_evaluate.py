@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 import medvision.files as files
 from medvision.data.batches.read import decode_rows
 from medvision.data.manifest.manifest import read_manifest
+from medvision.data.manifest.path_map import reveal_paths
 from medvision.data.manifest.people import show_rows
 from medvision.data.store.reader import Reader
 from medvision.evaluation import predictions
@@ -153,7 +154,8 @@ def test_two_seeds_are_scored_by_their_mean_on_their_own_part(runs, medvision, m
     )
     metrics = files.read_json(folder / "metrics.json")
     assert metrics["temperature"] is None
-    assert metrics["operating_point"] == {"rule": "youden", "threshold": cut}
+    few = {"healthy": 6, "lesion": 3}  # patients of val: the threshold is .5
+    assert metrics["operating_point"] == {"rule": "youden", "threshold": cut, "too_few": few}
     stamp = ("ensemble of 2 runs: mean of calibrated probabilities, "
              "cut at the mean of their thresholds")  # fmt: skip
     assert metrics["stamps"] == [stamp]
@@ -312,7 +314,10 @@ def test_the_index_is_the_row_of_the_manifest_given(runs, medvision, tmp_path):
         folder = place(medvision(*words, "on_unreadable=exclude"))
         table = stored(folder)
         assert list(table["index"]) == [0, 2, 3]
-        assert [Path(path).stem for path in table["path"]] == ["a", "c", "d"]
+        paths = reveal_paths(table["path"].tolist())  # the patients of the run are hashed
+        assert [Path(path).stem for path in paths] == ["a", "c", "d"]
+        assert table["path"].str.startswith("hashed-").all()
+        assert table["patient"].str.fullmatch("p[0-9a-f]{12}").all()
         *_, unchecked, foreign, left_out = files.read_json(folder / "metrics.json")["stamps"]
         assert unchecked.startswith("patients not checked: ")
         assert foreign == UNLIKE
@@ -370,12 +375,13 @@ def test_what_one_member_cannot_read_is_left_out_for_all(runs, medvision, tmp_pa
     np.testing.assert_allclose(joint[PROBS], mean, atol=1e-6)
 
 
-def test_patients_of_the_own_part_need_no_key(runs, medvision, tmp_path):
+def test_patients_of_the_own_part_need_no_key(runs, medvision, tmp_path, sign_again):
     members = [shutil.copytree(m, tmp_path / m.name) for m in folders(runs, "seeds")]
     for member in members:
         card = files.read_json(member / "card.json")
         assert card.pop("key")
         files.write_json(member / "card.json", card)
+        sign_again(member)
     folder = place(medvision("evaluate", listed(*members)))
     (stamp,) = files.read_json(folder / "metrics.json")["stamps"]
     assert stamp.startswith("ensemble of 2 runs")

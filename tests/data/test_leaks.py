@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medvision.data.audit.near_duplicates import SOUGHT
 from medvision.data.formats.decode import decode, pixel_digest
 from medvision.data.manifest.manifest import read_manifest
 from medvision.data.sources.prepare import prepare
@@ -160,5 +161,5 @@ def test_10_a_near_copy_in_a_given_split_is_only_told(rows, tmp_path):
     assert told.says("lie in more than one given part (near copies, or a `group` of your own), "
                      "such as that of its lines 2 (train) and 61 (test)")  # fmt: skip
     assert told.prepared.card.facts["audit"]["near_copies"] == {
-        "pairs": 1, "across": 1, "lines": [[2, 61]]
+        "pairs": 1, "across": 1, "lines": [[2, 61]], "sought": SOUGHT
     }  # fmt: skip

@@ -250,7 +250,8 @@ def test_options_that_mean_nothing_to_a_target_are_refused(tmp_path):
 
 def test_no_file_is_named_once_ids_are_hashed(tmp_path):
     plant(tmp_path / "in", change=lambda t: t.assign(scribble_pen=t["mask"]))
-    made = prepare("table", tmp_path / "out", input=tmp_path / "in/manifest.csv", dataset="d")
+    place = tmp_path / "in" / "manifest.csv"
+    made = prepare("table", tmp_path / "out", input=place, dataset="d", carry=["scribble_"])
     data = module(made.manifest, "val")
     hidden = data.ready.table
     for name in ("path", "mask", "scribble_pen"):

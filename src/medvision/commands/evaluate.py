@@ -15,7 +15,7 @@ from medvision.inference.checks import OnUnlike, check_overlap, check_unlike_tra
 from medvision.inference.ensemble import Ensemble, load_ensemble
 from medvision.inference.evaluate import derive_evidence, stamp_metrics, store
 from medvision.inference.predictor import open_model_unit
-from medvision.inference.rows import Rows, predict_rows, read_rows
+from medvision.inference.rows import Rows, hide_people, predict_rows, read_rows
 from medvision.openings import close_opening, digest_rows, record_opening
 from medvision.provenance import command_line
 from medvision.runs import Run, joint_folder
@@ -98,6 +98,7 @@ def evaluate(
     warnings = check_overlap(ensemble, rows, allow_overlap, different_patients)
     warnings += check_unlike_training(ensemble, rows, on_foreign)
     folder = _choose_folder(ensemble, rows, output, joint=not run)
+    rows = hide_people(ensemble, rows)
     metrics = _evaluate_apart(ensemble, rows, folder, warnings, joint=not run)
     return Evaluation(metrics, folder)
 

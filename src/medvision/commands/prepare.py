@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 
 from medvision.data.audit.image_checks import spacing_range
+from medvision.data.audit.near_duplicates import SOUGHT
 from medvision.data.sources.prepare import Prepared, prepare
 from medvision.evaluation.report.table import Table
 
@@ -22,6 +23,7 @@ def run(
     columns: Mapping[str, str | None] | None = None,
     dataset: str | None = None,
     deidentify: bool = True,
+    carry: list[str] | None = None,
     on_unreadable: Literal["stop", "exclude"] = "stop",
     **options: Any,
 ) -> None:
@@ -45,12 +47,16 @@ def run(
     columns.patient_normalise=true  ids that differ only in writing (1, 01, 1.0; case, spaces)
                               are one patient
     dataset=NAME              keeps patients of different origin apart
-    deidentify=false          keep patient ids as they are
+    deidentify=false          keep patient ids, and all columns, as they are
+    carry=[A,B]               columns that are kept although no run reads them, or although they
+                              have almost one value a patient, as names have; A_ stands for all
+                              that begin so
     on_unreadable=exclude     leave broken files out, counted
     """
     prepared = prepare(
         source, Path(output), input=Path(input) if input else None, columns=columns,
-        dataset=dataset, deidentify=deidentify, on_unreadable=on_unreadable, **options,
+        dataset=dataset, deidentify=deidentify, carry=carry or (), on_unreadable=on_unreadable,
+        **options,
     )  # fmt: skip
     _print_card(prepared)
 
@@ -96,11 +102,13 @@ def _describe(prepared: Prepared) -> Iterator[tuple[str, str]]:
         yield "spacing", f"{low:.3g} mm" if low == high else f"{low:.3g} to {high:.3g} mm"
     yield "copies", f"{prepared.copies} images repeat another one, pixel for pixel"
     near = card.facts["audit"]["near_copies"]["pairs"]
-    yield "near copies", f"{near} pairs of images of different patients look the same"
+    yield "near copies", f"{near} pairs of images of different patients look the same; {SOUGHT}"
     hashed = f"hashed with your key {card.key}" if card.key else "ids kept as given"
     yield "patients", f"told by: {card.patient_rule}; {hashed}"
     yield from _describe_source(card.facts)
     yield from _list("left out", prepared.left_out)
+    for sentence in prepared.told:
+        yield "columns", sentence
     for note in prepared.audit:
         yield "audit", note
     if not prepared.audit:

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from medvision.data.audit.descriptor import SMALLEST
+from medvision.data.batches.near_copies import describe_store, find_between, recall_trained
 from medvision.data.inputs.profile import (
     Mismatch,
     find_mismatches,
@@ -12,6 +14,7 @@ from medvision.data.inputs.profile import (
     refuse_unlike_training,
 )
 from medvision.data.manifest.manifest import Manifest
+from medvision.data.store.reader import Reader
 from medvision.data.units.image import Images
 from medvision.errors import MedvisionError, collect
 from medvision.identity import count
@@ -54,7 +57,11 @@ def check_overlap(
                for sentence in model.seen.unknown]  # fmt: skip
     # Each run kept the patients of its own parts apart itself, whatever their key.
     unchecked = [] if rows.own else _count_unchecked([met.unchecked for met in told])
-    return unchecked + unknown + overlaps + namesakes
+    near = [] if rows.own else [
+        name(run, sentence) for number, run in enumerate(titles)
+        for sentence in _note_near_copies(ensemble, rows, number)
+    ]  # fmt: skip
+    return unchecked + unknown + overlaps + namesakes + near
 
 
 def _meet(seen: Seen, rows: Rows, number: int) -> Met:
@@ -62,6 +69,25 @@ def _meet(seen: Seen, rows: Rows, number: int) -> Met:
     samples = rows.samples[number]
     shown = samples.shown_in(samples.unit.rows(rows.find(number)))
     return seen.meet(shown, train=rows.own and rows.part == "val")
+
+
+def _note_near_copies(ensemble: Ensemble, rows: Rows, number: int) -> list[str]:
+    """Count rows that are near copies of what a model has seen, if this machine knows that."""
+    seen, samples = ensemble.models[number].seen, rows.samples[number]
+    if min(samples.stores[0].array.shape[1:3]) < SMALLEST:
+        return []
+    reader = Reader.from_contract(ensemble.models[number].contract)
+    manifests = ensemble.runs[number].record.get("manifest", [])
+    trained = recall_trained(manifests, reader, seen.knows)
+    if not trained.digests:
+        return ["near copies not looked for: trained elsewhere, or with another cache"]
+    places = samples.where[samples.unit.rows(rows.find(number)), 1].tolist()
+    asked = describe_store(samples.stores[0], rows.manifest.digest, reader).take(places)
+    near = len(find_between(asked, trained))
+    told = (
+        f"{near} of {len(places)} images are near copies of images seen in training or validation"
+    )
+    return [f"{told}: look at them"] if near else []
 
 
 def _count_unchecked(told: Sequence[Sequence[str]]) -> list[str]:

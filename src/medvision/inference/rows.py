@@ -1,7 +1,7 @@
 """The rows that frozen models are scored on, as each of them reads them, and what they say."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 import medvision.files as files
-from medvision.data.batches.assemble import assemble_foreign
+from medvision.data.batches.assemble import assemble_foreign, hide_names
 from medvision.data.batches.read import OnUnreadable
 from medvision.data.batches.samples import Samples
 from medvision.data.manifest.manifest import Manifest, read_manifest
@@ -96,6 +96,18 @@ def read_rows(
         raise MedvisionError(f"{manifest.path} has no rows of split={part}; name another split")
     asked = _count_asked(manifest.table, part, units[0])
     return Rows(manifest, part, samples, index, asked - len(index), own=place is None)
+
+
+def hide_people(ensemble: Ensemble, rows: Rows) -> Rows:
+    """Hash ids and files of a manifest that was not, where a model's own patients are hashed.
+
+    What is written of them lies with the run. They are compared with what it has seen before.
+    """
+    hashed = any(model.seen.key is not None for model in ensemble.models)
+    if rows.manifest.card.key is not None or not hashed:
+        return rows
+    hidden = {id(samples): hide_names(samples) for samples in rows.samples}
+    return replace(rows, samples=[hidden[id(samples)] for samples in rows.samples])
 
 
 def _count_asked(table: pd.DataFrame, part: str, unit: Unit) -> int:

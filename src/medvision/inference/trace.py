@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import medvision.files as files
+from medvision.data.manifest.path_map import without_names
 from medvision.evaluation.evaluator import Evaluator
 from medvision.inference.answer import Answers, is_read
 from medvision.inference.ensemble import Ensemble
@@ -30,7 +31,7 @@ def write_trace(
         "models": _describe_members(ensemble),
         "decision": _describe_decision(ensemble),
         "counts": _count_rows(answers),
-        "notes": answers.notes,
+        "notes": [without_names(note) for note in answers.notes],
     }  # fmt: skip
     text = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False)
     columns = [f"    {json.dumps(name)}: {_fit_line(column)}"
@@ -110,4 +111,4 @@ def _list_columns(answers: Answers) -> dict[str, list[Any]]:
         columns["windows"] = windows[0]
     else:
         columns |= {f"windows of model {k}": column for k, column in enumerate(windows, start=1)}
-    return columns | {"status": answers.table["status"].tolist()}
+    return columns | {"status": [without_names(text) for text in answers.table["status"]]}

@@ -19,6 +19,7 @@ import medvision.files as files
 import medvision.trust.integrity as integrity
 from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card
+from medvision.data.manifest.path_map import without_names
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
 from medvision.provenance import command_line, cost, describe_code, describe_process
@@ -108,9 +109,14 @@ def _note_end(run: Run, error: BaseException, spent: dict[str, float]) -> None:
     """Write down why a run ended: what a full disk or a person stopped resumes, the rest failed."""
     stopped = isinstance(error.__cause__ or error, KeyboardInterrupt | OSError | Stopped)
     stopped = stopped or files.find_refusal(error) is not None
-    reason = "stopped by you" if isinstance(error, KeyboardInterrupt) else explain(error)[:2000]
+    reason = "stopped by you" if isinstance(error, KeyboardInterrupt) else _write_reason(error)
     with suppress(MedvisionError):
         run.note(status="interrupted" if stopped else "failed", reason=reason, **spent)
+
+
+def _write_reason(error: BaseException) -> str:
+    """Say why a run ended as its folder may say it, which others get: without names of files."""
+    return without_names(explain(error))[:2000]
 
 
 def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
@@ -148,10 +154,13 @@ def _describe_judge(job: Job) -> dict[str, str] | None:
 
 
 def sum_up(card: Card) -> dict[str, Any]:
-    """Return the facts of a card without lists, which name files and folders: counts say enough."""
+    """Return the facts of a card without names of files and folders: counts of lists say enough."""
     if card.key is None:
         return dict(card.facts)
-    return {k: len(v) if isinstance(v, list) else v for k, v in card.facts.items()}
+    facts = {k: len(v) if isinstance(v, list) else v for k, v in card.facts.items() if k != "table"}
+    if isinstance(labels := facts.get("labels"), dict):
+        facts["labels"] = {k: v for k, v in labels.items() if k != "file"}
+    return facts
 
 
 class Outcome(NamedTuple):
@@ -311,7 +320,7 @@ def _refusals_noted(config: DictConfig, overrides: Sequence[str]) -> Iterator[No
     except Exception as error:
         trace.note(
             command=command_line(), started=files.today(), seed=config.seed, status="failed",
-            reason=explain(error)[:2000], monitor=config.monitor, overrides=list(overrides),
+            reason=_write_reason(error), monitor=config.monitor, overrides=list(overrides),
         )  # fmt: skip
         raise
     shutil.rmtree(trace.folder, ignore_errors=True)

@@ -43,8 +43,8 @@ def open_sweep() -> Iterator[Path]:
 
 
 def run_sweep_job(config: DictConfig) -> float:
-    """Train one job of a sweep; a job that fails answers nan and leaves its reason behind."""
-    hydra, reason = HydraConfig.get(), None
+    """Train one job of a sweep; a job that fails answers nan, and its run keeps the reason."""
+    hydra, failed = HydraConfig.get(), False
     value = math.nan
     try:
         from medvision.training.distributed import is_leader, settle_place
@@ -53,10 +53,10 @@ def run_sweep_job(config: DictConfig) -> float:
         settle_place(config)
         value = train(config, list(hydra.overrides.task), cell=True)
     except Exception as error:
-        reason = explain(error)
-        print(f"medvision: this job failed: {reason}", file=sys.stderr, flush=True)
+        failed = True
+        print(f"medvision: this job failed: {explain(error)}", file=sys.stderr, flush=True)
     if is_leader():
-        outcome = {"name": str(config.name), "reason": reason}
+        outcome = {"name": str(config.name), "failed": failed}
         files.write_json(Path(hydra.sweep.dir) / f"{hydra.job.num}.json", outcome)
     return value
 
@@ -69,7 +69,7 @@ def conclude_sweep(folder: Path) -> int:
     for name in dict.fromkeys(outcome["name"] for outcome in outcomes):
         if (files.runs_folder() / name).is_dir():
             report_sweep(find_runs(files.runs_folder() / name))
-    failed = sum(outcome["reason"] is not None for outcome in outcomes)
+    failed = sum(outcome["failed"] for outcome in outcomes)
     if failed:
         jobs = "1 job" if failed == 1 else f"{failed} jobs"
         print(f"medvision: {jobs} of the sweep failed; the same command tries again what failed",

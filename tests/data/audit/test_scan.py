@@ -58,6 +58,6 @@ def test_a_look_says_what_the_audit_asks(tmp_path):
     look = looks[0]
     assert (look.size, look.kind) == ("8x12", ".png uint8 grey")
     assert (look.white, look.ends) == (1, 95 / 96)
-    assert look.likeness is None
+    assert look.descriptor is None
     assert looks[1].digest == ""  # a blank is no copy
     assert look.digest

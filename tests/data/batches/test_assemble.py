@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from medvision.data.batches.assemble import assemble, assemble_foreign
 from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.manifest.manifest import read_manifest
+from medvision.data.manifest.path_map import reveal_paths
 from medvision.data.sources.prepare import prepare
 from medvision.data.store.reader import Reader
 from medvision.errors import MedvisionError
@@ -260,3 +262,76 @@ def test_pixels_that_changed_since_they_were_prepared_are_told(tmp_path, caplog)
     )
     assemble_foreign(read_manifest(made), READER, BINARY, "stop", "test")
     assert note in caplog.messages
+
+
+def plant_hashed(folder, patients=12, **columns):
+    """A manifest of before columns were chosen: hashed, with all that its table had."""
+    manifest = plant(folder, patients, **columns)
+    table = pd.read_csv(manifest)
+    table["patient"] = [f"p{n // 2:012x}" for n in range(len(table))]
+    table.to_csv(manifest, index=False)
+    card = {"dataset": "ds", "key": "0123abcd", "facts": {"table": "Quennell.csv"}}
+    (folder / "card.json").write_text(json.dumps(card))
+    return manifest
+
+
+def test_what_no_run_reads_leaves_a_run_whose_patients_are_hashed(tmp_path):
+    manifest = plant_hashed(
+        tmp_path / "a", remark="Quennell", ward="east", x_age=40.5, reader_Quennell="ill",
+        view="AP", y_mm=2,
+    )  # fmt: skip
+    samples, audit, _ = serve(manifest)
+    assert {"x_age", "view", "y_mm"} <= set(samples.table)
+    assert not {"remark", "ward", "reader_Quennell"} & set(samples.table)
+    assert sum(name.startswith("reader_") for name in samples.table) == 1
+    assert any(note.startswith("2 columns that no run reads left out") for note in audit.notes)
+    assert "Quennell" not in samples.table.to_csv() + str(audit.to_json())
+    kept, audit, _ = serve(manifest, carry=["remark"], stratify="ward")
+    assert {"remark", "ward"} <= set(kept.table)
+    assert any(
+        note.startswith("columns carried but not read: remark, ward") for note in audit.notes
+    )
+    with pytest.raises(MedvisionError, match=r"carry names 'remrak'.*did you mean 'remark'"):
+        serve(manifest, carry=["remrak"])
+
+
+def test_masks_of_readers_stand_under_stand_ins(tmp_path):
+    masks = [f"images/{n}.png" for n in range(24)]
+    manifest = plant_hashed(tmp_path / "a", reader_Quennell=masks)
+    joined = plant(tmp_path / "b", 4, 1)
+    for extra in ([], [str(joined)]):
+        table = serve(manifest, extra=extra)[0].table
+        (reader,) = (name for name in table if name.startswith("reader_"))
+        assert table[reader][:24].str.startswith("hashed-").all()
+        assert (table[reader][24:] == "").all()
+        assert reveal_paths(table[reader][:2].tolist()) == [
+            str(tmp_path / "a" / mask) for mask in masks[:2]
+        ]
+
+
+def test_columns_that_would_name_patients_are_refused_by_a_run_too(tmp_path):
+    manifest = plant_hashed(tmp_path / "a", x_name=[f"Quennell {n // 2}" for n in range(24)])
+    with pytest.raises(MedvisionError, match=r"x_name' has 12 diff.*data\.carry=\[NAME"):
+        serve(manifest)
+    assert "x_name" in serve(manifest, carry=["x_name"])[0].table
+    assert "x_name" not in serve(manifest, columns={"x_name": None})[0].table
+
+
+def test_rows_that_join_a_run_of_hashed_patients_bring_no_name(tmp_path):
+    own = plant_hashed(tmp_path / "a")
+    joined = plant(tmp_path / "quennell", 4, 1, remark="Quennell", reader_Quennell="ill")
+    table = serve(own, extra=[str(joined)])[0].table
+    assert len(table) == 32
+    assert table["patient"].str.fullmatch("p[0-9a-f]{12}").all()
+    assert table.loc[24:, "patient"].nunique() == 4
+    told = table.drop(columns="dataset").to_csv().lower()
+    assert "quennell" not in told
+
+
+def test_an_unreadable_file_is_noted_without_its_name_where_patients_are_hashed(tmp_path):
+    manifest = plant_hashed(tmp_path / "Hans Quennell")
+    (tmp_path / "Hans Quennell" / "images" / "3.png").write_bytes(b"no picture")
+    _, audit, _ = serve(manifest, on_unreadable="exclude")
+    (note,) = (note for note in audit.notes if "unreadable" in note)
+    assert note.startswith("1 unreadable images were left out by choice: …")
+    assert "Quennell" not in str(audit.to_json())

@@ -1,6 +1,12 @@
 import pytest
 
-from medvision.data.manifest.path_map import is_masked, map_file, mask_paths, reveal_paths
+from medvision.data.manifest.path_map import (
+    is_masked,
+    map_file,
+    mask_paths,
+    reveal_paths,
+    without_names,
+)
 from medvision.errors import MedvisionError
 
 
@@ -70,3 +76,26 @@ def test_a_run_without_its_map_says_so(medvision, apart, tiny, tmp_path, monkeyp
     done = medvision("evaluate", f"run={run}")
     assert done.status == 2
     assert "paths are hashed" in done.err
+
+
+def test_a_sentence_keeps_its_words_and_loses_paths_and_what_is_quoted(tmp_path):
+    folder = tmp_path / "Hans Quennell"
+    folder.mkdir()
+    (folder / "q 1.png").write_bytes(b"")
+    there, gone = folder / "q 1.png", folder / "q 2 of it.png"
+    for sentence, kept in {
+        f"{there} is empty; mend it (see a/b), or data.on=drop":
+            "… is empty; mend it (see a/b), or data.on=drop",
+        f"cannot read 2 of 3 images: {there}: no; {gone}: gone. Mend them":
+            "cannot read 2 of 3 images: …: no; …: gone. Mend them",
+        f"{there} in train is the same image as {gone} frame 3 in val":
+            "… in train is the same image as … frame 3 in val",
+        f"rows as seen from {folder} (line 2: 'Hans.png', line 3: \"O'Quennell\")":
+            "rows as seen from … (line 2: '…', line 3: \"…\")",
+        f"data.manifest={folder}/a.csv has no rows": "data.manifest=… has no rows",
+        "No such file: '/nowhere/Quennell.png' (read.py:3)": "No such file: '…' (read.py:3)",
+        "the run's own file isn't here": "the run's own file isn't here",
+        "model.optimizer.lr=-1 must be a number from 0":
+            "model.optimizer.lr=-1 must be a number from 0",
+    }.items():  # fmt: skip
+        assert without_names(sentence) == kept

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import medvision.files as files
+from medvision.data.audit.near_duplicates import SOUGHT
 from medvision.data.manifest.manifest import read_manifest
 from medvision.data.manifest.pseudonyms import pseudonym
 from medvision.data.sources import prepare as preparation
@@ -300,7 +301,8 @@ def test_a_changed_table_of_labels_is_prepared_anew(slices, tmp_path, counted):
 def test_the_audit_is_written_beside_the_manifest(folder, tmp_path):
     facts = read_manifest(of_folder(folder, tmp_path).manifest).card.facts["audit"]
     assert facts == {
-        "notes": [], "near_copies": {"pairs": 0, "across": 0, "lines": []}, "shortcuts": []
+        "notes": [], "near_copies": {"pairs": 0, "across": 0, "sought": SOUGHT, "lines": []},
+        "shortcuts": [],
     }  # fmt: skip
 
 
@@ -309,3 +311,78 @@ def test_a_planted_site_shortcut_is_told(tmp_path):
     (told,) = (note for note in made.audit if "red flag" in note)
     assert "'lesion' can be told from the column site alone (AUROC 1.00" in told
     assert made.card.facts["audit"]["shortcuts"][0]["fact"] == "the column site"
+
+
+def write_table(folder, **columns):
+    """A row an image of `folder`, and columns of one value each."""
+    names = sorted(path.relative_to(folder.parent).as_posix() for path in folder.rglob("*.png"))
+    table = pd.DataFrame({"path": names, "patient": [name[-8:-4] for name in names]})
+    table.assign(**columns).to_csv(folder.parent / "rows.csv", index=False)
+    return folder.parent / "rows.csv"
+
+
+def test_of_a_table_only_what_runs_read_is_kept(folder, tmp_path):
+    place = write_table(folder, x_age=41.5, site="A", kV=120, remark="Quennell", lab_k=4)
+    prepared = prepare("table", tmp_path / "out", input=place, carry=["lab_"])
+    manifest = read_manifest(prepared.manifest)
+    assert manifest.carried == ["lab_k"]
+    assert {"x_age", "site"} <= set(manifest.table)
+    assert prepared.card.facts["carried"] == ["lab_k"]
+    assert any("2 columns that no run reads left out" in note for note in prepared.audit)
+    assert prepared.told == ["no run reads kV, remark: left out; carry=[NAME] keeps one"]
+    written = "".join(path.read_text(errors="replace") for path in (tmp_path / "out").iterdir())
+    assert "remark" not in written
+    assert "Quennell" not in written
+    plain = prepare("table", tmp_path / "plain", input=place, deidentify=False)
+    assert {"kV", "remark", "lab_k"} <= set(plain.table)
+    assert plain.told == []
+
+
+def test_what_would_name_patients_is_refused_before_anything_is_decoded(folder, tmp_path, decoded):
+    place = write_table(folder)
+    table = pd.read_csv(place).assign(x_name=[f"Quennell {n}" for n in range(12)])
+    table.to_csv(place, index=False)
+    with pytest.raises(MedvisionError, match="x_name' has 12 different values for 12 patients"):
+        prepare("table", tmp_path / "out", input=place)
+    assert not decoded
+    assert not (tmp_path / "out").exists()
+    kept = prepare("table", tmp_path / "out", input=place, carry=["x_name"])
+    assert "x_name" in kept.table
+    left = prepare("table", tmp_path / "less", input=place, columns={"x_name": None})
+    assert "x_name" not in left.table
+
+
+def test_readers_stand_under_letters_however_often_they_are_prepared(folder, tmp_path):
+    place = write_table(folder, reader_Quennell="ill", reader_b="well")
+    first = prepare("table", tmp_path / "one", input=place)
+    readers = [name for name in first.table if name.startswith("reader_")]
+    assert len(readers) == 2
+    assert f"reader_Quennell is written as {readers[0]}" in first.told
+    again = prepare("table", tmp_path / "two", input=first.manifest)
+    assert [name for name in again.table if name.startswith("reader_")] == readers
+    other = prepare("table", tmp_path / "three", input=write_table(folder, reader_b="ill"))
+    assert readers[1] in other.table
+    for written in tmp_path.glob("o*/*"):
+        assert b"Quennell" not in written.read_bytes()
+
+
+def test_masks_of_readers_are_found_from_where_the_manifest_lies(folder, tmp_path):
+    masks = [f"in/ill/p1_{n % 3}.png" for n in range(12)]
+    place = write_table(folder, reader_b=masks)
+    prepared = prepare("table", tmp_path / "out" / "deep", input=place)
+    (reader,) = (name for name in prepared.table if name.startswith("reader_"))
+    cells = pd.read_csv(prepared.manifest)[reader]
+    assert [(prepared.manifest.parent / cell).resolve() for cell in cells] == [
+        (tmp_path / mask).resolve() for mask in masks
+    ]
+
+
+def test_columns_a_training_reads_are_kept_and_prepared_once(folder, tmp_path):
+    place = write_table(folder, ward="east", kV=120)
+    source = {"name": "table", "input": str(place)}
+    one, other = prepare_once(source), prepare_once(source, None, None, ["ward"])
+    assert one != other
+    assert read_manifest(one).carried == []
+    assert read_manifest(other).carried == ["ward"]
+    asked = prepare_once(source | {"carry": ["kV"]})
+    assert read_manifest(asked).carried == ["kV"]

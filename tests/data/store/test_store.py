@@ -142,6 +142,8 @@ def test_excluded_images_are_counted_and_black(images, cache, capfd):
     assert (store.digests[3], store.digests[7]) == ("", "")
     assert np.array_equal(store.array[39], READER.read(images[39]))
     assert open_store(images, cache, on_unreadable="exclude").unreadable == store.unreadable
+    index = (store.folder / "index.json").read_text()
+    assert not [file for file in images if str(file) in index]
     with pytest.raises(MedvisionError, match="cannot read 2 of 40 images"):
         open_store(images, cache)
 

@@ -77,14 +77,17 @@ def test_a_crash_or_nan_is_a_failed_trial_and_the_others_go_on(search, trained, 
     trained.answers |= {
         0: RuntimeError("a planted crash"),
         1: float("nan"),
-        2: MedvisionError("no"),
+        2: MedvisionError("/data/Quennell 1.png is broken"),
     }
     study = go(search, trials=4)
     assert states(study) == ["FAIL", "FAIL", "FAIL", "COMPLETE"]
-    assert "this trial failed: RuntimeError: a planted crash" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "this trial failed: RuntimeError: a planted crash" in told
+    assert "this trial failed: /data/Quennell 1.png is broken" in told
     reasons = [trial.user_attrs.get("reason", "") for trial in study.trials]
     assert "a planted crash" in reasons[0]
-    assert reasons[1:] == ["val/auroc was not a number", "no", ""]
+    assert reasons[1:] == ["val/auroc was not a number", "… is broken", ""]
+    assert b"Quennell" not in (search.folder / "study.log").read_bytes()
 
 
 def test_what_falls_behind_is_pruned_by_what_its_epochs_reported(search, trained):

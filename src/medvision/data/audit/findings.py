@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from medvision.data.audit.image_checks import check_images, line_of, note_part_sizes
-from medvision.data.audit.near_duplicates import Pairs
+from medvision.data.audit.near_duplicates import SOUGHT, Pairs
 from medvision.data.audit.scan import ImageFacts
 from medvision.data.audit.shortcuts import find_shortcuts
 from medvision.data.splits.leaks import note_conflicts
@@ -32,12 +33,12 @@ def audit_rows(
     """
     full = _fill(table)
     shortcuts = find_shortcuts(table, looks, classes)
-    across = near[(full["split"].to_numpy()[near[:, 0]] != full["split"].to_numpy()[near[:, 1]])]
+    across = _find_across(full, near)
     shown = across if len(across) else near
     return {
         "notes": [
             *_note_shared(full, [look.digest for look in looks]),
-            *_note_near(full, near, len(across), shown),
+            *note_near_copies(full, near),
             *check_images(table, looks),
             *note_part_sizes(full["split"], looks),
             *map(str, shortcuts),
@@ -45,6 +46,7 @@ def audit_rows(
         "near_copies": {
             "pairs": len(near),
             "across": len(across),
+            "sought": SOUGHT,
             "lines": [[line_of(int(row)) for row in pair] for pair in shown[:SHOWN]],
         },
         "shortcuts": [
@@ -98,9 +100,17 @@ def _note_shared(table: pd.DataFrame, digests: Sequence[str]) -> list[str]:
     ]
 
 
-def _note_near(table: pd.DataFrame, near: Pairs, across: int, shown: Pairs) -> list[str]:
+def _find_across(table: pd.DataFrame, near: Pairs) -> Pairs:
+    split = table["split"].to_numpy()
+    return np.asarray(near[split[near[:, 0]] != split[near[:, 1]]])
+
+
+def note_near_copies(table: pd.DataFrame, near: Pairs) -> list[str]:
+    """Note pairs of rows that are near copies; a table without a given split has it empty."""
     if not len(near):
         return []
+    across = _find_across(table, near)
+    shown = across if len(across) else near
     keys = patient_keys(table).to_numpy()
     patients = len(set(map(frozenset, zip(keys[near[:, 0]], keys[near[:, 1]], strict=True))))
     label = table["label"].to_numpy()
@@ -112,6 +122,6 @@ def _note_near(table: pd.DataFrame, near: Pairs, across: int, shown: Pairs) -> l
     if torn:
         told += f", {torn} of them under different labels"
     if (table["split"] == "").all():
-        return [f"{told}: joined, so that no computed split parts them"]
-    told += f"; {across} of them lie in two parts of the given split"
-    return [f"{told}, which is left as it is: look at them, or take data.mode=patient"]
+        return [f"{told}: joined, so that no computed split parts them; {SOUGHT}"]
+    told += f"; {len(across)} of them lie in two parts of the given split"
+    return [f"{told}, which is left as it is: look at them, or take data.mode=patient; {SOUGHT}"]

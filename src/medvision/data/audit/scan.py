@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medvision.data.audit.near_duplicates import ImageHash, hash_image
+from medvision.data.audit.descriptor import Descriptor, describe_look
 from medvision.data.formats.decode import Decoded
 from medvision.data.store.facts import Facts, describe_image
 from medvision.data.store.fill import Images
@@ -29,7 +29,7 @@ class ImageFacts:
         white: share of the middle (half of each side) that has the image's largest value.
         ends: share of all pixels that have its largest or smallest value.
         border: mean grey of the outermost pixels.
-        likeness: None where it is too small or plain to be recognised.
+        descriptor: what it is recognised by; None where it is too small or plain.
     """
 
     digest: str
@@ -39,7 +39,7 @@ class ImageFacts:
     white: float
     ends: float
     border: float
-    likeness: ImageHash | None
+    descriptor: Descriptor | None
 
     @property
     def size(self) -> str:
@@ -48,12 +48,12 @@ class ImageFacts:
     @classmethod
     def of(
         cls, facts: Facts, kind: str, white: float, ends: float, border: float,
-        likeness: ImageHash | None,
+        descriptor: Descriptor | None,
     ) -> "ImageFacts":  # fmt: skip
         """Put together what was seen and what is kept of every image."""
         native = facts.native
         digest = "" if native.low == native.high else facts.digest
-        return cls(digest, native.height, native.width, kind, white, ends, border, likeness)
+        return cls(digest, native.height, native.width, kind, white, ends, border, descriptor)
 
 
 class Seen(NamedTuple):
@@ -82,7 +82,7 @@ def _scan_image(image: Decoded) -> Seen:
         white=float((middle == high).mean()),
         ends=float(((pixels == high) | (pixels == low)).mean()),
         border=float(np.mean([edge.mean(dtype=np.float64) for edge in edges])),
-        likeness=hash_image(pixels),
+        descriptor=describe_look(pixels),
     )
     return Seen(facts, look)
 

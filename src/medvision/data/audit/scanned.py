@@ -9,14 +9,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from medvision.data.audit.near_duplicates import ImageHash
+from medvision.data.audit.descriptor import Descriptor
 from medvision.data.audit.scan import ImageFacts, Seen
 from medvision.data.store.facts import Facts, describe_image, pack, unpack
 from medvision.data.store.fill import Describe, Images
 from medvision.files import Stamp, written_aside
 
 NAME = ".images.npz"  # hidden: a folder of arrays that is searched for images may hold it
-FORMAT = 1  # raise it when an image would be decoded or described otherwise
+FORMAT = 2  # raise it when an image would be decoded or described otherwise
 
 T = TypeVar("T")
 _Arrays = Mapping[str, np.ndarray]
@@ -38,15 +38,15 @@ def write_seen(folder: Path, images: Images, seen: Mapping[int, Seen]) -> None:
         "natives": pack([one.facts.native for one in seen.values()]),
     }
     looks = [one.look for one in seen.values()]
-    likeness = [look.likeness for look in looks if look.likeness is not None]
+    described = [look.descriptor for look in looks if look.descriptor is not None]
     with written_aside(folder / NAME) as aside:
         np.savez(
             aside,
             facts=_as_bytes(facts),
             looks=_as_bytes([[look.kind, look.white, look.ends, look.border] for look in looks]),
-            like=np.array([look.likeness is not None for look in looks]),
-            bits=np.array([one.bits for one in likeness], dtype=np.uint64),
-            fine=np.array([one.fine for one in likeness], dtype=np.float16),
+            described=np.array([look.descriptor is not None for look in looks]),
+            thumbnails=np.array([one.thumbnail for one in described], dtype=np.float16),
+            textures=np.array([one.texture for one in described], dtype=np.int8),
         )
 
 
@@ -113,11 +113,11 @@ def _read_facts(_: _Arrays, held: dict[str, Any]) -> list[Facts]:
     return [Facts(digest, native) for digest, native in pairs if native is not None]
 
 
-def _read_seen(arrays: _Arrays, held: dict[str, Any]) -> list[Seen]:
-    pairs = zip(arrays["bits"], arrays["fine"], strict=True)
-    likeness = [ImageHash(*next(pairs)) if like else None for like in arrays["like"]]
+def _read_seen(arrays: _Arrays, facts: dict[str, Any]) -> list[Seen]:
+    described = map(Descriptor, arrays["thumbnails"], arrays["textures"])
+    descriptors = [next(described) if is_one else None for is_one in arrays["described"]]
     looks = json.loads(arrays["looks"].tobytes())
-    rows = zip(_read_facts(arrays, held), looks, likeness, strict=True)
+    rows = zip(_read_facts(arrays, facts), looks, descriptors, strict=True)
     return [
         Seen(facts, ImageFacts.of(facts, kind, white, ends, border, one))
         for facts, (kind, white, ends, border), one in rows

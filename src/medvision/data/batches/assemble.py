@@ -13,25 +13,32 @@ from pandas.api.types import is_numeric_dtype
 
 import medvision.files as files
 from medvision.data.audit.audit import Audit, count_parts
+from medvision.data.audit.findings import note_near_copies
 from medvision.data.audit.flow import count_joined, count_samples, trace_losses
+from medvision.data.audit.near_duplicates import Pairs, find_near_duplicates
 from medvision.data.batches.boxes import place_boxes
 from medvision.data.batches.extra import Main, read_extras
 from medvision.data.batches.generated import holds_generated
+from medvision.data.batches.near_copies import describe_store
 from medvision.data.batches.options import DataOptions
 from medvision.data.batches.read import DecodedRows, OnUnreadable, decode_rows, keep_whole
 from medvision.data.batches.samples import Samples
 from medvision.data.manifest.card import Card
-from medvision.data.manifest.columns import FILES, find_file_columns
+from medvision.data.manifest.carry import LETTERED, choose_carried, name_readers, note_left_out
+from medvision.data.manifest.columns import FILES, find_file_columns, find_readers, names_files
 from medvision.data.manifest.manifest import Manifest, read_manifest
-from medvision.data.manifest.path_map import mask_paths
+from medvision.data.manifest.path_map import mask_paths, without_names
+from medvision.data.manifest.pseudonyms import IDS, hash_ids
+from medvision.data.splits.groups import connect, join_pairs
 from medvision.data.splits.splits import SHARES, assign_splits
 from medvision.data.store.label_reader import LabelReader
 from medvision.data.store.reader import Reader
 from medvision.data.units.image import Images
 from medvision.data.units.unit import Unit
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.identity import PARTS
+from medvision.identity import PARTS, patient_keys
 from medvision.target import Ragged, Target, is_among
+from medvision.trust.user_key import user_key
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +54,9 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
         MedvisionError: anything wrong with manifest, images, annotations or split.
     """
     own = read_manifest(files.find_input(str(options.manifest)), options.columns, target)
+    unread: list[str] = []
+    if own.card.key is not None:  # told before hours of decoding
+        own, unread = _keep_carried(own, options, target)
     if holds_generated(own):
         raise MedvisionError(
             f"{own.path} holds generated images, whose generator may have seen val or test; give "
@@ -57,9 +67,10 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
     asked = _resolve(target, own, unit, options.target_options)
     decoded = decode_rows(own, options.reader, options.on_unreadable, options.workers, target.files)
     read, unit, told = keep_whole(decoded, unit, own.table)
-    kept, audit = _split(read, asked, options)
+    near = _find_near_copies(decoded, own, options.reader)
+    kept, audit = _split(_join_near(read, near, own), asked, options)
     unit.refuse_torn(read.table, kept)
-    audit.notes += [*decoded.notes, *told]
+    audit.notes += [*decoded.notes, *told, *_note_near(near, own, kept, audit.mode)]
     listed, names = decoded.table, unit.form.channels
     listed = listed[listed["channel"].isin(names)] if names else listed
     audit.flow = trace_losses(own.table, [
@@ -75,6 +86,8 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
         audit.counts = count_parts(real, asked.strata(real))
     _note_oddities(audit, read, own)
     if own.card.key is not None:
+        whole, _ = choose_carried(whole, options.carry, target, _also_read(options))
+        audit.notes += note_left_out(unread)
         whole = _mask_files(whole, target, audit)
     audit.notes += asked.notes()
     if options.residency == "host":
@@ -127,6 +140,30 @@ def assemble_foreign(
     return _serve(rows, target, unit, [read], reader, manifest.card.key)[0]
 
 
+def hide_names(samples: Samples) -> Samples:
+    """Return samples whose ids and files stand under the user's key, for all that is written."""
+    table = _mask_files(samples.table, type(samples.target))
+    hash_ids(table, user_key(), IDS, simulated=False)
+    return replace(samples, table=table)
+
+
+def _keep_carried(
+    own: Manifest, options: DataOptions, target: type[Target]
+) -> tuple[Manifest, list[str]]:
+    """Leave out columns of a manifest that may not travel; return their names, too."""
+    letters = {} if LETTERED in own.card.facts else name_readers(own.table)
+    named = [letters.get(name, name) for name in own.file_columns]
+    table, unread = choose_carried(
+        own.table.rename(columns=letters), options.carry, target, [*named, *_also_read(options)]
+    )
+    carried = [name for name in own.carried if name in table]
+    return replace(own, table=table, carried=carried, file_columns=named), unread
+
+
+def _also_read(options: DataOptions) -> list[str]:
+    return [] if options.stratify is None else [options.stratify]
+
+
 def _resolve(target: type[Target], own: Manifest, unit: Unit, asked: Mapping[str, Any]) -> Target:
     """Settle what is asked of samples, by what they say as a whole."""
     takes = inspect.signature(target.resolve).parameters
@@ -160,6 +197,30 @@ def _split(read: DecodedRows, target: Target, options: DataOptions) -> tuple[pd.
     if column is not None:
         audit.notes.append(f"parts are alike in {column!r} (data.stratify)")
     return kept, audit
+
+
+def _find_near_copies(decoded: DecodedRows, own: Manifest, reader: Reader) -> Pairs:
+    """Return pairs of lines that are near copies, where preparing has not looked for them."""
+    described = describe_store(decoded.store, own.digest, reader)
+    if "near_copies" in own.card.facts.get("audit", {}):
+        return np.empty((0, 2), dtype=np.int64)
+    patients = patient_keys(own.table).tolist()
+    return find_near_duplicates(described.descriptors, patients, described.digests)
+
+
+def _join_near(read: DecodedRows, near: Pairs, own: Manifest) -> DecodedRows:
+    """Join the groups of near copies, so that no computed split parts them."""
+    if not len(near):
+        return read
+    given = [own.table["group"].fillna("").astype(str)] if "group" in own.table else []
+    groups = pd.Series(connect(join_pairs(near, len(own.table)), *given), index=own.table.index)
+    return read._replace(table=read.table.assign(group=groups[read.table.index]))
+
+
+def _note_near(near: Pairs, own: Manifest, kept: pd.DataFrame, mode: str) -> list[str]:
+    """Note near copies by the parts they were given, where those were not computed."""
+    parts = kept["split"].reindex(own.table.index) if mode in ("given", "fold") else None
+    return note_near_copies(own.table.assign(split="" if parts is None else parts.fillna("")), near)
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:
@@ -229,6 +290,8 @@ def _mask_files(
 ) -> pd.DataFrame:
     """Replace file names by stand-ins, from here on: in what is served, written and noted."""
     names = find_file_columns(table, target)
+    names += [n for n in find_readers(table) if n not in names and names_files(table[n])]
+    table = table.assign(**{name: table[name].fillna("") for name in names})
     hidden = {name: mask_paths(table[name].tolist()) for name in names}
     for number, note in enumerate(audit.notes if audit else ()):
         if os.sep in note:
@@ -243,6 +306,7 @@ def _mask_files(
 def _note_oddities(audit: Audit, read: DecodedRows, manifest: Manifest) -> None:
     if reasons := read.unreadable:
         shown = "; ".join(list(reasons.values())[:5])
+        shown = shown if manifest.card.key is None else without_names(shown)
         audit.notes.append(f"{len(reasons)} unreadable images were left out by choice: {shown}")
     if manifest.card.key is None:
         audit.notes.append("patients are given as they stand in the manifest, not hashed")

@@ -30,6 +30,7 @@ from medvision.data.batches.sampling import (
     count_served,
 )
 from medvision.data.manifest.card import Card
+from medvision.data.manifest.columns import is_read
 from medvision.data.sources.prepare import prepare_once
 from medvision.data.store.reader import Reader
 from medvision.data.units.series_form import OnGap
@@ -82,6 +83,7 @@ class ImageDataModule(LightningDataModule):
         fold: int | None = None,
         folds: int = 5,
         split_seed: int = 0,
+        carry: Sequence[str] = (),
         stratify: str | None = None,
         on_leak: Literal["error", "drop"] = "error",
         on_unreadable: Literal["stop", "exclude"] = "stop",
@@ -110,7 +112,7 @@ class ImageDataModule(LightningDataModule):
             augment=augment or Augment(), columns=columns, classes=classes, rename=rename,
             multilabel=multilabel, negative=negative, annotation=annotation, mode=mode,
             shares=shares, val_share=val_share, fold=fold, folds=folds, split_seed=split_seed,
-            stratify=stratify, on_leak=on_leak, on_unreadable=on_unreadable,
+            carry=list(carry), stratify=stratify, on_leak=on_leak, on_unreadable=on_unreadable,
             batch_size=batch_size, balance=balance, epoch_size=epoch_size, extra=list(extra),
             extra_ratio=extra_ratio, different_patients=different_patients,
             unit=unit, channels=channels, neighbours=neighbours, difference=difference,
@@ -133,7 +135,15 @@ class ImageDataModule(LightningDataModule):
                 "there is no data to train on; give data.manifest=FILE.csv or data.source.input=DIR"
             )
         if options.manifest is None:
-            made = prepare_once(options.source or {}, options.reader, options.workers)
+            source = dict(options.source or {})
+            if options.carry:
+                source["carry"] = list(options.carry)
+            read = () if self.target is None else self.target.columns
+            also = [] if options.stratify is None else [options.stratify]
+            made = prepare_once(
+                source, options.reader, options.workers,
+                [name for name in (*read, *also) if not is_read(name)],
+            )  # fmt: skip
             self.options = replace(options, manifest=str(made))
 
     def identity(self) -> list[str]:

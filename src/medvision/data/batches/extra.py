@@ -8,6 +8,7 @@ import numpy as np
 
 import medvision.files as files
 from medvision.data.audit.audit import Audit
+from medvision.data.audit.image_checks import line_of
 from medvision.data.batches.generated import (
     Generated,
     describe_gate,
@@ -15,17 +16,21 @@ from medvision.data.batches.generated import (
     read_generated,
 )
 from medvision.data.batches.mixing import RULE
+from medvision.data.batches.near_copies import describe_store, find_between
 from medvision.data.batches.options import DataOptions
 from medvision.data.batches.read import DecodedRows, decode_rows, keep_whole
 from medvision.data.manifest.card import Card
+from medvision.data.manifest.carry import letter_readers
 from medvision.data.manifest.manifest import Manifest, read_manifest
 from medvision.data.manifest.people import show_rows
+from medvision.data.manifest.pseudonyms import IDS, hash_ids
 from medvision.data.store.reader import Reader
 from medvision.data.units.unit import Unit
 from medvision.errors import MedvisionError
 from medvision.identity import count
 from medvision.seen import Seen, refuse_namesakes, stamp_namesakes
 from medvision.target import Target
+from medvision.trust.user_key import user_key
 
 
 class Main(NamedTuple):
@@ -81,8 +86,23 @@ def _read_extra(place: str, own: Main, options: DataOptions, audit: Audit) -> Ex
         audit.notes.append(f"patients{whose} of {place} not checked: prepared with another key")
     unchecked = _compare_people(place, own, extra.read, manifest.card, options.different_patients)
     _refuse_other_size(place, own.read, extra.read)
+    if extra.generated is None:
+        unchecked += _note_near(own.read, extra.read, manifest.card.dataset, options.reader)
     # Of generated rows it is the generator that has seen somebody, which is compared by itself.
-    return extra if extra.generated else extra._replace(unchecked=unchecked)
+    if extra.generated:
+        return extra
+    if own.card.key is None:
+        return extra._replace(unchecked=unchecked)
+    return extra._replace(read=_hide_people(extra.read, manifest.card), unchecked=unchecked)
+
+
+def _hide_people(read: DecodedRows, card: Card) -> DecodedRows:
+    """Keep names out of a run whose own patients are hashed."""
+    table = letter_readers(read.table, card)
+    if card.key is None:
+        table = table.copy()
+        hash_ids(table, user_key(), IDS, simulated=False)
+    return read._replace(table=table)
 
 
 def _read_real(manifest: Manifest, own: Main, options: DataOptions, audit: Audit) -> DecodedRows:
@@ -196,6 +216,21 @@ def _compare_people(
         return [f"patients of {whose} not checked: prepared with another key"]
     unchecked = [f"{whose}: {sentence}" for sentence in met.unchecked]
     return unchecked + stamp_namesakes(met.namesakes, f"{whose} in val or test")
+
+
+def _note_near(own: DecodedRows, extra: DecodedRows, dataset: str, reader: Reader) -> list[str]:
+    """Count images that are near copies of some of val or test."""
+    held = own._replace(table=own.table[own.table["split"] != "train"])
+    joined, kept = (
+        describe_store(read.store, read.manifest, reader).take(read.table.index.tolist())
+        for read in (extra, held)
+    )
+    near = find_between(joined, kept)
+    if not near:
+        return []
+    told = f"{len(near)} of {len(extra.table)} images of data.extra ({dataset}) are near copies of"
+    line = line_of(int(extra.table.index[near[0]]))
+    return [f"{told} images of val or test, such as line {line} of its manifest: look at them"]
 
 
 def _name(patient: str) -> str:

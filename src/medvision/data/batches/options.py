@@ -46,6 +46,8 @@ class DataOptions:
         val_share: share of the rest that is held out where a val part must be cut.
         fold: this part of `folds` is the test part; a given split is then ignored.
         split_seed: alone decides splits and folds.
+        carry: columns that go into the run's manifest although no run reads them, or although they
+            have almost one value a patient; where patients are hashed, no others do.
         stratify: column in which the parts of a computed split are alike; None: as the target says.
             Runs of other labels on the same patients then split them alike.
         on_leak: what to do with a given split that leaks.
@@ -86,6 +88,7 @@ class DataOptions:
     fold: int | None
     folds: int
     split_seed: int
+    carry: Sequence[str]
     stratify: str | None
     on_leak: Literal["error", "drop"]
     on_unreadable: OnUnreadable

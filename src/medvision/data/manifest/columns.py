@@ -1,7 +1,9 @@
 """Columns of a manifest: names, types, and theirs mapped to ours."""
 
+import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,7 +18,14 @@ REALS = ("position_mm", "time_s", "time", "event")
 OTHERS = ("group", "series_label", "mask", "boxes", "site", "person_key")
 COLUMNS = (*TEXTS, *_WHOLES, *REALS, *OTHERS)
 FILES = ("path", "mask")  # those that name files, whatever the target
-_OPEN_ENDED = ("reader_", "x_")  # any number of them, told by their beginning
+READERS = "reader_"
+_OPEN_ENDED = (READERS, "x_")  # any number of them, told by their beginning
+# What a run reads beside these: what a header would say, and what a task may ask for.
+_OF_HEADERS = (
+    "modality", "manufacturer", "view", "laterality", "body_part", "photometric", "burned_in",
+    "spacing_y_mm", "spacing_x_mm", "slice_thickness_mm",
+)  # fmt: skip
+_OF_TASKS = ("y_", "region")
 # A mistyped one of these would change a study without a word.
 _PRECIOUS = ("label", "split", "fold", "frame", "series", "dataset", "site")
 
@@ -25,6 +34,23 @@ def is_ours(name: str, target: type[Target] | None = None) -> bool:
     """Tell the manifest's columns, and those a target reads, from those that are only carried."""
     read = target is not None and is_among(name, target.columns)
     return name in COLUMNS or name.startswith(_OPEN_ENDED) or read
+
+
+def is_read(name: str, target: type[Target] | None = None) -> bool:
+    """Tell columns that a run may read from those it never looks at."""
+    return is_ours(name, target) or is_among(name, (*_OF_HEADERS, *_OF_TASKS))
+
+
+def names_files(cells: pd.Series, folder: Path = Path("/")) -> bool:
+    """Tell a column of text that names files, as seen from a folder."""
+    names = [name for name in cells.dropna().unique() if name]
+    # os.path.isfile takes any text for an answer; Path.is_file raises on an overlong name.
+    return bool(names) and all(os.path.isfile(folder / name) for name in names)  # noqa: PTH113
+
+
+def find_readers(names: Iterable[str]) -> list[str]:
+    """Return the columns `reader_<name>` among these."""
+    return [str(name) for name in names if str(name).startswith(READERS)]
 
 
 def find_file_columns(names: Iterable[str], target: type[Target] | None = None) -> list[str]:

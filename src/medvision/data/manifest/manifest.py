@@ -10,7 +10,14 @@ import pandas as pd
 import medvision.files as files
 from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card, read_card
-from medvision.data.manifest.columns import COLUMNS, choose_columns, find_file_columns, is_ours
+from medvision.data.manifest.columns import (
+    COLUMNS,
+    choose_columns,
+    find_file_columns,
+    find_readers,
+    is_ours,
+    names_files,
+)
 from medvision.data.manifest.csv_table import read_csv_table
 from medvision.data.manifest.path_map import reveal_paths
 from medvision.data.manifest.patient_ids import normalise_id, note_ids, take_normalise
@@ -78,7 +85,7 @@ def read_manifest(
     place = path.with_name(CARD)
     own_card = place.exists()
     card = read_card(place)
-    for name in find_file_columns(given, target):
+    for name in {*find_file_columns(given, target), *find_readers(given)}:
         given[name] = reveal_paths(given[name].tolist())  # what a run wrote names no file
     table, found = normalise(given, path.parent, target)
     problems += found
@@ -102,6 +109,8 @@ def read_manifest(
         table[name] = table[name].mask(table[name] == "", value)
     table = table.reset_index(drop=True)
     notes, named = _note_equal_ids(table), find_file_columns(table, target)
+    readers = (name for name in find_readers(table) if name not in named)
+    named += [name for name in readers if names_files(table[name], path.parent)]
     notes += note_ids(table) if card.key is None else []  # pseudonyms differ as a whole
     return Manifest(path, table, card, carried, code, notes, named)
 

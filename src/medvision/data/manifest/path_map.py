@@ -5,6 +5,8 @@ The map lies beside the user's key and never travels: whoever gets a run folder 
 
 import errno
 import hmac
+import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -17,6 +19,11 @@ from medvision.trust.user_key import key_file, user_key
 SIGN = "hashed-"
 SECONDS = 60.0  # that another process may be writing
 MANY = 500  # asked for at once; SQLite takes some thousands
+HIDDEN = "…"
+_ROOT = re.compile(r"(?<![\w.…])(?:[A-Za-z]:)?[/\\~](?=[^\s/])")
+_END = re.compile(r"(?=[\s:;,)'\"])|$")
+_GONE = re.compile(r"[^\n:;,'\"()]*?\.\w{1,6}(?=[\s:;,)'\"]|$)|\S+(?<![:;,)])")
+_QUOTED = re.compile(r"(?<!\w)(?:'[^'\n]*'|\"[^\"\n]*\"|“[^”\n]*”)(?!\w)")
 
 
 def map_file() -> Path:
@@ -65,6 +72,31 @@ def reveal_paths(hidden: Sequence[str]) -> list[str]:
             "work where the run was trained, with its MEDVISION_KEY, or name images of your own"
         )
     return [known.get(path, path) for path in hidden]
+
+
+def without_names(text: str) -> str:
+    """Return an error's sentence as it may be written into a run: no path, nothing that is quoted.
+
+    What is quoted are names of files and cells of tables. The terminal tells the sentence whole.
+    """
+    kept, rest = "", text
+    while found := _ROOT.search(rest):
+        kept += rest[: found.start()] + HIDDEN
+        rest = rest[found.start() + _measure_path(rest[found.start() :]) :]
+    return _QUOTED.sub(lambda quoted: f"{quoted[0][0]}{HIDDEN}{quoted[0][-1]}", kept + rest)
+
+
+def _measure_path(text: str) -> int:
+    """Return how long the path is that a text begins with, which may hold spaces.
+
+    The longest beginning that is there counts, and of what is gone all up to a likely end.
+    """
+    ends = (end.start() for end in _END.finditer(text))
+    there = max((end for end in ends if os.path.lexists(text[:end])), default=0)
+    if os.path.isfile(text[:there]):  # noqa: PTH113
+        return there
+    gone = _GONE.match(text, there)
+    return gone.end() if gone else max(there, 1)
 
 
 def _look_up(wanted: Sequence[str]) -> Iterator[tuple[str, str]]:

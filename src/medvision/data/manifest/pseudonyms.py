@@ -5,9 +5,13 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+import pandas as pd
+
 from medvision.errors import MedvisionError, collect
+from medvision.identity import patient_keys
 from medvision.trust.user_key import mac
 
+IDS = {"patient", "series"}  # hashed; those of series are often made from those of patients
 CONTAINERS = (".npy", ".npz")
 NO_RULE = (
     "say columns.patient=path if each image is a patient of its own, or give a pattern with one "
@@ -29,6 +33,21 @@ def pseudonym(dataset: str, patient: str, key: bytes) -> str:
 def person_pseudonym(patient: str, key: bytes) -> str:
     """Return the stand-in of an id whatever its dataset, by which one person is found in two."""
     return "p" + mac(key, "person", patient)[:12]
+
+
+def hash_ids(table: pd.DataFrame, key: bytes, columns: set[str], simulated: bool) -> None:
+    """Replace ids by pseudonyms, in place; that of a patient stands beside it without dataset.
+
+    A simulated patient is nobody outside of its dataset.
+    """
+    people = patient_keys(table) if simulated else table["patient"]
+    known = {one: person_pseudonym(one, key) if one else "" for one in people.unique()}
+    table["person_key"] = people.map(known)
+    for column in columns & set(table.columns):
+        pairs = table[["dataset", column]].drop_duplicates().itertuples(index=False)
+        names = {(d, i): pseudonym(d, i, key) if i else "" for d, i in pairs}
+        ids = zip(table["dataset"], table[column], strict=True)
+        table[column] = [names[pair] for pair in ids]
 
 
 def is_rule(text: str) -> bool:

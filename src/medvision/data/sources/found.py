@@ -26,6 +26,8 @@ class Found:
         facts: anything else worth keeping on the card (plain JSON types).
         ids: columns that are hashed as `patient` and `series` are.
         files: columns beside `path` and `mask` that name files; absolute as well.
+        made: columns of the source's own making that no run reads and that name nobody: they stay
+            where patients are hashed.
     """
 
     table: pd.DataFrame
@@ -35,6 +37,7 @@ class Found:
     facts: dict[str, Any] = field(default_factory=dict)
     ids: Collection[str] = ()
     files: Collection[str] = ()
+    made: Collection[str] = ()
 
 
 def read_patient_rule(columns: Mapping[str, str | None] | None, source: str) -> str | None:

@@ -69,7 +69,7 @@ def find(
         "skipped": others, "volumes": len(volumes), "axes": dict(Counter(table["axis"])),
         "orientation": dict(doubts), "without mask": len(volumes) - len(paired) if masks else 0,
     }  # fmt: skip
-    return Found(table, found.dataset, found.patient_rule, facts=facts)
+    return Found(table, found.dataset, found.patient_rule, facts=facts, made=("axis", "volume"))
 
 
 def _check(wishes: NiftiOptions, masks: str | None) -> NiftiOptions:

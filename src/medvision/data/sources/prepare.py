@@ -4,8 +4,8 @@ import inspect
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +22,15 @@ from medvision.data.audit.scan import Inspected, Seen, inspect_into_store, scan_
 from medvision.data.audit.scanned import recall_seen, write_seen
 from medvision.data.formats.listing import list_files
 from medvision.data.manifest.card import Card
+from medvision.data.manifest.carry import (
+    LETTERED,
+    choose_carried,
+    name_readers,
+    note_left_out,
+)
 from medvision.data.manifest.manifest import CARD, write_manifest
 from medvision.data.manifest.patient_ids import normalise_id, note_ids, take_normalise
-from medvision.data.manifest.pseudonyms import person_pseudonym, pseudonym
+from medvision.data.manifest.pseudonyms import IDS, hash_ids
 from medvision.data.sources.found import Found
 from medvision.data.splits.groups import connect, join_pairs
 from medvision.data.store.fill import Images
@@ -33,11 +39,10 @@ from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import patient_keys
 from medvision.trust.user_key import fingerprint, user_key
 
-FORMAT = 5  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
+FORMAT = 6  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
 PACKAGE = "medvision.data.sources"
 
 _UNREAD = "none"  # what `labels` says where it is no file
-IDS = {"patient", "series"}  # hashed; those of series are often made from those of patients
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Prepared:
 
     Attributes:
         sizes: "HxW" → number of images, commonest first.
+        told: what is said and written nowhere: columns left out, and who is which reader.
         copies: number of rows that repeat another row's pixels.
         left_out: unreadable files that were excluded by choice, with the reason.
         audit: sentences a reader should see before training.
@@ -58,6 +64,7 @@ class Prepared:
     copies: int
     left_out: list[str]
     audit: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
 
 def prepare(
@@ -65,12 +72,14 @@ def prepare(
     output: Path,
     reader: Reader | None = None,
     workers: int | None = None,
+    read: Sequence[str] = (),
     /,
     *,
     input: Path | None = None,  # noqa: A002 -- the command's own word
     columns: Mapping[str, str | None] | None = None,
     dataset: str | None = None,
     deidentify: bool = True,
+    carry: Sequence[str] = (),
     on_unreadable: Literal["stop", "exclude"] = "stop",
     **options: Any,
 ) -> Prepared:
@@ -81,23 +90,31 @@ def prepare(
         output: the folder of the manifest.
         reader: of a training that comes next; its store is filled in the same pass.
         workers: threads that decode for it.
+        read: columns that it reads beside those that any run reads.
         input: where the source looks.
         columns: ours → theirs; for sources without a table only `patient` has a meaning, and
             `patient_normalise`, whether ids that differ only in writing are one.
         dataset: the name patients are kept apart by; the source's own where None.
-        deidentify: False keeps patient ids as they are, and the report says so.
+        deidentify: False keeps patient ids and all columns as they are, and the report says so.
+        carry: columns that no run reads and that are kept all the same, or that hold almost one
+            value a patient and are kept knowingly.
         on_unreadable: `exclude` leaves unreadable files out, counted and named on the card.
         options: passed on to the source.
 
     Raises:
-        MedvisionError: unknown source or option, nothing found, unreadable files, an output that
-            would overwrite the input.
+        MedvisionError: unknown source or option, nothing found, columns that would name patients,
+            unreadable files, an output that would overwrite the input.
     """
     output = Path(output).expanduser()
     if on_unreadable not in ("stop", "exclude"):
         raise MedvisionError(f"on_unreadable={on_unreadable} cannot be; choose stop or exclude")
     theirs, joins = take_normalise(columns or {})
     found = _find(source, output, input, theirs, options)
+    key = user_key() if deidentify else None
+    unread: list[str] = []
+    told: list[str] = []
+    if key is not None:
+        found, unread, told = _choose_columns(found, key, carry, read)
     name = dataset or found.dataset
     rows = found.table.reset_index(drop=True)
     images = Images.find(rows["path"], rows["frame"] if "frame" in rows else [0] * len(rows))
@@ -114,19 +131,18 @@ def prepare(
     if kept.empty:
         raise MedvisionError(f"no usable image is left of {len(rows)}; check input={input}")
     looks, table = [seen[row].look for row in kept.index], kept.reset_index(drop=True)
-    key = user_key() if deidentify else None
     if joins:
         table["patient"] = table["patient"].map(normalise_id)
     hashed = found.facts.get("hashed_with")
     writing = note_ids(table) if hashed is None else []
     if key is not None and hashed != fingerprint(key):
-        _hash_ids(table, key, IDS | set(found.ids), bool(found.facts.get("simulated")))
+        hash_ids(table, key, IDS | set(found.ids), bool(found.facts.get("simulated")))
     patients, digests = patient_keys(table), [look.digest for look in looks]
-    near = find_near_duplicates([look.likeness for look in looks], list(patients), digests)
+    near = find_near_duplicates([look.descriptor for look in looks], list(patients), digests)
     given = [table["group"].fillna("").astype(str)] if "group" in table else []
     table["group"] = connect(patients, digests, join_pairs(near, len(table)), *given)
     audit = audit_rows(table, looks, near, found.classes)
-    audit["notes"] += [*writing, *note_exclusions(whole, list(problems))]
+    audit["notes"] += [*writing, *note_exclusions(whole, list(problems)), *note_left_out(unread)]
     sizes = Counter(look.size for look in looks)
     named = [digest for digest in digests if digest]
     copies = len(named) - len(set(named))
@@ -146,7 +162,28 @@ def prepare(
     manifest = write_manifest(output, table, card, found.files)
     sizes_found = dict(sizes.most_common())
     notes = [*note_copies(table, looks), *audit["notes"]]
-    return Prepared(manifest, table, card, sizes_found, copies, left_out, notes)
+    return Prepared(manifest, table, card, sizes_found, copies, left_out, notes, told)
+
+
+def _choose_columns(
+    found: Found, key: bytes, carry: Sequence[str], read: Sequence[str]
+) -> tuple[Found, list[str], list[str]]:
+    """Keep the columns that may travel, readers under letters.
+
+    Returns:
+        What is left, the names of the columns that are not, and what to tell the user.
+    """
+    table, unread = choose_carried(found.table, carry, own={*found.ids, *found.made, *read})
+    told = [f"no run reads {', '.join(unread)}: left out; carry=[NAME] keeps one"] if unread else []
+    facts, named = dict(found.facts), [name for name in found.files if name in table]
+    if "carried" in facts:
+        facts["carried"] = [name for name in facts["carried"] if name in table]
+    if LETTERED not in facts or facts.get("hashed_with") != fingerprint(key):
+        letters = name_readers(table)
+        table, named = table.rename(columns=letters), [letters.get(n, n) for n in named]
+        facts[LETTERED] = len(letters)
+        told += [f"{name} is written as {letter}" for name, letter in letters.items()]
+    return replace(found, table=table, facts=facts, files=named), unread, told
 
 
 def _inspect(
@@ -164,23 +201,11 @@ def _inspect(
     return scan_images(images, known)
 
 
-def _hash_ids(table: pd.DataFrame, key: bytes, columns: set[str], simulated: bool) -> None:
-    """Replace ids by pseudonyms, in place; that of a patient stands beside it without dataset.
-
-    A simulated patient is nobody outside of its dataset.
-    """
-    people = patient_keys(table) if simulated else table["patient"]
-    known = {one: person_pseudonym(one, key) if one else "" for one in people.unique()}
-    table["person_key"] = people.map(known)
-    for column in columns & set(table.columns):
-        pairs = table[["dataset", column]].drop_duplicates().itertuples(index=False)
-        names = {(d, i): pseudonym(d, i, key) if i else "" for d, i in pairs}
-        ids = zip(table["dataset"], table[column], strict=True)
-        table[column] = [names[pair] for pair in ids]
-
-
 def prepare_once(
-    source: Mapping[str, Any], reader: Reader | None = None, workers: int | None = None
+    source: Mapping[str, Any],
+    reader: Reader | None = None,
+    workers: int | None = None,
+    read: Sequence[str] = (),
 ) -> Path:
     """Prepare into the cache what a `data.source` describes, unless that was done before.
 
@@ -191,6 +216,7 @@ def prepare_once(
         source: the arguments of `prepare`; `name` is its source.
         reader: see `prepare`.
         workers: see `prepare`.
+        read: see `prepare`.
     """
     described = {k: v for k, v in source.items() if v is not None}
     name = described.pop("name", None)
@@ -200,13 +226,13 @@ def prepare_once(
         )
     if described.get("input") is not None:
         described["input"] = files.find_input(described["input"])
-    words = [f"{k}={v}" for k, v in sorted(described.items())]
+    words = [*(f"{k}={v}" for k, v in sorted(described.items())), *sorted(read)]
     state = _state_of(described.get("input")) + _state_of(_labels_of(described))
     code = files.digest(str(FORMAT), name, *words, state, fingerprint(user_key()))[:8]
     output = files.cache_folder() / "prepared" / f"{name}-{code}"
     with files.locked(output.with_name(output.name + ".lock")):
         if not (output / "manifest.csv").exists():
-            prepare(name, output, reader, workers, **described)
+            prepare(name, output, reader, workers, read, **described)
     return output / "manifest.csv"
 
 

@@ -1,11 +1,9 @@
 """Any CSV that names image files, whatever its columns are called."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
+from medvision.data.manifest.columns import find_readers, names_files
 from medvision.data.manifest.manifest import MANIFEST, read_manifest
 from medvision.data.sources.found import Found
 from medvision.errors import MedvisionError
@@ -20,7 +18,7 @@ def find(
     columns: Mapping[str, str | None] | None = None,
     output: Path | None = None,
 ) -> Found:
-    """Read a table of images; columns that are none of ours are carried along.
+    """Read a table of images with all its columns, of which `prepare` keeps those a run reads.
 
     Args:
         input: the CSV, or a folder with one `manifest.csv`, `labels.csv` or other CSV. Paths in
@@ -37,8 +35,9 @@ def find(
     manifest = read_manifest(_choose_csv(Path(input)), columns)
     table = manifest.table
     folder = manifest.path.parent
-    named = [name for name in manifest.carried if _names_files(table[name], folder)]
-    for name in (*manifest.file_columns, *named):
+    asked = [*manifest.carried, *find_readers(table)]
+    named = [name for name in asked if names_files(table[name], folder)]
+    for name in {*manifest.file_columns, *named}:
         table[name] = [str(folder / path) if path else "" for path in table[name]]
     card, datasets = manifest.card, table["dataset"].unique()
     facts = {"table": manifest.path.name, "carried": manifest.carried, "notes": manifest.notes}
@@ -47,13 +46,6 @@ def find(
     dataset = str(datasets[0]) if len(datasets) == 1 else card.dataset
     facts = card.facts | facts
     return Found(table, dataset, card.patient_rule, card.classes, facts, files=named)
-
-
-def _names_files(cells: pd.Series, folder: Path) -> bool:
-    """Tell a column that names files: a target may read it, and finds them from elsewhere too."""
-    names = [name for name in cells.unique() if name]
-    # os.path.isfile takes any text for an answer; Path.is_file raises on an overlong name.
-    return bool(names) and all(os.path.isfile(folder / name) for name in names)  # noqa: PTH113
 
 
 def _refuse_overwriting(own: Path, output: Path) -> None:

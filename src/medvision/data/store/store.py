@@ -18,6 +18,7 @@ from medvision.errors import MedvisionError, collect
 from medvision.files import cache_folder, digest, locked, read_json, write_json, written_aside
 
 FORMAT = 2  # part of every key: raise it when the same settings would store something else
+_FILE = "{file}"  # stands for the path in a reason: what is kept here names no file
 log = logging.getLogger(__name__)
 WAY_OUT = "Mend or remove these files, or leave them out with data.on_unreadable=exclude"
 
@@ -91,6 +92,10 @@ def open_store(
             store = _open(folder) or _build(
                 folder, filling, describe(filling.images), on_unreadable, workers
             )
+    store.unreadable = {
+        row: reason.replace(_FILE, str(filling.images.files[row]))
+        for row, reason in store.unreadable.items()
+    }
     if store.unreadable and on_unreadable == "stop":  # it was built for a caller who excludes
         raise _unreadable(store.unreadable, len(store.digests))
     return store
@@ -166,6 +171,10 @@ def _write_index(
 ) -> None:
     index = {"format": FORMAT, "reader": filling.reader.contract(), "shape": [*shape]}
     index["digests"] = [row.digest for row in filled]
-    index["unreadable"] = {number: row.reason for number, row in enumerate(filled) if row.reason}
+    index["unreadable"] = {
+        number: row.reason.replace(str(file), _FILE)
+        for number, (row, file) in enumerate(zip(filled, filling.images.files, strict=True))
+        if row.reason
+    }
     natives = pack([row.native for row in filled])
     write_json(folder / "index.json", index | {"natives": natives})

@@ -34,6 +34,7 @@ from optuna.trial import TrialState
 
 import medvision.files as files
 from medvision.callbacks.pruning import Prune
+from medvision.data.manifest.path_map import without_names
 from medvision.errors import MedvisionError, Stopped
 from medvision.training.config import compose_train
 from medvision.training.explain import explain
@@ -250,7 +251,7 @@ def _run_trial(search: Search, study: optuna.Study, trial: optuna.Trial) -> bool
     if state is TrialState.PRUNED:
         print(reason, flush=True)
     if reason:
-        trial.set_user_attr("reason", reason[:2000])
+        trial.set_user_attr("reason", without_names(reason)[:2000])
     return _finish_trial(study, trial.number, value, state)
 
 

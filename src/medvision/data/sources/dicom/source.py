@@ -86,7 +86,8 @@ def find(
     facts["set aside"] = dict(+aside)
     if sidecar is not None:
         table["label"], facts["labels"] = join_labels(sidecar, table)
-    return Found(table, top.name, _describe(rule), facts=facts, ids=("study", "site"))
+    made = ("study", "day", "spacing_from", *by)
+    return Found(table, top.name, _describe(rule), facts=facts, ids=("study", "site"), made=made)
 
 
 def _gather(

@@ -113,6 +113,7 @@ def find(
         patient_rule="simulated patients, one series each",
         classes=CLASSES[task],
         facts=_write_facts(settings, dealt, copies),
+        made=("lesion_px", "finding"),
     )
 
 
