@@ -376,6 +376,10 @@ class Evaluator(ABC):
         """
         return {}
 
+    def doubts(self, scored: Scored) -> Iterator[str]:
+        """Yield why scores of these predictions prove nothing, each with what to do."""
+        return iter(())
+
     def exact_test(self, name: str, a: Sequence[Scored], b: Sequence[Scored]) -> Finding | None:
         """Test the difference of two arms where more is known than a bootstrap needs.
 

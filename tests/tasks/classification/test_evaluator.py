@@ -325,3 +325,23 @@ def test_few_patients_of_a_class_are_named_and_have_an_interval_where_all_is_rig
     assert found["test"]["mcc"]["low"] is None  # no resample differs
     notes = [*open_evaluator("classification").notes(found, {"test": found["test"]})]
     assert "Few patients: test holds 6 of lesion. With fewer than 20" in notes[0]
+
+
+def doubts_of(positive, labels, temperature=1.0, threshold=0.5):
+    table = series_of(labels, positive, [f"p{n}" for n in range(len(labels))])
+    classes = CLASSES["binary"]
+    return build_metrics({"test": table}, classes, "binary", temperature, "youden", threshold).get(
+        "doubts", {}
+    )
+
+
+def test_outputs_that_say_nothing_are_named():
+    labels = ["lesion", "normal"] * 15
+    alike = np.where(np.array(labels) == "lesion", 0.4984, 0.4982)
+    (nothing, always) = doubts_of(alike, labels)["test"]
+    assert nothing.startswith("all probabilities of lesion lie between 0.4982 and 0.4984")
+    assert always.startswith("every image is decided as normal")
+    (hot,) = doubts_of(np.linspace(0, 1, 30), labels, temperature=20.0)["test"]
+    assert hot.startswith("the temperature is 20, the end of its range")
+    assert doubts_of(np.linspace(0, 1, 30), labels) == {}
+    assert doubts_of([0.9] * 15 + [0.1] * 15, ["lesion"] * 30) == {}  # one class is another matter

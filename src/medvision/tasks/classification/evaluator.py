@@ -31,6 +31,7 @@ from medvision.tasks.classes import NOTHING, encoded_label
 from medvision.tasks.classification.calibration import (
     apply_temperature,
     apply_thresholds,
+    at_bound,
     choose_thresholds,
     find_rare,
     fit_temperature,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from medvision.evaluation.report.table import Table
     from medvision.stats.hypothesis_tests import Finding
 
+ALIKE = 0.01  # probabilities nearer to each other tell nothing apart
 _AT_ARGMAX = ("accuracy", "precision", "recall", "specificity", "f1")
 HEADLINE = {
     "binary": ("auroc", "recall", "specificity"),
@@ -380,6 +382,30 @@ class ClassificationEvaluator(Evaluator):
                 for k, title in enumerate(self.classes)
             }
         return found
+
+    def doubts(self, scored: Scored) -> Iterator[str]:
+        """Yield that all is told or decided alike, or that the temperature found no end."""
+        probs, weighted = scored.arrays["probs"], self.weigh(scored)
+        if len(scored) < 2 or not weighted.finite:
+            return
+        if np.ptp(probs, axis=0).max() < ALIKE:
+            low, high = probs[:, -1].min(), probs[:, -1].max()
+            yield (
+                f"all probabilities of {self.classes[-1]} lie between {low:.4f} and {high:.4f}: "
+                "the net tells nothing apart; train longer (trainer.max_epochs) and look at its "
+                "curves before you read a score"
+            )
+        decided, true = weighted.preds.any(axis=0), (weighted.truth == 1).any(axis=0)
+        if self.kind != "multilabel" and decided.sum() == 1 < true.sum():
+            yield (
+                f"every image is decided as {self.classes[int(decided.argmax())]}: accuracy is the "
+                "share of that class; look at the threshold, and give val more patients"
+            )
+        if (temperature := self.decision.get("temperature")) and at_bound(temperature):
+            yield (
+                f"the temperature is {temperature:.3g}, the end of its range: the probabilities "
+                "are not calibrated; val is too small, or the net has learned nothing"
+            )
 
     def confuse(self, scored: Scored) -> Any:
         """Count decisions, rows true and columns predicted; multi-label: 2 x 2 for each class."""
