@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
 import medvision.files as files
+from medvision.evaluation.evaluator import Scored, open_evaluator
 from medvision.provenance import describe_code, name_processor
-from medvision.stats.bootstrap import interval, resample_patients
+from medvision.stats.bootstrap import draw, interval, resample_patients
 from medvision.stats.hypothesis_tests import compare_decisions, compare_draws, smallest_difference
 from medvision.stats.ranking import curve_areas
 from medvision.tasks.classification.weighted import WeightedScores
@@ -129,6 +131,46 @@ def count(
     return {k: v / sets for k, v in found.items()} | {"shown": float(np.mean(shown))}
 
 
+FEW = (5, 10, 20, 40, 200)
+FEW_SCORES = ("auroc", "recall", "accuracy", "f1")
+
+
+def truths(study: Study) -> dict[str, float]:
+    """Return what infinitely many patients score, cut midway, half of them positive."""
+    spread = math.sqrt(study.patient**2 + study.own**2 + study.image**2)
+    share = float(norm.cdf(study.shift / 2 / spread))
+    return {"auroc": study.truth()} | dict.fromkeys(("recall", "accuracy", "f1"), share)
+
+
+def count_few(
+    sets: int, patients: int, resamples: int = 500, images: int = 4, shift: float = 3.0
+) -> dict[str, float]:
+    """Return the shares of data sets whose interval holds the truth, before and now.
+
+    Returns:
+        a score: `<score>/percentile`, the plain percentiles of the patient bootstrap;
+        `<score>/now`, what `metrics.json` holds; `<score>/width`, the mean width of it.
+    """
+    study = Study(patients=patients, images=images, shift=shift)
+    target, truth = {"classes": ["well", "ill"], "kind": "binary"}, truths(study)
+    evaluator = open_evaluator("classification", target, {"rule": "fixed=0.5", "threshold": 0.5})
+    found = {f"{s}/{what}": 0.0 for s in FEW_SCORES for what in ("percentile", "now", "width")}
+    for seed in range(sets):
+        who, label, (scores,) = study.draw(seed, (0.0,))
+        weighted = weigh(scores, label, shift)
+        arrays = {"probs": weighted.probs, "label": label, "preds": weighted.preds}
+        scored = Scored(pd.DataFrame({"index": who}), {}, arrays, [("", str(one)) for one in who])
+        asked = {name: evaluator.metrics[name] for name in FEW_SCORES}
+        (drawn,) = draw(asked, [[scored]], scored.patients, resamples=resamples, seed=seed)
+        for name, values in drawn.items():
+            ends = np.nanquantile(values[1:], [0.025, 0.975])
+            now = evaluator.interval(name, [scored], values)
+            found[f"{name}/percentile"] += ends[0] <= truth[name] <= ends[1]
+            found[f"{name}/now"] += now["low"] <= truth[name] <= now["high"]
+            found[f"{name}/width"] += now["high"] - now["low"]
+    return {name: value / sets for name, value in found.items()}
+
+
 def main(sets: int = 500, resamples: int = 500) -> None:
     start = time.perf_counter()
     results = []
@@ -137,8 +179,14 @@ def main(sets: int = 500, resamples: int = 500) -> None:
         unequal = count(sets, resamples, study, equal["shown"], UNITS[:1])
         law = {"study": asdict(study), "truth": study.truth()}
         results.append(law | {"equal": equal, "unequal": unequal})
+    few = [
+        {"patients": patients, "images": images, "shift": shift,
+         "shares": count_few(sets, patients, resamples, images, shift)}
+        for shift in (1.2, 3.0) for images in (1, 4) for patients in FEW
+    ]  # fmt: skip
     content = {
-        "sets": sets, "resamples": resamples, "results": results, "finished": files.today(),
+        "sets": sets, "resamples": resamples, "results": results, "few": few,
+        "finished": files.today(),
         "code": describe_code(), "numpy": version("numpy"), "device": name_processor(),
         "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
@@ -151,10 +199,12 @@ def tabulate(place: Path) -> None:
     sys.path.insert(0, str(HERE.parent))
     import ledger
 
-    lines = list(write_results(files.read_json(place)))
+    content = files.read_json(place)
+    lines, few = list(write_results(content)), list(write_few(content))
     ledger.fill(HERE / "README.md", "results", lines)
+    ledger.fill(HERE / "README.md", "few", few)
     ledger.fill_ledgers()
-    print("\n".join(lines))
+    print("\n".join([*lines, "", *few]))
 
 
 def write_results(content: dict[str, Any]) -> Iterator[str]:
@@ -181,6 +231,29 @@ def write_results(content: dict[str, Any]) -> Iterator[str]:
         f"{content['finished'][:10]}, commit {code.get('commit', code['digest'])[:10]}, numpy "
         f"{content['numpy']}, {content['device']}, {content['seconds'] / 60:.1f} minutes, "
         f"{content['resamples']} resamples each. In brackets: 95 % Wilson intervals over data sets."
+    )
+
+
+def write_few(content: dict[str, Any]) -> Iterator[str]:
+    """Yield a row a number of patients: the percentiles' coverage before, and the interval's."""
+    yield "| true AUROC, patients, images each | " + " | ".join(
+        f"{name}: percentiles → now (mean width)" for name in FEW_SCORES
+    ) + " |"  # fmt: skip
+    yield "|---" * (1 + len(FEW_SCORES)) + "|"
+    for one in content["few"]:
+        shares = one["shares"]
+        cells = [
+            f"{percent(shares[f'{n}/percentile'])} → {percent(shares[f'{n}/now'])} "
+            f"({shares[f'{n}/width']:.2f})" for n in FEW_SCORES
+        ]  # fmt: skip
+        truth = Study(shift=one["shift"]).truth()
+        yield f"| {truth:.3f}, {one['patients']}, {one['images']} | {' | '.join(cells)} |"
+    now = [one["shares"][f"{n}/now"] for one in content["few"] for n in FEW_SCORES]
+    before = [one["shares"][f"{n}/percentile"] for one in content["few"] for n in FEW_SCORES]
+    yield ""
+    yield (
+        f"**Answer on few patients.** Of all {len(now)} cells the interval holds the truth in at "
+        f"least {percent(min(now))} of the data sets; percentiles alone in {percent(min(before))}."
     )
 
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 import medvision.trust.integrity as integrity
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.stats.bootstrap import interval
+from medvision.stats.bootstrap import Interval, drop_point, interval, widen_level
 from medvision.stats.ranking import Floats
+from medvision.stats.small_samples import Bounds
 from medvision.target import TASKS, array_of, find_folder, list_tasks
 from medvision.trust.names import refuse_foreign_name
 
@@ -328,7 +329,29 @@ class Evaluator(ABC):
 
     def sum_up(self, name: str, scored: Scored, drawn: Floats) -> dict[str, Any]:
         """Write the draws `[1+R]` of a metric as `value`, `low`, `high`, and what belongs to it."""
-        return dict(interval(drawn))
+        return dict(self.interval(name, [scored], drawn))
+
+    def interval(self, name: str, repeats: Sequence[Scored], drawn: Floats) -> Interval:
+        """Return the 95 % interval over patients of a metric's mean over repeats.
+
+        It has no ends where nothing can be told on so few: where no resample differs.
+
+        Args:
+            name: of the metric, or of one of `details`.
+            repeats: predictions of the same rows.
+            drawn: `[1+R]`, the mean on the data and on resamples.
+        """
+        bounds = (
+            [] if np.isnan(drawn[0]) else [self.bound_score(name, one, drawn) for one in repeats]
+        )
+        if known := [pair for pair in bounds if pair is not None]:
+            return interval(drawn, bounds=known)
+        level = widen_level(len(set(repeats[0].patients))) if repeats else 0.95
+        return drop_point(interval(drawn, level))
+
+    def bound_score(self, name: str, scored: Scored, drawn: Floats) -> Bounds | None:
+        """Return bounds of a metric that hold on few patients; None where there are none."""
+        return None
 
     def details(self, scored: Scored) -> Mapping[str, Metric]:
         """Return the scores of each class or structure; `extras` writes them down."""
@@ -352,6 +375,10 @@ class Evaluator(ABC):
             drawn: of its metrics and, of the first part, `details`: name → `[1+R]`.
         """
         return {}
+
+    def doubts(self, scored: Scored) -> Iterator[str]:
+        """Yield why scores of these predictions prove nothing, each with what to do."""
+        return iter(())
 
     def exact_test(self, name: str, a: Sequence[Scored], b: Sequence[Scored]) -> Finding | None:
         """Test the difference of two arms where more is known than a bootstrap needs.

@@ -78,6 +78,7 @@ def score_parts(
     result: dict[str, Any] = {"task": evaluator.task}
     n: dict[str, Any] = {}
     extras: dict[str, Any] = {}
+    doubts: dict[str, list[str]] = {}
     first = next(iter(parts))
     for part, scored in parts.items():
         details = evaluator.details(scored) if part == first else {}
@@ -91,8 +92,10 @@ def score_parts(
             n[key := f"{part}_patients"] = evaluator.count(whole, "patients")
             if len(whole):  # else the series of every patient differ in what is true
                 result[key] = sum_up(whole, draw_scores(evaluator.metrics, whole))
+        if found := list(evaluator.doubts(scored)):
+            doubts[part] = found
         for name, content in evaluator.extras(scored, drawn).items():
             extras.setdefault(name, {})[part] = content
-    result |= evaluator.decided() | {"n": n} | extras
+    result |= evaluator.decided() | {"n": n} | ({"doubts": doubts} if doubts else {}) | extras
     groups = score_subgroups(first, parts[first], evaluator, rows, unit=unit, seed=seed)
     return result | ({"subgroups": groups} if groups else {})

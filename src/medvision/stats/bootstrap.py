@@ -1,5 +1,6 @@
 """Intervals of any score: patients drawn with replacement."""
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -120,16 +121,42 @@ def _find_members(
     return [[p for p in order if of[p] == name] for name in sorted(set(of))]
 
 
-def interval(values: Floats, level: float = 0.95) -> Interval:
+def interval(
+    values: Floats, level: float = 0.95, bounds: Sequence[tuple[float, float]] = ()
+) -> Interval:
     """Sum up `[1+R]` values, first that of the data; None where undefined.
 
     Resamples hold fewer distinct patients than the data, which makes some scores worse on most of
     them (the ECE of a well calibrated net): the interval is widened to the value where it lies
-    outside.
+    outside. It holds `bounds` that are known otherwise, too, the mean of several.
     """
     value, drawn = values[0], values[1:][~np.isnan(values[1:])]
     low = high = None
     if not np.isnan(value) and len(drawn) and 2 * len(drawn) >= len(values) - 1:
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]).tolist()
-        low, high = min(low, float(value)), max(high, float(value))
+        ends = [low, high, float(value), *(np.mean(bounds, axis=0).tolist() if bounds else ())]
+        low, high = min(ends), max(ends)
     return {"value": None if np.isnan(value) else float(value), "low": low, "high": high}
+
+
+def widen_level(patients: int, level: float = 0.95) -> float:
+    """Return the level whose percentiles cover `level` on few patients.
+
+    Student's quantiles take the place of the normal ones, and the spread of n is divided by n - 1.
+
+    Reference:
+        T. C. Hesterberg, What teachers should know about the bootstrap, 2015,
+        doi:10.1080/00031305.2015.1089789 (the expanded percentile interval).
+    """
+    from scipy.special import ndtr, stdtrit
+
+    n = max(2, patients)
+    z = stdtrit(n - 1, (1 + level) / 2) * math.sqrt(n / (n - 1))
+    return float(2 * ndtr(z) - 1)
+
+
+def drop_point(found: Interval) -> Interval:
+    """Take the ends from an interval without width: that nothing varied says nothing of chance."""
+    low, high = found["low"], found["high"]
+    point = low is not None and high is not None and high - low < 1e-9
+    return found | {"low": None, "high": None} if point else found

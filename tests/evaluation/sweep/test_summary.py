@@ -252,6 +252,19 @@ def test_missing_folds_are_said_and_pooled_over_what_there_is(tmp_path):
     assert partly.remarks == ["seed=0: 2 of 3 folds have test predictions; pooled over those."]
 
 
+def test_folds_that_agree_only_with_themselves_are_named(tmp_path):
+    make_folds(tmp_path / "s", seeds=(0,))
+    for level, run in enumerate(runs_of(tmp_path / "s")):
+        path = run.predictions("test")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        ill = 0.3 * level + np.where(table["label"] == "ill", 0.3, 0.1)
+        write_predictions(path, table.assign(prob_ill=ill, prob_normal=1 - ill))
+    pooled = pooled_of(tmp_path / "s")
+    assert pooled.folds["auroc"] == [1, 1, 1]
+    assert pooled.scores["auroc"]["value"] < 0.95
+    assert "pooled and 1.000 on average within a fold" in pooled.remarks[0]
+
+
 def test_one_fold_is_not_pooled(tmp_path):
     make_folds(tmp_path / "s", seeds=(0, 1), skip=((0, 0), (0, 1), (1, 1), (1, 0)))
     assert pooled_of(tmp_path / "s") is None

@@ -95,11 +95,16 @@ def test_the_file_has_the_parts_the_design_names():
     assert found["operating_point"] == {"rule": "youden", "threshold": 0.4}
     assert found["temperature"] == 1.5
     assert set(found["per_class"]) == {"test"}
-    counts = predict("binary", 2)["label"].value_counts()
+    table = predict("binary", 2)
+    counts = table["label"].value_counts()
+    people = table.groupby("label")[["dataset", "patient"]].apply(
+        lambda own: len(own.value_counts())
+    )
     assert found["n"]["test"] == {
         "images": 120,
         "patients": 40,  # twenty ids in each of two data sets
         "per_class": {"normal": counts["normal"], "lesion": counts["lesion"]},
+        "patients_per_class": {"normal": people["normal"], "lesion": people["lesion"]},
     }
 
 
@@ -289,6 +294,7 @@ def test_patients_are_judged_by_the_mean_of_their_series_beside_the_series():
     assert found["n"]["test"]["series"] == 7
     assert found["n"]["test_patients"] == {
         "patients": 3, "per_class": {"normal": 1, "lesion": 2}, "unlabelled": 1,
+        "patients_per_class": {"normal": 1, "lesion": 2},
     }  # fmt: skip
     # Means .55, .35 and .8 of a, b and c; the series of d differ in label.
     assert found["test"]["accuracy"]["value"] == pytest.approx(4 / 7)
@@ -306,3 +312,36 @@ def test_one_series_a_patient_has_one_score():
     plain = build_metrics({"test": table}, classes, "binary", 1.0, "youden", 0.5)
     assert plain["test"] == found["test"]
     assert (plain["n"]["test"]["images"], found["n"]["test"]["series"]) == (4, 4)
+
+
+def test_few_patients_of_a_class_are_named_and_have_an_interval_where_all_is_right():
+    labels = ["lesion"] * 6 + ["normal"] * 24
+    table = series_of(labels, [0.9] * 6 + [0.1] * 24, [f"p{n}" for n in range(30)])
+    found = build_metrics({"test": table}, CLASSES["binary"], "binary", 1.0, "youden", 0.5)
+    for name in ("auroc", "recall", "specificity", "accuracy", "f1", "balanced_accuracy"):
+        score = found["test"][name]
+        assert score["value"] == score["high"] == 1, name
+        assert 0.4 < score["low"] < 0.95, name
+    assert found["test"]["mcc"]["low"] is None  # no resample differs
+    notes = [*open_evaluator("classification").notes(found, {"test": found["test"]})]
+    assert "Few patients: test holds 6 of lesion. With fewer than 20" in notes[0]
+
+
+def doubts_of(positive, labels, temperature=1.0, threshold=0.5):
+    table = series_of(labels, positive, [f"p{n}" for n in range(len(labels))])
+    classes = CLASSES["binary"]
+    return build_metrics({"test": table}, classes, "binary", temperature, "youden", threshold).get(
+        "doubts", {}
+    )
+
+
+def test_outputs_that_say_nothing_are_named():
+    labels = ["lesion", "normal"] * 15
+    alike = np.where(np.array(labels) == "lesion", 0.4984, 0.4982)
+    (nothing, always) = doubts_of(alike, labels)["test"]
+    assert nothing.startswith("all probabilities of lesion lie between 0.4982 and 0.4984")
+    assert always.startswith("every image is decided as normal")
+    (hot,) = doubts_of(np.linspace(0, 1, 30), labels, temperature=20.0)["test"]
+    assert hot.startswith("the temperature is 20, the end of its range")
+    assert doubts_of(np.linspace(0, 1, 30), labels) == {}
+    assert doubts_of([0.9] * 15 + [0.1] * 15, ["lesion"] * 30) == {}  # one class is another matter

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from medvision.evaluation.evaluator import Scored, open_evaluator
@@ -123,7 +124,7 @@ def test_the_seed_alone_decides():
         bootstrap(probs, label, "binary", range(N), resamples=50, seed=seed) for seed in (5, 5, 6)
     )
     assert once == again
-    assert once["auroc"] != other["auroc"]
+    assert once["average_precision"] != other["average_precision"]
     assert once["auroc"]["value"] == other["auroc"]["value"]
     assert all(s["low"] <= s["value"] <= s["high"] for k, s in once.items() if k != "ece")
 
@@ -132,7 +133,9 @@ def test_undefined_scores_have_no_interval():
     probs = np.array([[0.4, 0.6]] * 10)
     ours = bootstrap(probs, np.ones(10), "binary", range(10), resamples=20)
     assert ours["auroc"] == {"value": None, "low": None, "high": None}
-    assert ours["accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    exact = binomtest(10, 10).proportion_ci().low
+    assert ours["accuracy"] == {"value": 1.0, "low": pytest.approx(exact), "high": 1.0}
+    assert ours["brier"]["low"] is None  # no resample differs, and nothing else is known of it
     nothing = bootstrap(np.zeros((0, 2)), [], "binary", [], resamples=20)
     assert nothing["accuracy"] == {"value": None, "low": None, "high": None}
 
@@ -213,7 +216,7 @@ def test_models_are_drawn_on_the_same_patients_and_repeats_averaged():
     other = simulate("binary", seed=1)[0][:, ::-1]
     patients = list(np.arange(N) // 3)
     evaluator, _ = prepare(probs, label, "binary")
-    arms = [[prepare(p, label, "binary")[1] for p in some] for some in
+    arms = [[prepare(p, label, "binary", patients)[1] for p in some] for some in
             ([probs], [probs], [probs, other])]  # fmt: skip
     asked = {"auroc": evaluator.metrics["auroc"]}
     once, again, mean = draw(asked, arms, patients, resamples=30, seed=4)
@@ -223,7 +226,7 @@ def test_models_are_drawn_on_the_same_patients_and_repeats_averaged():
     assert mean["auroc"] == pytest.approx((once["auroc"] + alone["auroc"]) / 2)
     stored = bootstrap(probs, label, "binary", patients, resamples=30, seed=4)
     (own,) = draw(asked, [arms[0]], patients, resamples=30, seed=4)
-    assert interval(own["auroc"]) == stored["auroc"]
+    assert evaluator.interval("auroc", arms[0], own["auroc"]) == stored["auroc"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

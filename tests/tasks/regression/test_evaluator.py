@@ -161,3 +161,12 @@ def test_a_task_within_a_folder_goes_by_both_names():
     )
     assert open_evaluator("regression.ordinal").task == "regression.ordinal"
     assert find_folder("regression.task.Mine") == ""  # of a package of a user's
+
+
+def test_a_number_that_every_sample_gets_is_named():
+    evaluator, outputs, given = make(40)
+    tables = evaluator.tabulate(outputs, given)
+    assert list(evaluator.doubts(evaluator.read(tables))) == []
+    tables[""]["pred_gap"] = 17.0
+    (doubt,) = evaluator.doubts(evaluator.read(tables))
+    assert doubt.startswith("all predictions of gap are nearly 17: the net tells nothing apart")

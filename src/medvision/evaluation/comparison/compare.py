@@ -10,7 +10,8 @@ import numpy as np
 from medvision.evaluation.comparison.arms import Aligned, Repeat, align
 from medvision.evaluation.evaluator import Evaluator, Scored
 from medvision.stats import hypothesis_tests
-from medvision.stats.bootstrap import Interval, draw, interval
+from medvision.stats.bootstrap import Interval, draw, drop_point, interval
+from medvision.stats.ranking import Floats
 
 Place = tuple[int, int, int | None]  # of a training: seed, split_seed, fold
 
@@ -64,7 +65,11 @@ def compare_arms(
         trained = compare_trainings(cells[a], cells[b], ratio)
         tests |= {k: v for k, v in trained.items() if k == "folds"}
         pairs.append({
-            "first": a, "second": b, "scores": {k: interval(v) for k, v in values.items()},
+            "first": a, "second": b,
+            "scores": {
+                name: _bound_difference(value, (drawn[a][name], drawn[b][name]))
+                for name, value in values.items()
+            },
             "tests": tests, "seeds": trained.get("seeds"),
             "smallest_difference": hypothesis_tests.smallest_difference(values[metric]),
         })  # fmt: skip
@@ -72,7 +77,17 @@ def compare_arms(
         adjusted = hypothesis_tests.adjust([pair["tests"][test]["p"] for pair in pairs])
         for pair, p in zip(pairs, adjusted, strict=True):
             pair["tests"][test]["p_holm"] = p
-    return [{k: interval(v) for k, v in one.items()} for one in drawn], pairs
+    scores = [
+        {name: evaluator.interval(name, repeats, values) for name, values in one.items()}
+        for one, repeats in zip(drawn, some, strict=True)
+    ]
+    return scores, pairs
+
+
+def _bound_difference(value: Floats, arms: Sequence[Floats]) -> Interval:
+    """Return the interval of a difference; without ends where the score of an arm never varies."""
+    found = interval(value)
+    return drop_point(found) if any(np.ptp(one) == 0 for one in arms) else found
 
 
 def _test(

@@ -49,7 +49,9 @@ def read_scores(metrics: Mapping[str, Any], part: str) -> dict[str, Mapping[str,
 def _notes(
     metrics: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], evaluator: Evaluator
 ) -> list[str]:
-    notes = [*metrics.get("stamps", ()), "In brackets: 95 % bootstrap intervals over patients."]
+    told = metrics.get("doubts") or {}
+    doubts = [f"{part}: {one}" for part in scores for one in told.get(part, ())]
+    notes = [*metrics.get("stamps", ()), *doubts, "In brackets: 95 % intervals over patients."]
     notes += evaluator.notes(metrics, scores)
     cells = (show_interval(score) for held in scores.values() for score in held.values())
     if any(cell == UNDEFINED or UNDEFINED + ")" in cell for cell in cells):

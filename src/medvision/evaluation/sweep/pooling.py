@@ -1,7 +1,7 @@
 """Folds put together: every row scored once, by the model that has not seen its patient."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,8 +9,10 @@ import numpy as np
 from medvision.evaluation.comparison.arms import Arm, Repeat, align, read_repeats
 from medvision.evaluation.evaluator import Evaluator
 from medvision.evaluation.report.table import UNDEFINED, Table, show_interval, show_score
-from medvision.stats.bootstrap import LARGE, Interval, draw, interval
+from medvision.stats.bootstrap import LARGE, Interval, draw
 from medvision.stats.ranking import Floats
+
+APART = 0.05  # below the worst fold: a pooled score that shows more than chance
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,13 @@ def pool_folds(arm: Arm) -> Pooled | None:
     rows = align(used, evaluator)
     resamples = 1000 if rows.scored[0].size > LARGE else 2000
     (drawn,) = draw(metrics, [rows.scored], rows.patients, strata=rows.strata, resamples=resamples)
-    once = np.ones((1, len(rows.keys)))
+    folds, once = _score_folds(used, evaluator), np.ones((1, len(rows.keys)))
     return Pooled(
         evaluator=evaluator,
-        scores={name: interval(values) for name, values in drawn.items()},
-        folds=_score_folds(used, evaluator),
+        scores={
+            name: evaluator.interval(name, rows.scored, values) for name, values in drawn.items()
+        },
+        folds=folds,
         repeats={
             name: [float(metric.compute(scored, once)[0]) for scored in rows.scored]
             for name, metric in metrics.items()
@@ -70,7 +74,7 @@ def pool_folds(arm: Arm) -> Pooled | None:
         unit=arm.cells[0].unit,
         patients=len(set(rows.patients)),
         stratified=bool(set(rows.strata) - {""}),
-        remarks=list(_say_missing(arm, every, used, asked)),
+        remarks=[*_say_missing(arm, every, used, asked), *_say_apart(evaluator, drawn, folds)],
     )
 
 
@@ -116,6 +120,21 @@ def _say_missing(
             yield f"{name}: {done} of {asked} folds have test predictions; {fate}."
         elif (seed, split_seed) not in counted:
             yield f"seed={seed} split_seed={split_seed}: left out, since its rows differ."
+
+
+def _say_apart(
+    evaluator: Evaluator, drawn: Mapping[str, Floats], folds: Mapping[str, Sequence[float]]
+) -> Iterator[str]:
+    """Say where folds score well by themselves and not together: their levels differ."""
+    for name in ("auroc", "average_precision"):
+        each = np.array(folds.get(name, ()))
+        if name in drawn and len(each) and drawn[name][0] < np.nanmin(each) - APART:
+            yield (
+                f"{evaluator.label(name)} is {show_score(float(drawn[name][0]))} pooled and "
+                f"{show_score(float(np.nanmean(each)))} on average within a fold: the nets of the "
+                "folds put their probabilities at different levels. Read the pooled score; folds "
+                "with more patients to be calibrated on would agree."
+            )
 
 
 def tabulate_pooled(pooled: Pooled) -> Table:

@@ -58,6 +58,11 @@ def fit_temperature(logits: ArrayLike, label: ArrayLike, kind: Kind) -> float:
     return 1.0
 
 
+def at_bound(temperature: float) -> bool:
+    """Tell whether a fitted temperature would have gone on if it might."""
+    return not 1.01 * _COOLEST < temperature < 0.99 * _HOTTEST
+
+
 def _why_not(scores: Floats, truth: NDArray[np.int64], known: NDArray[np.bool_]) -> str | None:
     rows = int(known.sum() if known.ndim == 1 else known.any(axis=1).sum())
     if rows < FEWEST:

@@ -23,13 +23,15 @@ from medvision.evaluation.evaluator import (
     average_attention,
 )
 from medvision.evaluation.predictions import Schema
-from medvision.stats.bootstrap import interval
+from medvision.stats.bootstrap import number
 from medvision.stats.ranking import Floats
+from medvision.stats.small_samples import Bounds, bound_mean
 from medvision.target import Encoded, array_of
 from medvision.tasks.classes import NOTHING, encoded_label
 from medvision.tasks.classification.calibration import (
     apply_temperature,
     apply_thresholds,
+    at_bound,
     choose_thresholds,
     find_rare,
     fit_temperature,
@@ -42,6 +44,7 @@ from medvision.tasks.classification.metrics import (
     truth_of,
     undefined_metrics,
 )
+from medvision.tasks.classification.small_samples import list_parts
 from medvision.tasks.classification.weighted import PER_CLASS, Threshold, WeightedScores
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from medvision.evaluation.report.table import Table
     from medvision.stats.hypothesis_tests import Finding
 
+ALIKE = 0.01  # probabilities nearer to each other tell nothing apart
 _AT_ARGMAX = ("accuracy", "precision", "recall", "specificity", "f1")
 HEADLINE = {
     "binary": ("auroc", "recall", "specificity"),
@@ -296,7 +300,11 @@ class ClassificationEvaluator(Evaluator):
         """Count what is scored, its patients and each class."""
         truth = truth_of(scored.arrays["label"], self.kind, len(self.classes))
         per_class = dict(zip(self.classes, (truth == 1).sum(axis=0).tolist(), strict=True))
+        names = np.array(number(scored.patients)[1])
+        each = [len(np.unique(names[own == 1])) for own in truth.T]
+        patients_per_class = dict(zip(self.classes, each, strict=True))
         order = {unit: 0, "patients": 0, "per_class": per_class}
+        order["patients_per_class"] = patients_per_class
         return order | super().count(scored, unit)
 
     def counted(self, n: Mapping[str, Any], scores: Sequence[str]) -> dict[str, int]:
@@ -310,7 +318,12 @@ class ClassificationEvaluator(Evaluator):
         over = {}
         if self.kind != "binary" and name in PER_CLASS:
             over["classes"] = self._count_classes(scored)[name]
-        return interval(drawn) | over
+        return super().sum_up(name, scored, drawn) | over
+
+    def bound_score(self, name: str, scored: Scored, drawn: Floats) -> Bounds | None:
+        """Return bounds of shares, of areas, and of means of them; other scores have none."""
+        parts = list_parts(name, self.weigh(scored), scored.patients, self.classes)
+        return bound_mean(parts, drawn[1:]) if parts else None
 
     def _count_classes(self, scored: Scored) -> dict[str, int]:
         def count() -> dict[str, int]:
@@ -362,10 +375,37 @@ class ClassificationEvaluator(Evaluator):
             n = (self.weigh(scored).truth == 1).sum(axis=0)
             found["per_class"] = {
                 title: {"n": int(n[k])}
-                | {name: interval(drawn[f"{name}/{title}"]) for name in PER_CLASS}
+                | {
+                    name: self.interval(full := f"{name}/{title}", [scored], drawn[full])
+                    for name in PER_CLASS
+                }
                 for k, title in enumerate(self.classes)
             }
         return found
+
+    def doubts(self, scored: Scored) -> Iterator[str]:
+        """Yield that all is told or decided alike, or that the temperature found no end."""
+        probs, weighted = scored.arrays["probs"], self.weigh(scored)
+        if len(scored) < 2 or not weighted.finite:
+            return
+        if np.ptp(probs, axis=0).max() < ALIKE:
+            low, high = probs[:, -1].min(), probs[:, -1].max()
+            yield (
+                f"all probabilities of {self.classes[-1]} lie between {low:.4f} and {high:.4f}: "
+                "the net tells nothing apart; train longer (trainer.max_epochs) and look at its "
+                "curves before you read a score"
+            )
+        decided, true = weighted.preds.any(axis=0), (weighted.truth == 1).any(axis=0)
+        if self.kind != "multilabel" and decided.sum() == 1 < true.sum():
+            yield (
+                f"every image is decided as {self.classes[int(decided.argmax())]}: accuracy is the "
+                "share of that class; look at the threshold, and give val more patients"
+            )
+        if (temperature := self.decision.get("temperature")) and at_bound(temperature):
+            yield (
+                f"the temperature is {temperature:.3g}, the end of its range: the probabilities "
+                "are not calibrated; val is too small, or the net has learned nothing"
+            )
 
     def confuse(self, scored: Scored) -> Any:
         """Count decisions, rows true and columns predicted; multi-label: 2 x 2 for each class."""

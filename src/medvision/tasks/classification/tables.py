@@ -10,6 +10,7 @@ from medvision.evaluation.report.table import PARTS, Table, show_interval
 from medvision.tasks.classification.metrics import label_of
 
 Metrics = Mapping[str, Any]
+FEW = 20  # patients of a class
 COLUMNS = {
     "test": "test", "test_patients": "test, patients", "test_argmax": "test, argmax",
     "val": "val", "val_patients": "val, patients",
@@ -38,6 +39,7 @@ def note_scores(metrics: Metrics, scores: Mapping[str, Metrics]) -> Iterator[str
                 part
             )
     yield from (f"Means {text}: {' and '.join(of)}." for text, of in said.items())
+    yield from _note_few(metrics.get("n") or {}, scores)
     if few := (metrics.get("operating_point") or {}).get("too_few"):
         counts = " and ".join(f"{count} of {name}" for name, count in few.items())
         yield (
@@ -51,6 +53,17 @@ def note_scores(metrics: Metrics, scores: Mapping[str, Metrics]) -> Iterator[str
             "scores as optimistic."
         )
     yield from _note_patients(metrics.get("n") or {})
+
+
+def _note_few(n: Metrics, scores: Mapping[str, Metrics]) -> Iterator[str]:
+    """Name the classes whose patients are too few for a score to be more than a hint."""
+    for part in (part for part in scores if part in n):
+        each = n[part].get("patients_per_class") or {}
+        if few := [f"{count} of {name}" for name, count in each.items() if count < FEW]:
+            yield (
+                f"Few patients: {part} holds {' and '.join(few)}. With fewer than {FEW} of a class "
+                "the next patients may score anywhere in the interval."
+            )
 
 
 def _note_patients(n: Metrics) -> Iterator[str]:

@@ -23,7 +23,6 @@ from medvision.evaluation.evaluator import (
     tabulate_attention,
 )
 from medvision.evaluation.predictions import Schema
-from medvision.stats.bootstrap import interval
 from medvision.stats.ranking import Floats
 from medvision.target import Encoded, array_of
 from medvision.tasks.regression.interval import LEVEL, bound, find_point, fit_width, read_answer
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+ALIKE = 0.01  # of the spread of what is true: predictions nearer to each other tell nothing apart
 BETTER = {"mae": "low", "rmse": "low", "r2": "high", "width": "low"}  # others are best near a value
 COLUMNS = ("value", "pred", "low", "high")
 
@@ -271,10 +271,25 @@ class RegressionEvaluator(Evaluator):
         return {
             "per_target": {
                 title: {"n": int(known[:, t].sum())}
-                | {name: interval(drawn[f"{name}/{title}"]) for name in METRICS}
+                | {
+                    name: self.interval(full := f"{name}/{title}", [scored], drawn[full])
+                    for name in METRICS
+                }
                 for t, title in enumerate(self.targets)
             }
         }
+
+    def doubts(self, scored: Scored) -> Iterator[str]:
+        """Yield the targets for which every sample gets nearly the same number."""
+        pred, value = scored.arrays["pred"], scored.arrays["value"]
+        for title, said, true in zip(self.targets, pred.T, value.T, strict=True):
+            spread = np.nanstd(true) if (~np.isnan(true)).sum() > 1 else 0.0
+            if spread and np.std(said) < ALIKE * spread:
+                yield (
+                    f"all predictions of {title} are nearly {said.mean():.4g}: the net tells "
+                    "nothing apart; train longer (trainer.max_epochs) and look at its curves "
+                    "before you read a score"
+                )
 
     def confidence(self, scored: Scored) -> Floats | None:
         """Return how narrow intervals are; None where they are all as wide, or there are none."""
