@@ -96,11 +96,11 @@ def _score_folds(repeats: Sequence[Repeat], evaluator: Evaluator) -> dict[str, l
     for repeat in repeats:
         rows = align([repeat], evaluator)
         (scored,), strata = rows.scored, np.array(rows.strata)
-        folds = list(dict.fromkeys(rows.strata))
-        weights = np.stack([strata == fold for fold in folds]).astype(np.float64)
-        each = [evaluator.metrics[name].compute(scored, weights) for name in evaluator.pooled]
-        for n, fold in enumerate(folds):
-            values[repeat.split_seed, fold].append(np.array([found[n] for found in each]))
+        for fold in dict.fromkeys(rows.strata):
+            own = scored.take(strata == fold)
+            once = np.ones((1, len(own)))
+            each = [evaluator.metrics[name].compute(own, once)[0] for name in evaluator.pooled]
+            values[repeat.split_seed, fold].append(np.array(each))
     means = np.array([np.mean(values[place], axis=0) for place in sorted(values)])
     return {name: means[:, n].tolist() for n, name in enumerate(evaluator.pooled)}
 
