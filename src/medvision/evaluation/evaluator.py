@@ -121,8 +121,8 @@ class Metric:
         label: what a reader knows it by.
         better: which way; there is no default, so that nothing is maximised by accident. None:
             best near a value of its own, as a bias is at 0: it is told, and ranks nothing.
-        compute: weights of rows `[R,N]` → `[R]`, nan where undefined; so is a mean over classes where
-            the weights leave one out that the rows have.
+        compute: weights of rows `[R,N]` → `[R]`, nan where undefined; a mean over classes
+            is so where weights leave one out.
         needs: the reason why these rows leave it undefined, whatever was predicted; None if none.
     """
 
