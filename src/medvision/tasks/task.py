@@ -3,7 +3,9 @@
 import inspect
 import math
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Self, cast
 
 import torch
@@ -16,6 +18,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from medvision.evaluation.evaluator import direction
 from medvision.moved import current
+from medvision.nets.batch_norm import estimate, find_moving
 from medvision.nets.encoder import Encoder
 from medvision.nets.entries import call_net, reads_series
 from medvision.nets.transfer import freeze_body, load_weights, parameter_groups
@@ -25,6 +28,8 @@ from medvision.tasks.trainable import Batch, Context, Facts, Trainable
 
 OF_THE_NET = ("net", "init", "normalise")
 """Keys of `model` that say how its net is built; all others are arguments of the task."""
+_RECENT = 8
+"""Batches that batch norm's statistics are of when a net is validated."""
 
 
 class Task(Trainable):
@@ -70,6 +75,8 @@ class Task(Trainable):
         self.monitor = monitor or type(self).monitor
         self._outputs: dict[str, list[Batch]] = {"train": [], "val": [], "test": []}
         self._norms: list[Tensor] = []
+        self._moving: list[nn.Module] = []
+        self._recent: deque[Batch] = deque(maxlen=_RECENT)
 
     @classmethod
     def check(cls, config: DictConfig) -> Iterator[str]:
@@ -166,7 +173,9 @@ class Task(Trainable):
         return call_net(self.net, as_batch(batch))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        loss = self._step("train", self.change(as_batch(batch)))
+        changed = self.change(as_batch(batch))
+        self._recent.append(changed)
+        loss = self._step("train", changed)
         return loss + self.l1 * self._absolute_weights() if self.l1 else loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -182,6 +191,16 @@ class Task(Trainable):
         """Hold the body still while it is frozen: no gradients, no moving statistics."""
         if self.frozen_epochs:
             self.freeze_body(self.frozen_epochs < 0 or self.current_epoch < self.frozen_epochs)
+        self._moving = find_moving(self.net)
+
+    def on_validation_epoch_start(self) -> None:
+        """Let the statistics of batch norm be those of the weights that are validated and kept.
+
+        Where weights are averaged, those are the averaged ones: Lightning has put them in place.
+        """
+        recent, self._recent = self._recent, deque(maxlen=_RECENT)
+        with self.trainer.precision_plugin.forward_context():
+            estimate(self._moving, [partial(self, batch) for batch in recent], self._share)
 
     def freeze_body(self, frozen: bool) -> None:
         """Freeze or thaw the body: all but the head, or the encoder of slices."""
@@ -239,6 +258,12 @@ class Task(Trainable):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self.monitor},
         }
+
+    def _share(self, statistic: Tensor) -> Tensor:
+        """Return the mean of a tensor over the devices."""
+        if self.trainer.world_size == 1:
+            return statistic
+        return cast(Tensor, self.all_gather(statistic)).mean(0)
 
     def _rates(self) -> dict[str, float]:
         """Read `lr` and `weight_decay` from the partial, else from the optimiser's own defaults."""

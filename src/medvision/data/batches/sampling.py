@@ -48,8 +48,9 @@ class TrainingBatches(Sampler[Indices]):
             proportion to these weights.
         lengths: of the samples the rows stand for: batches then hold samples of like length, and
             none is dropped: batches are made a little smaller instead.
-        draws: rows drawn an epoch; None, and where there are `lengths`: as many as there are. More
-            than that come in shuffled rounds, each row once a round.
+        draws: rows drawn an epoch; None: as many as there are, and as `least` takes. More than
+            there are come in shuffled rounds, each row once a round.
+        least: batches of an epoch where `draws` does not say how many rows it has.
         pools: what an epoch takes instead of `rows`, which then only say how many steps it has;
             together `count_served` rows, of which none is dropped.
         rank, world: rank r takes every world-th batch of one global order.
@@ -57,16 +58,17 @@ class TrainingBatches(Sampler[Indices]):
 
     def __init__(
         self, rows: np.ndarray, size: int, seed: int, *, weights: np.ndarray | None = None,
-        lengths: np.ndarray | None = None, draws: int | None = None, pools: Sequence[Pool] = (),
+        lengths: np.ndarray | None = None, draws: int | None = None, least: int = 1,
+        pools: Sequence[Pool] = (),
         rank: int = 0, world: int = 1,
     ) -> None:  # fmt: skip
-        self.draws = draws or len(rows) if lengths is None else len(rows)
         size = size if lengths is None else min(size, max(len(rows) // world, 1))
         if world > 1 and len(rows) < world * size:
             raise MedvisionError(
                 f"{len(rows)} training rows do not give each of {world} devices a batch of {size}; "
                 "lower data.batch_size or trainer.devices"
             )
+        self.draws = draws or max(len(rows), least * size * world)
         self.rows, self.size, self.seed, self.weights = rows, size, seed, weights
         self.lengths, self.rank, self.world = lengths, rank, world
         self.pools, self.epoch = pools, 0
@@ -78,8 +80,8 @@ class TrainingBatches(Sampler[Indices]):
     def __len__(self) -> int:
         if self.lengths is None:
             return _count_steps(self.draws, self.size, self.world)
-        needed = -(-len(self.rows) // (self.size * self.world))
-        return max(min(needed, len(self.rows) // self.world), 1)
+        needed = -(-self.draws // (self.size * self.world))
+        return max(min(needed, self.draws // self.world), 1)
 
     def __iter__(self) -> Iterator[Indices]:
         epoch, self.epoch = self.epoch, self.epoch + 1

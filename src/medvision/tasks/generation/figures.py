@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from medvision.evaluation.figures.common import draw_grid, find_best_epoch
+from medvision.evaluation.epochs import TIES, Ways, find_best_epoch
+from medvision.evaluation.figures.common import draw_grid
 from medvision.evaluation.figures.style import FAINT, MUTED, PALETTE, blanks, styled
 from medvision.evaluation.report.table import show_score
 
@@ -40,17 +41,18 @@ def draw_neighbours(made: Pixels, nearest: Pixels, apart: NDArray[np.float64]) -
 
 
 @styled
-def draw_progress(history: pd.DataFrame, monitor: str) -> Figure:
+def draw_progress(history: pd.DataFrame, monitor: str, ties: Ways = TIES) -> Figure:
     """Draw score, its parts and both losses over thousands of images.
 
     Args:
         history: column `train/kimg`, `epoch` and one column a score.
         monitor: what chose the epoch, which is marked.
+        ties: what decided between equal ones.
     """
     figure, axes = blanks(4.8, 6.6, (1, 1, 1))
     kimg = history["train/kimg"]
     axes[0].plot(kimg, history[monitor], color=PALETTE[0], label=monitor)
-    chosen = history[history["epoch"] == find_best_epoch(history, monitor)]
+    chosen = history[history["epoch"] == find_best_epoch(history, monitor, ties=ties)]
     axes[0].plot(chosen["train/kimg"], chosen[monitor], "o", color=PALETTE[1], markersize=7,
                  label=f"kept: {show_score(float(chosen[monitor].iloc[0]))}")  # fmt: skip
     told = [name for name in PARTS if f"val/{name}" in history]
