@@ -54,8 +54,11 @@ def explain_choice(history: pd.DataFrame, ways: Ways) -> str:
     rows, said = history.to_dict("records"), []
     for name, way in ways.items():
         best = max(rank_epoch(row, {name: way}) for row in rows)
+        if math.isinf(best[0]):  # not measured
+            continue
         equal = [row for row in rows if rank_epoch(row, {name: way}) == best]
-        text = f"{'highest' if way == 'max' else 'lowest'} {name} ({show_score(abs(best[0]))})"
+        value = show_score(float(equal[0][name]))
+        text = f"{'highest' if way == 'max' else 'lowest'} {name} ({value})"
         said.append(text + (f" in {len(equal)} of {len(rows)} epochs" if len(equal) > 1 else ""))
         rows = equal
         if len(rows) == 1:

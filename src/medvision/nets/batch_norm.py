@@ -30,9 +30,9 @@ def estimate(
         passes: each sends a batch through the net; none leaves the statistics alone.
         share: averages a statistic over the processes of a training.
     """
-    if not norms or not passes:
+    if not passes:
         return
-    with _averaging(norms), torch.compiler.set_stance("force_eager"):
+    with _averaging(norms):
         for one in passes:
             one()
     for norm in norms:

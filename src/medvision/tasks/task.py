@@ -5,6 +5,7 @@ import math
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Annotated, Any, Self, cast
 
@@ -12,6 +13,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -75,7 +77,7 @@ class Task(Trainable):
         self.monitor = monitor or type(self).monitor
         self._outputs: dict[str, list[Batch]] = {"train": [], "val": [], "test": []}
         self._norms: list[Tensor] = []
-        self._moving: list[nn.Module] = []
+        self._moving: list[_BatchNorm] = []
         self._recent: deque[Batch] = deque(maxlen=_RECENT)
 
     @classmethod
@@ -174,7 +176,8 @@ class Task(Trainable):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         changed = self.change(as_batch(batch))
-        self._recent.append(changed)
+        if self._moving:
+            self._recent.append(changed)
         loss = self._step("train", changed)
         return loss + self.l1 * self._absolute_weights() if self.l1 else loss
 
@@ -199,7 +202,7 @@ class Task(Trainable):
         Where weights are averaged, those are the averaged ones: Lightning has put them in place.
         """
         recent, self._recent = self._recent, deque(maxlen=_RECENT)
-        with self.trainer.precision_plugin.forward_context():
+        with self.trainer.precision_plugin.forward_context(), self._uncompiled():
             estimate(self._moving, [partial(self, batch) for batch in recent], self._share)
 
     def freeze_body(self, frozen: bool) -> None:
@@ -258,6 +261,11 @@ class Task(Trainable):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self.monitor},
         }
+
+    def _uncompiled(self) -> AbstractContextManager[Any]:
+        """Run nets as they are: a few passes an epoch are not worth a compiled variant."""
+        compiled = any(net._compiled_call_impl is not None for net, _ in self.compiled())
+        return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
     def _share(self, statistic: Tensor) -> Tensor:
         """Return the mean of a tensor over the devices."""

@@ -7,10 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from medvision.evaluation.epochs import TIES, Ways, find_best_epoch
+from medvision.evaluation.epochs import find_best_epoch
 from medvision.evaluation.figures.common import draw_grid
 from medvision.evaluation.figures.style import FAINT, MUTED, PALETTE, blanks, styled
 from medvision.evaluation.report.table import show_score
+from medvision.tasks.generation.gate import TIES
 
 Pixels = NDArray[np.uint8]
 PARTS = ("coverage", "diversity", "label_agreement", "copied")
@@ -41,18 +42,17 @@ def draw_neighbours(made: Pixels, nearest: Pixels, apart: NDArray[np.float64]) -
 
 
 @styled
-def draw_progress(history: pd.DataFrame, monitor: str, ties: Ways = TIES) -> Figure:
+def draw_progress(history: pd.DataFrame, monitor: str) -> Figure:
     """Draw score, its parts and both losses over thousands of images.
 
     Args:
         history: column `train/kimg`, `epoch` and one column a score.
         monitor: what chose the epoch, which is marked.
-        ties: what decided between equal ones.
     """
     figure, axes = blanks(4.8, 6.6, (1, 1, 1))
     kimg = history["train/kimg"]
     axes[0].plot(kimg, history[monitor], color=PALETTE[0], label=monitor)
-    chosen = history[history["epoch"] == find_best_epoch(history, monitor, ties=ties)]
+    chosen = history[history["epoch"] == find_best_epoch(history, monitor, ties=TIES)]
     axes[0].plot(chosen["train/kimg"], chosen[monitor], "o", color=PALETTE[1], markersize=7,
                  label=f"kept: {show_score(float(chosen[monitor].iloc[0]))}")  # fmt: skip
     told = [name for name in PARTS if f"val/{name}" in history]

@@ -12,7 +12,6 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 import medvision.files as files
-from medvision.evaluation.epochs import Ways
 from medvision.evaluation.figures.style import save_figure
 from medvision.nets.dcgan import draw_noise
 from medvision.nets.encoder import encoder, untrained_encoder
@@ -96,12 +95,12 @@ def judge_finally(task: Any, context: Context) -> dict[str, Any]:
     told = {"fidelity": scores, "floor": judge.floor, "gate": gate, "n": counted}
     files.write_json(folder / "metrics.json", told)
     save_reference(keep_reference(judge), folder / "fidelity" / "reference.pt")
-    _draw_generated(context, judge, image, label, task.ties)
+    _draw_generated(context, judge, image, label)
     return gate
 
 
 def _draw_generated(
-    context: Context, judge: FidelityEvaluator, image: Tensor, label: Tensor, ties: Ways
+    context: Context, judge: FidelityEvaluator, image: Tensor, label: Tensor
 ) -> None:
     """Draw what was made, its nearest training images, and the way that led there."""
     pixels, folder = _to_pixels(image), context.folder / "figures"
@@ -113,8 +112,7 @@ def _draw_generated(
     )
     save_figure(pairs, folder / "neighbours.png")
     history = pd.read_csv(context.folder / "history.csv")
-    progress = draw_progress(history, context.config.monitor, ties)
-    save_figure(progress, folder / "learning_curves.png")
+    save_figure(draw_progress(history, context.config.monitor), folder / "learning_curves.png")
 
 
 def _to_pixels(image: Tensor) -> np.ndarray[Any, Any]:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 import torch
 from hydra.utils import instantiate
@@ -19,11 +19,11 @@ from torch.optim import Adam, Optimizer
 
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, collect
-from medvision.evaluation.epochs import Ways
 from medvision.losses import GanLoss, gradient_penalty, non_saturating, zero_centred_penalty
 from medvision.nets.dcgan import Critic, Generator
 from medvision.ranges import Real, Switch, Whole
 from medvision.tasks.classes import Classes
+from medvision.tasks.generation.gate import TIES
 from medvision.tasks.trainable import Batch, Context, Facts, Trainable
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Adversarial(Trainable):
 
     target = Classes
     monitor = "val/gate_score"
-    ties: ClassVar[Ways] = {"val/coverage": "max", "val/diversity": "max"}
+    ties = TIES
     predicts = False
     graphs_fail = "the nets of a GAN take turns, and one would overwrite what the other still needs"
     next_command = "medvision generate run=last per_class=500 output=generated"
