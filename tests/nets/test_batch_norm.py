@@ -19,6 +19,7 @@ def test_statistics_are_the_plain_mean_over_the_passes():
     torch.testing.assert_close(norm.running_mean, mean)
     torch.testing.assert_close(norm.running_var, spread)
     assert (norm.momentum, norm.training) == (0.01, False)
+    assert int(norm.num_batches_tracked) == 0  # passes are no steps
 
 
 def test_a_frozen_body_and_no_passes_leave_them_alone():

@@ -44,12 +44,19 @@ def estimate(
 @contextmanager
 def _averaging(norms: Sequence[_BatchNorm]) -> Iterator[None]:
     """Start statistics anew, and weigh all batches alike, whatever the momentum."""
-    momenta = [norm.momentum for norm in norms]
+    before = [(norm.momentum, _counter(norm).clone()) for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum, norm.training = None, True
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, (momentum, count) in zip(norms, before, strict=True):
             norm.momentum, norm.training = momentum, False
+            _counter(norm).copy_(count)
+
+
+def _counter(norm: _BatchNorm) -> Tensor:
+    """Return how many batches a norm has seen: what tracks statistics counts them."""
+    assert norm.num_batches_tracked is not None
+    return norm.num_batches_tracked

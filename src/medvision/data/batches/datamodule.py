@@ -26,6 +26,7 @@ from medvision.data.batches.sampling import (
     Indices,
     OrderedBatches,
     TrainingBatches,
+    count_drawn,
     count_repeats,
     count_served,
 )
@@ -260,7 +261,9 @@ class ImageDataModule(LightningDataModule):
         ratio, samples = self.options.extra_ratio, self.ready
         if not ratio:
             return []
-        total = count_served(len(rows), self.options.batch_size, world)
+        size = self.options.batch_size
+        drawn = count_drawn(len(rows), size, self.options.min_steps, world)
+        total = count_served(drawn, size, world)
         groups = samples.target.groups(samples.targets)
         return mix(ratio, rows, samples.generated_rows(), total, groups)
 

@@ -48,19 +48,19 @@ class TrainingBatches(Sampler[Indices]):
             proportion to these weights.
         lengths: of the samples the rows stand for: batches then hold samples of like length, and
             none is dropped: batches are made a little smaller instead.
-        draws: rows drawn an epoch; None: as many as there are, and as `least` takes. More than
-            there are come in shuffled rounds, each row once a round.
-        least: batches of an epoch where `draws` does not say how many rows it has.
+        draws: rows drawn an epoch; None, and where there are `lengths`: as many as there are. More
+            than that come in shuffled rounds, each row once a round.
+        least: batches of an epoch where `draws` says nothing; fewer rows come in as many rounds as
+            it takes, whole ones where there are `lengths`.
         pools: what an epoch takes instead of `rows`, which then only say how many steps it has;
-            together `count_served` rows, of which none is dropped.
+            together `count_served` of `count_drawn` rows, of which none is dropped.
         rank, world: rank r takes every world-th batch of one global order.
     """
 
     def __init__(
         self, rows: np.ndarray, size: int, seed: int, *, weights: np.ndarray | None = None,
         lengths: np.ndarray | None = None, draws: int | None = None, least: int = 1,
-        pools: Sequence[Pool] = (),
-        rank: int = 0, world: int = 1,
+        pools: Sequence[Pool] = (), rank: int = 0, world: int = 1,
     ) -> None:  # fmt: skip
         size = size if lengths is None else min(size, max(len(rows) // world, 1))
         if world > 1 and len(rows) < world * size:
@@ -68,10 +68,14 @@ class TrainingBatches(Sampler[Indices]):
                 f"{len(rows)} training rows do not give each of {world} devices a batch of {size}; "
                 "lower data.batch_size or trainer.devices"
             )
-        self.draws = draws or max(len(rows), least * size * world)
         self.rows, self.size, self.seed, self.weights = rows, size, seed, weights
         self.lengths, self.rank, self.world = lengths, rank, world
-        self.pools, self.epoch = pools, 0
+        self.pools, self.epoch, self.rounds = pools, 0, 1
+        if lengths is None:
+            self.draws = draws or count_drawn(len(rows), size, least, world)
+        else:
+            self.rounds = -(-least // len(self))
+            self.draws = self.rounds * len(rows)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the next pass's epoch; Lightning and Fabric call this before each one."""
@@ -80,8 +84,8 @@ class TrainingBatches(Sampler[Indices]):
     def __len__(self) -> int:
         if self.lengths is None:
             return _count_steps(self.draws, self.size, self.world)
-        needed = -(-self.draws // (self.size * self.world))
-        return max(min(needed, self.draws // self.world), 1)
+        needed = -(-len(self.rows) // (self.size * self.world))
+        return self.rounds * max(min(needed, len(self.rows) // self.world), 1)
 
     def __iter__(self) -> Iterator[Indices]:
         epoch, self.epoch = self.epoch, self.epoch + 1
@@ -115,7 +119,9 @@ class TrainingBatches(Sampler[Indices]):
         if self.lengths is None:
             return [places[start : start + self.size] for start in range(0, len(order), self.size)]
         ends = np.linspace(0, len(order), steps * self.world + 1).astype(int)
-        pools = np.linspace(0, steps, -(-steps // _POOL) + 1).astype(int) * self.world
+        # Rounds stay apart, so that no series is twice in a batch.
+        parts = self.rounds * -(-steps // (self.rounds * _POOL))
+        pools = np.linspace(0, steps, parts + 1).astype(int) * self.world
         for low, high in pairwise(ends[pools]):
             places[low:high] = low + self.lengths[order[low:high]].argsort(kind="stable")
         batches = [places[low:high] for low, high in pairwise(ends)]
@@ -150,6 +156,11 @@ class OrderedBatches(Sampler[Indices]):
 def _count_steps(rows: int, size: int, world: int = 1) -> int:
     """Return how many batches a rank takes of an epoch of images."""
     return max(rows // size // world, 1)
+
+
+def count_drawn(rows: int, size: int, least: int, world: int = 1) -> int:
+    """Return how many images an epoch draws: each once, or more where that makes too few steps."""
+    return rows if _count_steps(rows, size, world) >= least else least * size * world
 
 
 def count_served(rows: int, size: int, world: int = 1) -> int:
