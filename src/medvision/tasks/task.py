@@ -1,5 +1,6 @@
 """What every task of one net shares: a step, outputs buffered, scores once an epoch."""
 
+import copy
 import inspect
 import math
 from abc import abstractmethod
@@ -12,12 +13,14 @@ from typing import Annotated, Any, Self, cast
 import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import direction
 from medvision.moved import current
 from medvision.nets.batch_norm import estimate, find_moving
@@ -161,6 +164,12 @@ class Task(Trainable):
             yield encoder, True
         else:
             yield self.net, None
+
+    def prepare(self, context: Context) -> Sequence[Callback]:
+        """Refuse batches of one sample to a net whose batch norms cannot learn from one."""
+        if context.config.data.batch_size == 1 and self.frozen_epochs >= 0:
+            _check_alone(self.net, next(context.rows.batches(context.rows.of("train")[:1])))
+        return ()
 
     def finish(self, context: Context) -> dict[str, Any]:
         """Fit what the evaluator freezes, such as an operating point, on the val part."""
@@ -322,6 +331,25 @@ def as_batch(given: Any) -> Batch:
         return cast(Batch, given)
     image, label = given
     return {"image": image, "label": label}
+
+
+def _check_alone(net: nn.Module, batch: Batch) -> None:
+    """Let a copy of the net train on a batch of one.
+
+    Raises:
+        MedvisionError: a batch norm gets one number a channel, which has no spread.
+    """
+    try:
+        with torch.no_grad():
+            call_net(copy.deepcopy(net).train(), batch)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise MedvisionError(
+            "data.batch_size=1 leaves one number a channel to a batch norm of "
+            f"{type(net).__name__}, which needs several; say data.batch_size=2 or more, or enlarge "
+            "data.reader.size"
+        ) from None
 
 
 def _as_plain(value: Tensor) -> Tensor:
