@@ -19,6 +19,7 @@ from sklearn import metrics as sk
 
 import medvision.files as files
 from medvision.commands import evaluate
+from medvision.evaluation.epochs import find_best_epoch
 from medvision.model import load_model, read_model_file
 from medvision.runs import Run, claimed
 from medvision.training import finish
@@ -90,7 +91,8 @@ def test_the_files_of_a_run_agree(trained):
         assert told["patients"] == audit["counts"][part]["patients"] == rows["patient"].nunique()
     history = pd.read_csv(trained / "history.csv")
     assert history["epoch"].tolist() == [*range(record["epochs"])]
-    assert record["best_epoch"] == int(history["val/auroc"].idxmax())
+    assert record["best_epoch"] == find_best_epoch(history, "val/auroc")
+    assert record["kept_for"].startswith("highest val/auroc (")
     assert record["objective"] == pytest.approx(history["val/auroc"].max(), abs=1e-6)
     config = OmegaConf.load(trained / "config.yaml")
     assert "${" not in (trained / "config.yaml").read_text()
@@ -276,7 +278,7 @@ def test_a_runs_folder_that_was_moved_keeps_its_best_epoch(
     record = read(moved / folder.relative_to(apart) / "record.json")
     history = pd.read_csv(moved / folder.relative_to(apart) / "history.csv")
     assert record["objective"] == pytest.approx(history["val/auroc"].max(), abs=1e-6)
-    assert record["best_epoch"] == int(history["val/auroc"].idxmax())
+    assert record["best_epoch"] == find_best_epoch(history, "val/auroc")
 
 
 @pytest.mark.parametrize("name", [

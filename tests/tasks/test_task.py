@@ -1,4 +1,5 @@
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -462,3 +463,47 @@ def test_a_net_is_all_that_a_task_must_be_given(tmp_path):
     trainer = fit(made, tmp_path, 1)
     assert made.monitor == Classifier.monitor == "val/auroc"
     assert isinstance(trainer.optimizers[0], AdamW)
+
+
+def given_alone(size):
+    """Return what `prepare` reads of a run: batches of one image, 8 x 8 pixels."""
+    rows = SimpleNamespace(of=lambda part: [4, 7], batches=lambda index: iter(TRAIN_OF_ONE))
+    return SimpleNamespace(
+        config=SimpleNamespace(data=SimpleNamespace(batch_size=size)), rows=rows
+    )  # fmt: skip
+
+
+TRAIN_OF_ONE = batches(1, 1, 0)
+
+
+def test_a_batch_of_one_is_refused_where_a_norm_gets_one_number():
+    """Eight pixels are one after three halvings, and one number has no spread."""
+    deep = ConvNet(2, 1, widths=(4, 4, 4, 4), dropout=0.0)
+    made = task(net=deep)
+    state = {name: value.clone() for name, value in made.net.state_dict().items()}
+    with pytest.raises(MedvisionError, match=r"data.batch_size=1 leaves .* ConvNet.*; say data"):
+        made.prepare(given_alone(1))
+    assert not moved(state, made.net.state_dict())
+    assert made.prepare(given_alone(2)) == ()
+    assert task().prepare(given_alone(1)) == ()
+    frozen = task(net=ConvNet(2, 1, widths=(4, 4, 4, 4), dropout=0.0), frozen_epochs=-1)
+    assert frozen.prepare(given_alone(1)) == ()
+
+
+class Statistics(Callback):
+    """Keeps the running mean of the first norm, and what its own features' mean is."""
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        norm = pl_module.net.stem[1]
+        self.kept = norm.running_mean.clone()
+        with torch.no_grad():
+            features = [pl_module.net.stem[0](batch["image"]) for batch in TRAIN[:2]]
+        self.own = torch.stack([f.mean((0, 2, 3)) for f in features]).mean(0)
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_batch_norm_is_validated_with_the_statistics_of_its_own_weights(tmp_path, averaged):
+    seen = Statistics()
+    callbacks = [seen, EMAWeightAveraging(decay=0.9)] if averaged else [seen]
+    fit(task(partial(SGD, lr=0.5)), tmp_path, 2, callbacks, train=TRAIN[:2])
+    torch.testing.assert_close(seen.kept, seen.own, rtol=1e-4, atol=1e-5)

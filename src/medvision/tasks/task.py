@@ -1,21 +1,29 @@
 """What every task of one net shares: a step, outputs buffered, scores once an epoch."""
 
+import copy
 import inspect
 import math
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Annotated, Any, Self, cast
 
 import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import direction
 from medvision.moved import current
+from medvision.nets.batch_norm import estimate, find_moving
 from medvision.nets.encoder import Encoder
 from medvision.nets.entries import call_net, reads_series
 from medvision.nets.transfer import freeze_body, load_weights, parameter_groups
@@ -25,6 +33,8 @@ from medvision.tasks.trainable import Batch, Context, Facts, Trainable
 
 OF_THE_NET = ("net", "init", "normalise")
 """Keys of `model` that say how its net is built; all others are arguments of the task."""
+_RECENT = 8
+"""Batches that batch norm's statistics are of when a net is validated."""
 
 
 class Task(Trainable):
@@ -70,6 +80,8 @@ class Task(Trainable):
         self.monitor = monitor or type(self).monitor
         self._outputs: dict[str, list[Batch]] = {"train": [], "val": [], "test": []}
         self._norms: list[Tensor] = []
+        self._moving: list[_BatchNorm] = []
+        self._recent: deque[Batch] = deque(maxlen=_RECENT)
 
     @classmethod
     def check(cls, config: DictConfig) -> Iterator[str]:
@@ -153,6 +165,12 @@ class Task(Trainable):
         else:
             yield self.net, None
 
+    def prepare(self, context: Context) -> Sequence[Callback]:
+        """Refuse batches of one sample to a net whose batch norms cannot learn from one."""
+        if context.config.data.batch_size == 1 and self.frozen_epochs >= 0:
+            _check_alone(self.net, next(context.rows.batches(context.rows.of("train")[:1])))
+        return ()
+
     def finish(self, context: Context) -> dict[str, Any]:
         """Fit what the evaluator freezes, such as an operating point, on the val part."""
         assert self.evaluator is not None
@@ -166,7 +184,10 @@ class Task(Trainable):
         return call_net(self.net, as_batch(batch))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        loss = self._step("train", self.change(as_batch(batch)))
+        changed = self.change(as_batch(batch))
+        if self._moving:
+            self._recent.append(changed)
+        loss = self._step("train", changed)
         return loss + self.l1 * self._absolute_weights() if self.l1 else loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -182,6 +203,16 @@ class Task(Trainable):
         """Hold the body still while it is frozen: no gradients, no moving statistics."""
         if self.frozen_epochs:
             self.freeze_body(self.frozen_epochs < 0 or self.current_epoch < self.frozen_epochs)
+        self._moving = find_moving(self.net)
+
+    def on_validation_epoch_start(self) -> None:
+        """Let the statistics of batch norm be those of the weights that are validated and kept.
+
+        Where weights are averaged, those are the averaged ones: Lightning has put them in place.
+        """
+        recent, self._recent = self._recent, deque(maxlen=_RECENT)
+        with self.trainer.precision_plugin.forward_context(), self._uncompiled():
+            estimate(self._moving, [partial(self, batch) for batch in recent], self._share)
 
     def freeze_body(self, frozen: bool) -> None:
         """Freeze or thaw the body: all but the head, or the encoder of slices."""
@@ -240,6 +271,17 @@ class Task(Trainable):
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self.monitor},
         }
 
+    def _uncompiled(self) -> AbstractContextManager[Any]:
+        """Run nets as they are: a few passes an epoch are not worth a compiled variant."""
+        compiled = any(net._compiled_call_impl is not None for net, _ in self.compiled())
+        return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+
+    def _share(self, statistic: Tensor) -> Tensor:
+        """Return the mean of a tensor over the devices."""
+        if self.trainer.world_size == 1:
+            return statistic
+        return cast(Tensor, self.all_gather(statistic)).mean(0)
+
     def _rates(self) -> dict[str, float]:
         """Read `lr` and `weight_decay` from the partial, else from the optimiser's own defaults."""
         takes = inspect.signature(getattr(self.optimizer, "func", self.optimizer)).parameters
@@ -289,6 +331,25 @@ def as_batch(given: Any) -> Batch:
         return cast(Batch, given)
     image, label = given
     return {"image": image, "label": label}
+
+
+def _check_alone(net: nn.Module, batch: Batch) -> None:
+    """Let a copy of the net train on a batch of one.
+
+    Raises:
+        MedvisionError: a batch norm gets one number a channel, which has no spread.
+    """
+    try:
+        with torch.no_grad():
+            call_net(copy.deepcopy(net).train(), batch)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise MedvisionError(
+            "data.batch_size=1 leaves one number a channel to a batch norm of "
+            f"{type(net).__name__}, which needs several; say data.batch_size=2 or more, or enlarge "
+            "data.reader.size"
+        ) from None
 
 
 def _as_plain(value: Tensor) -> Tensor:

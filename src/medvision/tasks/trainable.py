@@ -15,6 +15,7 @@ from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, nn
 
 from medvision.errors import MedvisionError
+from medvision.evaluation.epochs import TIES, Ways
 from medvision.evaluation.evaluator import Evaluator
 from medvision.nets.entries import answer_by_name
 from medvision.target import Encoded, Target
@@ -98,6 +99,8 @@ class Trainable(LightningModule):
         target: what the annotations of its data mean; None: what those of classification do.
         evaluator: what tabulates and scores its answers; those of ours are opened by their folder.
         monitor: the logged score that picks the best epoch where none is named.
+        ties: logged scores that decide, one after the other, between epochs that are equal by the
+            monitor, and whether low or high is better.
         averages_views: the mean of what is answered to augmented views is an answer; where it is
             none, as of outlines, `tta` is refused.
         predicts: it answers for rows; their predictions are stored, scored and reported. One that
@@ -109,6 +112,7 @@ class Trainable(LightningModule):
     target: ClassVar[type[Target] | None] = None
     evaluator: ClassVar[type[Evaluator] | None] = None
     monitor: str = "val/loss"
+    ties: ClassVar[Ways] = TIES
     averages_views: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
     graphs_fail: ClassVar[str] = ""

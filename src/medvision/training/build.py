@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from medvision.callbacks.checkpoints import Checkpoints
 from medvision.callbacks.ending import Ending
 from medvision.callbacks.history import History
+from medvision.callbacks.kept import BestCheckpoint
 from medvision.callbacks.progress import choose_progress
 from medvision.callbacks.replay import Replay
 from medvision.data.batches.datamodule import ImageDataModule
@@ -61,10 +62,8 @@ def build_trainer(
     bar = config.trainer.enable_progress_bar and is_interactive()
     chosen = [instantiate(c) for c in config.callbacks.values() if c is not None]
     folder = run.folder / "checkpoints"
-    best = ModelCheckpoint(
-        folder, "best", config.monitor, mode=direction(config.monitor, short_name(type(task))),
-        enable_version_counter=False,
-    )  # fmt: skip
+    way = direction(config.monitor, short_name(type(task)))
+    best = BestCheckpoint(folder, config.monitor, way)
     last = ModelCheckpoint(
         folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
     )

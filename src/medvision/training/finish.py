@@ -69,7 +69,7 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
     parts, monitor = ["val", "test"] if job.config.test else ["val"], job.config.monitor
     if job.task.predicts:
         metrics = evaluate_parts(run, load_model(run.model), job.data.ready, parts)
-        _draw_history(run, monitor, short_name(job.task))
+        _draw_history(run, job)
     else:  # it was judged before it was frozen
         metrics = stamp_metrics(files.read_json(run.metrics), job.seen.unknown)
         files.write_json(run.metrics, metrics)
@@ -82,11 +82,13 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
         print_scores(metrics)
 
 
-def _draw_history(run: Run, monitor: str, task: str) -> None:
+def _draw_history(run: Run, job: Job) -> None:
     """Draw the learning curves of `history.csv`; what was fitted without steps has none."""
     path = run.folder / "history.csv"
     if path.exists():
-        figure = draw_learning_curves(pd.read_csv(path), monitor, task)
+        figure = draw_learning_curves(
+            pd.read_csv(path), job.config.monitor, short_name(job.task), job.task.ties
+        )
         save_figure(figure, run.folder / "figures" / "learning_curves.png")
 
 

@@ -22,6 +22,8 @@ from medvision.data.manifest.card import Card
 from medvision.data.manifest.path_map import without_names
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
+from medvision.evaluation.epochs import explain_choice
+from medvision.evaluation.evaluator import direction
 from medvision.openings import close_opening
 from medvision.provenance import command_line, cost, describe_code, describe_process
 from medvision.runs import (
@@ -186,7 +188,8 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
     if stepped:
         best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
         task.load_state_dict(best["state_dict"])
-        facts |= {"best_epoch": best["epoch"], "epochs": trainer.current_epoch}
+        facts |= {"best_epoch": best["epoch"], "epochs": trainer.current_epoch,
+                  "kept_for": _explain_choice(run, job)}  # fmt: skip
     from medvision.training.finish import freeze_model
 
     run.note(
@@ -195,6 +198,13 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
         digests=integrity.digest_files(run.folder),
     )  # fmt: skip
     return objective
+
+
+def _explain_choice(run: Run, job: Job) -> str:
+    """Say why the best epoch was kept."""
+    monitor, history = job.config.monitor, pd.read_csv(run.folder / "history.csv")
+    way = direction(monitor, short_name(job.task))
+    return explain_choice(history, {monitor: way, **job.task.ties})
 
 
 def follow(run: Run, job: Job, callbacks: Sequence[Callback]) -> float:

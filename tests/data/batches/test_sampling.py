@@ -57,6 +57,18 @@ def test_fewer_rows_than_a_batch_are_one_smaller_batch():
     assert sorted(drawn(sampler)[0]) == [3, 4]
 
 
+def test_few_rows_come_in_rounds_until_an_epoch_has_its_least_steps():
+    sampler = TrainingBatches(ROWS, 3, 0, least=8)
+    batches = drawn(sampler)
+    assert [len(batch) for batch in batches] == [3] * len(sampler) == [3] * 8
+    assert set(Counter(row for batch in batches for row in batch).values()) == {2, 3}
+    draws = [draw for batch in drawn(sampler, "draw") for draw in batch]
+    assert len(set(draws)) == 24  # each is changed anew
+    assert len(TrainingBatches(ROWS, 3, 0, least=3)) == len(TrainingBatches(ROWS, 3, 0)) == 3
+    assert len(TrainingBatches(ROWS, 3, 0, least=8, draws=9)) == 3
+    assert len(TrainingBatches(ROWS[:2], 8, 0, least=4)) == 4
+
+
 def test_the_ranks_together_are_the_order_of_one():
     rows, alone = np.arange(24), drawn(TrainingBatches(np.arange(24), 3, 7))
     ranks = [drawn(TrainingBatches(rows, 3, 7, rank=r, world=2)) for r in range(2)]
@@ -179,6 +191,14 @@ def test_oversampled_series_have_draws_of_their_own():
     draws = np.concatenate(drawn(sampler, "draw"))
     assert len(draws) == len(set(draws.tolist())) == 203
     assert len(set(np.concatenate(drawn(sampler)).tolist())) < 203
+
+
+def test_few_series_come_in_whole_rounds_and_never_twice_in_a_batch():
+    batches = bucketed(size=32, least=16)
+    assert len(batches) == 21  # three rounds of seven
+    assert set(Counter(row for batch in batches for row in batch).values()) == {3}
+    assert all(len(batch) == len(set(batch)) for batch in batches)
+    assert len(TrainingBatches(SERIES[:5], 16, 0, lengths=LENGTHS[:5], least=16)) == 16
 
 
 REAL, MADE = np.arange(100), 1000 + np.arange(37)

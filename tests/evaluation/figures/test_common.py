@@ -160,7 +160,8 @@ def test_learning_curves_mark_the_best_epoch():
     alone = common.draw_learning_curves(history, "val/loss")
     assert len(alone.axes) == 1
     assert line(alone.axes[0], "best").get_data() == ([2], [0.6])
-    assert common.find_best_epoch(history, "val/f1") is None
+    tied = history.assign(**{"val/auroc": 1.0})
+    assert line(common.draw_learning_curves(tied, "val/auroc").axes[1], "best").get_data()[0] == [2]
     common.draw_learning_curves(history[["epoch", "train/loss"]])
     common.draw_learning_curves(pd.DataFrame({"epoch": []}))
 

@@ -85,6 +85,16 @@ def test_history_counts_thousands_of_images(gan):
     assert history[sorted(told)].notna().all(axis=None)
 
 
+def test_of_equal_epochs_coverage_and_diversity_decide(gan):
+    """No label agrees after 128 images, so that the score of the gate is 0 in both epochs."""
+    history, record = pd.read_csv(gan.folder / "history.csv"), gan.record
+    kept = history.loc[history["epoch"] == record["best_epoch"]].iloc[0]
+    ranks = history[["val/gate_score", "val/coverage", "val/diversity"]].apply(tuple, axis=1)
+    assert tuple(kept[["val/gate_score", "val/coverage", "val/diversity"]]) == max(ranks)
+    assert record["kept_for"].startswith("highest val/gate_score (")
+    assert record["kept_for"] in (gan.folder / "report.html").read_text()
+
+
 def test_frozen_model_is_the_average_of_the_best_epoch(gan):
     model = load_generator(gan.model)
     best = torch.load(gan.best_checkpoint, weights_only=True)["state_dict"]

@@ -52,6 +52,7 @@ class Rows:
 
 class Context:
     def __init__(self, made, given):
+        self.config = OmegaConf.create({"data": {"batch_size": 2}})
         self.target = Number(["a", "b"])
         self.rows = Rows(torch.cat([batch["value"] for batch in given]).numpy())
         image = torch.cat([batch["image"] for batch in given])

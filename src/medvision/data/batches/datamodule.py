@@ -26,6 +26,7 @@ from medvision.data.batches.sampling import (
     Indices,
     OrderedBatches,
     TrainingBatches,
+    count_drawn,
     count_repeats,
     count_served,
 )
@@ -90,6 +91,7 @@ class ImageDataModule(LightningDataModule):
         batch_size: int = 32,
         balance: bool = False,
         epoch_size: int | None = None,
+        min_steps: int = 1,
         extra: Sequence[str] = (),
         extra_ratio: Ratio | None = None,
         different_patients: bool = False,
@@ -113,8 +115,9 @@ class ImageDataModule(LightningDataModule):
             multilabel=multilabel, negative=negative, annotation=annotation, mode=mode,
             shares=shares, val_share=val_share, fold=fold, folds=folds, split_seed=split_seed,
             carry=list(carry), stratify=stratify, on_leak=on_leak, on_unreadable=on_unreadable,
-            batch_size=batch_size, balance=balance, epoch_size=epoch_size, extra=list(extra),
-            extra_ratio=extra_ratio, different_patients=different_patients,
+            batch_size=batch_size, balance=balance, epoch_size=epoch_size,
+            min_steps=min_steps, extra=list(extra), extra_ratio=extra_ratio,
+            different_patients=different_patients,
             unit=unit, channels=channels, neighbours=neighbours, difference=difference,
             max_slices=max_slices, on_gap=on_gap, sequence=sequence or SequenceAugment(),
             residency=residency, backend=backend, workers=workers, seed=seed,
@@ -193,7 +196,7 @@ class ImageDataModule(LightningDataModule):
             TrainingBatches(
                 rows, options.batch_size, options.seed, weights=weights,
                 lengths=self.ready.unit.lengths(rows), draws=options.epoch_size,
-                pools=self._pools(rows, world), rank=rank, world=world,
+                least=options.min_steps, pools=self._pools(rows, world), rank=rank, world=world,
             )
         )  # fmt: skip
 
@@ -258,7 +261,9 @@ class ImageDataModule(LightningDataModule):
         ratio, samples = self.options.extra_ratio, self.ready
         if not ratio:
             return []
-        total = count_served(len(rows), self.options.batch_size, world)
+        size = self.options.batch_size
+        drawn = count_drawn(len(rows), size, self.options.min_steps, world)
+        total = count_served(drawn, size, world)
         groups = samples.target.groups(samples.targets)
         return mix(ratio, rows, samples.generated_rows(), total, groups)
 

@@ -27,7 +27,7 @@ class Pool:
 
     Attributes:
         cycle: an epoch goes on where the last one ended, so that all rows come up equally often;
-            otherwise it draws anew, no row twice.
+            otherwise it draws anew, no row twice before all have come.
     """
 
     rows: np.ndarray
@@ -60,7 +60,7 @@ def mix(
             often, the commonest one with real rows alone, the others filled up to it.
         real: the rows an epoch of the real data alone would take.
         made: generated rows.
-        total: at most `len(real)`: the steps stay those of the real data.
+        total: of the steps of the real data alone.
         groups: the class of all rows `[N]` and the names of the classes, for `balance`; None: a row
             has not one.
 

@@ -16,7 +16,8 @@ from medvision.errors import MedvisionError, collect, did_you_mean
 Residency = Literal["auto", "disk", "host", "device"]
 Backend = Literal["auto", "host", "device"]
 LOWEST = {
-    "batch_size": 1, "fold": 0, "folds": 2, "split_seed": 0, "epoch_size": 1, "workers": 1,
+    "batch_size": 1, "fold": 0, "folds": 2, "split_seed": 0, "epoch_size": 1, "min_steps": 1,
+    "workers": 1,
 }  # fmt: skip
 _MAY_BE_NULL = ("fold", "epoch_size", "workers")
 CHOICES = {
@@ -53,7 +54,10 @@ class DataOptions:
         on_leak: what to do with a given split that leaks.
         on_unreadable: stop, or leave unreadable files out, counted.
         balance: draw the training rows so that classes come up equally often.
-        epoch_size: images shown an epoch, of which a GAN wants thousands; None: as many as train.
+        epoch_size: images shown an epoch, of which a GAN wants thousands; None: as many as train,
+            and as `min_steps` takes.
+        min_steps: batches of an epoch at least, where `epoch_size` says nothing: a small train part
+            comes up several times, changed anew each time.
         extra: manifests whose rows join the training part: real ones, and what `medvision generate`
             made, which counts in nothing but the batches.
         extra_ratio: generated ÷ real images drawn in an epoch, which has the steps of the real data
@@ -95,6 +99,7 @@ class DataOptions:
     batch_size: int
     balance: bool
     epoch_size: int | None
+    min_steps: int
     extra: Sequence[str]
     extra_ratio: Ratio | None
     different_patients: bool

@@ -50,17 +50,18 @@ class TrainingBatches(Sampler[Indices]):
             none is dropped: batches are made a little smaller instead.
         draws: rows drawn an epoch; None, and where there are `lengths`: as many as there are. More
             than that come in shuffled rounds, each row once a round.
+        least: batches of an epoch where `draws` says nothing; fewer rows come in as many rounds as
+            it takes, whole ones where there are `lengths`.
         pools: what an epoch takes instead of `rows`, which then only say how many steps it has;
-            together `count_served` rows, of which none is dropped.
+            together `count_served` of `count_drawn` rows, of which none is dropped.
         rank, world: rank r takes every world-th batch of one global order.
     """
 
     def __init__(
         self, rows: np.ndarray, size: int, seed: int, *, weights: np.ndarray | None = None,
-        lengths: np.ndarray | None = None, draws: int | None = None, pools: Sequence[Pool] = (),
-        rank: int = 0, world: int = 1,
+        lengths: np.ndarray | None = None, draws: int | None = None, least: int = 1,
+        pools: Sequence[Pool] = (), rank: int = 0, world: int = 1,
     ) -> None:  # fmt: skip
-        self.draws = draws or len(rows) if lengths is None else len(rows)
         size = size if lengths is None else min(size, max(len(rows) // world, 1))
         if world > 1 and len(rows) < world * size:
             raise MedvisionError(
@@ -69,7 +70,12 @@ class TrainingBatches(Sampler[Indices]):
             )
         self.rows, self.size, self.seed, self.weights = rows, size, seed, weights
         self.lengths, self.rank, self.world = lengths, rank, world
-        self.pools, self.epoch = pools, 0
+        self.pools, self.epoch, self.rounds = pools, 0, 1
+        if lengths is None:
+            self.draws = draws or count_drawn(len(rows), size, least, world)
+        else:
+            self.rounds = -(-least // len(self))
+            self.draws = self.rounds * len(rows)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the next pass's epoch; Lightning and Fabric call this before each one."""
@@ -79,7 +85,7 @@ class TrainingBatches(Sampler[Indices]):
         if self.lengths is None:
             return _count_steps(self.draws, self.size, self.world)
         needed = -(-len(self.rows) // (self.size * self.world))
-        return max(min(needed, len(self.rows) // self.world), 1)
+        return self.rounds * max(min(needed, len(self.rows) // self.world), 1)
 
     def __iter__(self) -> Iterator[Indices]:
         epoch, self.epoch = self.epoch, self.epoch + 1
@@ -113,7 +119,9 @@ class TrainingBatches(Sampler[Indices]):
         if self.lengths is None:
             return [places[start : start + self.size] for start in range(0, len(order), self.size)]
         ends = np.linspace(0, len(order), steps * self.world + 1).astype(int)
-        pools = np.linspace(0, steps, -(-steps // _POOL) + 1).astype(int) * self.world
+        # Rounds stay apart, so that no series is twice in a batch.
+        parts = self.rounds * -(-steps // (self.rounds * _POOL))
+        pools = np.linspace(0, steps, parts + 1).astype(int) * self.world
         for low, high in pairwise(ends[pools]):
             places[low:high] = low + self.lengths[order[low:high]].argsort(kind="stable")
         batches = [places[low:high] for low, high in pairwise(ends)]
@@ -148,6 +156,11 @@ class OrderedBatches(Sampler[Indices]):
 def _count_steps(rows: int, size: int, world: int = 1) -> int:
     """Return how many batches a rank takes of an epoch of images."""
     return max(rows // size // world, 1)
+
+
+def count_drawn(rows: int, size: int, least: int, world: int = 1) -> int:
+    """Return how many images an epoch draws: each once, or more where that makes too few steps."""
+    return rows if _count_steps(rows, size, world) >= least else least * size * world
 
 
 def count_served(rows: int, size: int, world: int = 1) -> int:

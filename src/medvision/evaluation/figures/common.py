@@ -8,31 +8,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from medvision.evaluation.evaluator import Evaluator, direction
+from medvision.evaluation.epochs import TIES, Ways, find_best_epoch
+from medvision.evaluation.evaluator import Evaluator
 from medvision.evaluation.figures.style import FAINT, MUTED, PALETTE, blank, blanks, shorten, styled
 from medvision.evaluation.report.table import show_score
 
 
-def find_best_epoch(
-    history: pd.DataFrame, monitor: str, task: str | Evaluator | None = None
-) -> int | None:
-    """Return the epoch with the best monitored value; None without values.
-
-    Args:
-        history: column `epoch` and one column a metric.
-        monitor: a column.
-        task: whose metric it is, as in `direction`.
-    """
-    if monitor not in history or history[monitor].dropna().empty:
-        return None
-    values = history[monitor].dropna()
-    best = values.idxmin() if direction(monitor, task) == "min" else values.idxmax()
-    return int(history["epoch"][best])
-
-
 @styled
 def draw_learning_curves(
-    history: pd.DataFrame, monitor: str | None = None, task: str | Evaluator | None = None
+    history: pd.DataFrame,
+    monitor: str | None = None,
+    task: str | Evaluator | None = None,
+    ties: Ways = TIES,
 ) -> Figure:
     """Draw `train/loss` and `val/loss` over epochs, and the monitor with its best epoch marked.
 
@@ -40,6 +27,7 @@ def draw_learning_curves(
         history: column `epoch` and one column a metric; missing values are skipped.
         monitor: a column; without one, or where it is a loss, the losses alone are drawn.
         task: whose metric it is, as in `direction`.
+        ties: what decides between epochs that are equal by it.
     """
     drawn = monitor is not None and monitor in history and history[monitor].notna().any()
     own_axes = drawn and monitor not in ("train/loss", "val/loss")
@@ -54,7 +42,7 @@ def draw_learning_curves(
         if own_axes:
             _draw_epochs(axes[1], rows["epoch"], rows[monitor], monitor, PALETTE[0])
             axes[1].set_ylabel(monitor)
-        best = find_best_epoch(history, monitor, task)
+        best = find_best_epoch(history, monitor, task, ties)
         value = rows.loc[rows["epoch"] == best, monitor].iloc[0]
         axes[-1].plot(best, value, "o", color=PALETTE[1], markersize=7, zorder=5,
                       label=f"best {show_score(value)}, epoch {best}")  # fmt: skip

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 import medvision.files as files
 import medvision.trust.integrity as integrity
 from medvision.evaluation.covariates import Covariate, find_covariates, read_rows, real_rows
+from medvision.evaluation.epochs import find_best_epoch
 from medvision.evaluation.evaluator import Evaluator, open_recorded
-from medvision.evaluation.figures.common import find_best_epoch
 from medvision.evaluation.figures.gallery import INDEX
 from medvision.evaluation.predictions import name_scored
 from medvision.evaluation.report.scores import read_scores
@@ -170,6 +170,11 @@ class RunFiles:
             return None
         values = self.history.loc[self.history["epoch"] == epoch, monitor].dropna()
         return None if values.empty else BestEpoch(epoch, monitor, float(values.iloc[-1]))
+
+    @property
+    def kept_for(self) -> str:
+        """Why that epoch was kept, as its run wrote it down; "" where it did not."""
+        return str(self.record.get("kept_for") or "")
 
     @property
     def size(self) -> str:

@@ -7,9 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from medvision.evaluation.figures.common import draw_grid, find_best_epoch
+from medvision.evaluation.epochs import find_best_epoch
+from medvision.evaluation.figures.common import draw_grid
 from medvision.evaluation.figures.style import FAINT, MUTED, PALETTE, blanks, styled
 from medvision.evaluation.report.table import show_score
+from medvision.tasks.generation.gate import TIES
 
 Pixels = NDArray[np.uint8]
 PARTS = ("coverage", "diversity", "label_agreement", "copied")
@@ -50,7 +52,7 @@ def draw_progress(history: pd.DataFrame, monitor: str) -> Figure:
     figure, axes = blanks(4.8, 6.6, (1, 1, 1))
     kimg = history["train/kimg"]
     axes[0].plot(kimg, history[monitor], color=PALETTE[0], label=monitor)
-    chosen = history[history["epoch"] == find_best_epoch(history, monitor)]
+    chosen = history[history["epoch"] == find_best_epoch(history, monitor, ties=TIES)]
     axes[0].plot(chosen["train/kimg"], chosen[monitor], "o", color=PALETTE[1], markersize=7,
                  label=f"kept: {show_score(float(chosen[monitor].iloc[0]))}")  # fmt: skip
     told = [name for name in PARTS if f"val/{name}" in history]

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from medvision.errors import MedvisionError
+from medvision.evaluation.epochs import Ways
 
 Scores = Mapping[str, Any]
+TIES: Ways = {"val/coverage": "max", "val/diversity": "max"}
+"""What decides between epochs of equal `val/gate_score`, which is 0 while no labels agree."""
 _ALARM = 0.25  # of what real images reach
 
 

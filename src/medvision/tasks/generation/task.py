@@ -23,6 +23,7 @@ from medvision.losses import GanLoss, gradient_penalty, non_saturating, zero_cen
 from medvision.nets.dcgan import Critic, Generator
 from medvision.ranges import Real, Switch, Whole
 from medvision.tasks.classes import Classes
+from medvision.tasks.generation.gate import TIES
 from medvision.tasks.trainable import Batch, Context, Facts, Trainable
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Adversarial(Trainable):
 
     target = Classes
     monitor = "val/gate_score"
+    ties = TIES
     predicts = False
     graphs_fail = "the nets of a GAN take turns, and one would overwrite what the other still needs"
     next_command = "medvision generate run=last per_class=500 output=generated"

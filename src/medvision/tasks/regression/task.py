@@ -84,7 +84,7 @@ class Regressor(Task):
         spread = np.nanstd(value, axis=0)
         self.center.copy_(torch.from_numpy(np.nanmean(value, axis=0)))
         self.spread.copy_(torch.from_numpy(np.where(spread > 0, spread, 1.0)))
-        return ()
+        return super().prepare(context)
 
     def loss(self, answer: Any, batch: Batch) -> Tensor:
         return self.loss_function(

@@ -1,0 +1,66 @@
+"""Which epoch of a training is the best one, and why."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+
+from medvision.evaluation.evaluator import Evaluator, direction
+from medvision.evaluation.report.table import show_score
+
+Ways = Mapping[str, Literal["min", "max"]]
+TIES: Ways = {"val/loss": "min"}
+"""What decides between epochs that are equal by the monitor, as those of few val patients often
+are: AUROC is 1 from the first step on where classes are easily told apart."""
+
+
+def rank_epoch(scores: Mapping[str, Any], ways: Ways) -> tuple[float, ...]:
+    """Return what is larger for the better epoch; what is not a number is worst.
+
+    Args:
+        scores: logged, by name.
+        ways: the scores that count, the first one first, and whether low or high is better.
+    """
+    told = ((float(scores.get(name, math.nan)), way) for name, way in ways.items())
+    return tuple(-math.inf if math.isnan(v) else v if way == "max" else -v for v, way in told)
+
+
+def find_best_epoch(
+    history: pd.DataFrame, monitor: str, task: str | Evaluator | None = None, ties: Ways = TIES
+) -> int | None:
+    """Return the epoch that is best by the monitor, of equal ones by `ties`; None without values.
+
+    Args:
+        history: column `epoch` and one column a metric.
+        monitor: a column.
+        task: whose metric it is, as in `direction`.
+        ties: further columns, where there are any.
+    """
+    if monitor not in history or history[monitor].dropna().empty:
+        return None
+    ways = {monitor: direction(monitor, task), **ties}
+    rows = history.dropna(subset=[monitor]).to_dict("records")
+    return int(max(rows, key=lambda row: rank_epoch(row, ways))["epoch"])
+
+
+def explain_choice(history: pd.DataFrame, ways: Ways) -> str:
+    """Say why the best epoch is that: `highest val/auroc (1.000), as 3 of 20 epochs; of these …`.
+
+    Args:
+        history: one column a metric, one row an epoch.
+        ways: as in `rank_epoch`.
+    """
+    rows, said = history.to_dict("records"), []
+    for name, way in ways.items():
+        best = max(rank_epoch(row, {name: way}) for row in rows)
+        if math.isinf(best[0]):  # not measured
+            continue
+        equal = [row for row in rows if rank_epoch(row, {name: way}) == best]
+        value = show_score(float(equal[0][name]))
+        text = f"{'highest' if way == 'max' else 'lowest'} {name} ({value})"
+        said.append(text + (f" in {len(equal)} of {len(rows)} epochs" if len(equal) > 1 else ""))
+        rows = equal
+        if len(rows) == 1:
+            return "; of these the ".join(said)
+    return "; of these the ".join(said) + "; the first of these"
