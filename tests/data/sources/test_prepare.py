@@ -386,3 +386,34 @@ def test_columns_a_training_reads_are_kept_and_prepared_once(folder, tmp_path):
     assert read_manifest(other).carried == ["ward"]
     asked = prepare_once(source | {"carry": ["kV"]})
     assert read_manifest(asked).carried == ["kV"]
+
+
+def label_anew(folder, ill, well):
+    """Call the two class folders otherwise."""
+    (folder / "ill").rename(folder / ill)
+    (folder / "well").rename(folder / well)
+
+
+def test_the_card_names_the_negative_class_first_and_says_that_the_order_changed(folder, tmp_path):
+    label_anew(folder, "haemorrhage", "normal")
+    prepared = of_folder(folder, tmp_path)
+    assert prepared.card.classes == ["normal", "haemorrhage"]
+    assert prepared.audit[0].startswith(
+        "the positive class is 'haemorrhage', for 'normal' is named as the negative one, and stands"
+    )
+
+
+def test_a_card_says_no_order_that_nothing_tells(folder, tmp_path):
+    label_anew(folder, "left", "right")
+    prepared = of_folder(folder, tmp_path)
+    assert prepared.card.classes is None
+    assert prepared.audit[0].startswith("nothing tells which of 'left' and 'right'")
+
+
+def test_the_classes_of_a_card_are_not_those_of_another_column(folder, tmp_path):
+    prepared = of_folder(folder, tmp_path)
+    assert prepared.card.classes == ["well", "ill"]
+    table = pd.read_csv(prepared.manifest).assign(side="left")
+    table.to_csv(prepared.manifest, index=False)
+    assert read_manifest(prepared.manifest, {"label": "side"}).card.classes is None
+    assert read_manifest(prepared.manifest, {"label": "label"}).card.classes == ["well", "ill"]
