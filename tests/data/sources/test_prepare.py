@@ -299,6 +299,7 @@ def test_a_changed_table_of_labels_is_prepared_anew(slices, tmp_path, counted):
 
 
 def test_the_audit_is_written_beside_the_manifest(folder, tmp_path):
+    label_anew(folder, "tumour", "normal")
     facts = read_manifest(of_folder(folder, tmp_path).manifest).card.facts["audit"]
     assert facts == {
         "notes": [], "near_copies": {"pairs": 0, "across": 0, "sought": SOUGHT, "lines": []},

@@ -144,6 +144,8 @@ def prepare(
     table["group"] = connect(patients, digests, join_pairs(near, len(table)), *given)
     classes, ordered = _order_classes(found)
     audit = audit_rows(table, looks, near, classes)
+    if classes != found.classes:  # where nothing tells their order, each training asks
+        audit["notes"], ordered = [*ordered, *audit["notes"]], []
     audit["notes"] += [*writing, *note_exclusions(whole, list(problems)), *note_left_out(unread)]
     sizes = Counter(look.size for look in looks)
     named = [digest for digest in digests if digest]
@@ -202,7 +204,8 @@ def _order_classes(found: Found) -> tuple[list[str] | None, list[str]]:
         return found.classes, []
     ordered = order_classes(names)
     known = find_negative(names) is not None
-    return ordered if known else None, [note_order(ordered, names)]
+    settled = known and ordered == names
+    return ordered if known else None, [] if settled else [note_order(ordered, names)]
 
 
 def _inspect(
