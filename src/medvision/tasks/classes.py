@@ -179,6 +179,10 @@ class Classes(Target):
         names = [n for label in card["classes"] or () for n in split_label(label, self.rename)]
         if sorted(names) == sorted(self.names):
             return ""
+        if not names:
+            return (
+                f"names no classes on its card; say there which of {', '.join(self.names)} it has"
+            )
         return (
             f"is of the classes {', '.join(names)}, and the run has {', '.join(self.names)}; "
             "map them with data.rename.THEIRS=OURS"
@@ -311,7 +315,10 @@ def check_names(names: Sequence[str], where: str) -> None:
         MedvisionError: none, one, a name twice, or a name with `|`.
     """
     if not names:
-        raise MedvisionError("no row has a label; say where it is with columns.label=NAME")
+        raise MedvisionError(
+            "no row has a label; say where it is with columns.label=NAME, or, of volumes, clips "
+            "and DICOM, with labels=FILE.csv (in a training: data.source.labels)"
+        )
     if len(names) == 1:
         raise MedvisionError(
             f"only one class, {names[0]!r}, in {where}: there is nothing to tell apart; "

@@ -271,7 +271,8 @@ def slices(tmp_path):
 
 
 def test_black_slices_are_no_copies_and_join_nobody(slices, tmp_path):
-    made = prepare("nifti", tmp_path / "out", input=slices, columns={"patient": "path"})
+    own = {"patient": "path"}
+    made = prepare("nifti", tmp_path / "out", input=slices, columns=own, labels="none")
     assert made.copies == 0
     assert made.table["group"].tolist() == [n for n in range(4) for _ in range(3)]
     (told,) = made.audit

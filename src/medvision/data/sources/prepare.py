@@ -43,6 +43,7 @@ from medvision.trust.user_key import fingerprint, user_key
 FORMAT = 7  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
 PACKAGE = "medvision.data.sources"
 
+_ANNOTATED = ("label", "series_label", "mask", "boxes", "time", "event")
 _UNREAD = "none"  # what `labels` says where it is no file
 
 
@@ -165,7 +166,12 @@ def prepare(
     write_seen(output, images, seen)
     manifest = write_manifest(output, table, card, found.files)
     sizes_found = dict(sizes.most_common())
-    notes = [*ordered, *note_copies(table, looks), *audit["notes"]]
+    notes = [
+        *ordered,
+        *_note_unlabelled(source, table, options),
+        *note_copies(table, looks),
+        *audit["notes"],
+    ]
     return Prepared(manifest, table, card, sizes_found, copies, left_out, notes, told)
 
 
@@ -206,6 +212,18 @@ def _order_classes(found: Found) -> tuple[list[str] | None, list[str]]:
     known = find_negative(names) is not None
     settled = known and ordered == names
     return ordered if known else None, [] if settled else [note_order(ordered, names)]
+
+
+def _note_unlabelled(source: str, table: pd.DataFrame, options: Mapping[str, Any]) -> list[str]:
+    """Say how rows come by labels where none has one and that was not asked for."""
+    given = [name for name in table if name in _ANNOTATED or str(name).startswith("y_")]
+    if options.get("labels") == _UNREAD or (table[given].fillna("") != "").any(axis=None):
+        return []
+    ways = {"folder": "put images into class folders, or take source=table input=FILE.csv",
+            "table": "say columns.label=NAME of its column"}  # fmt: skip
+    way = ways.get(source, "say labels=FILE.csv, a table with the columns path and label")
+    way = way.replace("path", "series or patient") if source == "dicom" else way
+    return [f"no image has a label, so no classifier can be trained: {way}"]
 
 
 def _inspect(
