@@ -18,8 +18,8 @@ from medvision.errors import MedvisionError
 
 READER = Reader(size=12)
 TINY = (
-    "data.reader.size=[32,32]", "data.batch_size=16", "data.workers=2", "model.net.widths=[8,16]",
-    "trainer.max_epochs=1", "threads=1",
+    "data.reader.size=[32,32]", "data.reader.channels=1", "data.batch_size=16", "data.workers=2",
+    "model.net.widths=[8,16]", "trainer.max_epochs=1", "threads=1",
 )  # fmt: skip
 
 

@@ -22,9 +22,10 @@ from medvision.moved import rename_targets
 
 # Places, comforts, and what only opens the test part: none of them changes the trained model.
 PLACES = (
-    "name", "rerun", "test", "trust", "allocator", "model.weights", "data.manifest", "data.source",
-    "data.carry", "data.extra", "data.workers", "data.residency", "trainer.enable_progress_bar",
-    "judge.run", "judge.inception", "different_patients", "data.different_patients",
+    "name", "tags", "logger", "rerun", "test", "trust", "allocator", "model.weights",
+    "data.manifest", "data.source", "data.carry", "data.extra", "data.workers", "data.residency",
+    "trainer.enable_progress_bar", "judge.run", "judge.inception", "different_patients",
+    "data.different_patients",
 )  # fmt: skip
 
 REPEATED = ("seed", "data.seed", "data.fold", "data.split_seed")

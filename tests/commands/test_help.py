@@ -12,6 +12,7 @@ from medvision.__main__ import COMMANDS, USAGE
 from medvision.commands.arguments import parse
 from medvision.commands.help import TRUST, read_signature
 from medvision.errors import MedvisionError
+from medvision.files import conf_folder
 
 SPY = """
 import json, sys, time
@@ -65,6 +66,15 @@ def test_help_of_train_has_the_groups_that_hydra_has(medvision):
     for key in ("seed: 0", "operating_point: youden", "rerun: false", "medvision train --cfg job"):
         assert key in config
     assert not {"defaults:", "hydra:"} & {*config.split()}
+
+
+def test_help_of_train_tells_of_every_choice_what_it_is():
+    text, _, _ = ask("train", "--help")
+    lines = text.partition("== Choices ==")[2].splitlines()
+    for group in ("experiment", "model", "data", "augment"):
+        for path in (conf_folder() / group).glob("*.yaml"):
+            (line,) = [line for line in lines if line.split()[:1] == [path.stem]]
+            assert len(line.split()) > 2, line
 
 
 def test_help_of_train_with_words_is_what_they_compose(medvision):

@@ -144,3 +144,42 @@ def test_samples_and_patients_of_a_class_are_counted():
         "nothing": 1,
     }  # fmt: skip
     assert classes.known(encoded).tolist() == [True, True, True, False, True]
+
+
+def test_the_class_that_is_named_as_negative_comes_first_and_why_is_noted():
+    classes = choose_classes(["normal", "haemorrhage"])
+    assert classes.names == ["normal", "haemorrhage"]
+    assert classes.notes() == [
+        "the positive class is 'haemorrhage', for 'normal' is named as the negative one, and "
+        "stands first though the alphabet has it last (data.classes orders them)"
+    ]
+    assert choose_classes(["benign", "malignant"]).notes() == [
+        "the positive class is 'malignant', for 'benign' is named as the negative one "
+        "(data.classes orders them)"
+    ]
+
+
+def test_where_no_word_tells_the_positive_class_it_is_asked_for():
+    (note,) = choose_classes(["left", "right"]).notes()
+    assert note.startswith("nothing tells which of 'left' and 'right' is the negative class")
+    assert "say data.classes=[NEGATIVE,POSITIVE]" in note
+
+
+@pytest.mark.parametrize("given", ["data.classes", "the card"])
+def test_an_order_that_was_given_is_never_turned_but_doubted(given):
+    where = {"given": ["sick", "normal"]} if given == "data.classes" else {
+        "card": ["sick", "normal"]}  # fmt: skip
+    classes = choose_classes(["normal", "sick"], **where)
+    assert classes.names == ["sick", "normal"]
+    assert classes.notes() == [
+        f"the positive class is 'normal' ({given} orders them), though it is named as the negative "
+        "one; data.classes=[normal,sick] turns them round"
+    ]
+    assert choose_classes(["a", "b"], ["b", "a"]).notes() == [
+        "the positive class is 'a' (data.classes orders them)"
+    ]
+
+
+def test_the_order_of_several_classes_is_no_matter_of_words():
+    classes = choose_classes(["normal", "a", "b"])
+    assert (classes.names, classes.notes()) == (["a", "b", "normal"], [])

@@ -1,6 +1,7 @@
 """Progress for a person at a terminal, one plain line an epoch for a log."""
 
 import time
+from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
@@ -23,7 +24,16 @@ class EpochLines(Checkpoint):
             print(f"{epoch}  {scores}  {passed:.0f} s", flush=True)
 
 
+class _Bar(RichProgressBar):
+    """Lightning's own bar without `v_num`, the end of a name that all runs share."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        shown: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        shown.pop("v_num", None)
+        return shown
+
+
 def choose_progress(monitor: str, bar: bool) -> list[Callback]:
     """Return the lines of every epoch, with a bar where one is wanted."""
-    bars: list[Callback] = [RichProgressBar(leave=False)] if bar else []
+    bars: list[Callback] = [_Bar(leave=False)] if bar else []
     return [*bars, EpochLines(monitor)]

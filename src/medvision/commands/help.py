@@ -6,12 +6,14 @@ import collections.abc
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from medvision.files import conf_folder
 
+_TOLD = ("experiment", "model", "data", "augment")  # groups whose choices are told one by one
+_WIDE = 22
 _ENTRIES = {"tune": "launch"}  # of other commands it is `run`
 WORDS = vars(typing) | vars(collections.abc) | {"Path": Path}  # of annotations
 
@@ -53,7 +55,17 @@ def _describe_configuration() -> str:
     root = (conf_folder() / "train.yaml").read_text(encoding="utf-8")
     keys = re.split(r"^(?=\S)", root, flags=re.MULTILINE)
     own = "".join(key for key in keys if not key.startswith(("#", "defaults:", "hydra:")))
-    return TRAIN.format(groups="\n".join(groups), keys=own.strip())
+    choices = "\n".join(line for name in _TOLD for line in _list_choices(name))
+    return TRAIN.format(groups="\n".join(groups), keys=own.strip(), choices=choices)
+
+
+def _list_choices(group: str) -> Iterator[str]:
+    """Yield the choices of a group, a line each, with the first comment of their files."""
+    yield f"{group}="
+    for path in sorted((conf_folder() / group).glob("*.yaml")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        said = (line for line in lines if line.startswith("# ") and "@package" not in line)
+        yield f"  {path.stem:<{_WIDE}} {next(said, '').removeprefix('# ')}".rstrip()
 
 
 TRUST = """
@@ -75,6 +87,9 @@ Override anything in the config (foo.bar=value)
 {keys}
 
 The keys of the groups, as composed: medvision train --cfg job
+
+== Choices ==
+{choices}
 
 
 Powered by Hydra (https://hydra.cc)

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 import medvision.files as files
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError
+from medvision.evaluation.report.table import UNDEFINED, show_score
 from medvision.runs import find_runs, name_folder, run_key
 from medvision.tasks import find_task
 from medvision.training.config import (
@@ -243,7 +244,8 @@ def _print_best(search: Search, best: optuna.trial.FrozenTrial) -> None:
     """Print the best trial and the command that opens its test part."""
     task = find_task(compose(search.flags, search.words).model._target_)
     values = write_words(best.params)
-    print(f"best: trial {best.number}, {search.monitor} {best.value:.4f}, {' '.join(values)}")
+    score = UNDEFINED if best.value is None else show_score(best.value)
+    print(f"best: trial {best.number}, {search.monitor} {score}, {' '.join(values)}")
     words = [word for word in search.words if _key_of(word) != "test"]
     command = ["medvision", "train", *search.flags, *words, *values]
     if not task.predicts:  # it is judged otherwise, and has no test part

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medvision.class_order import find_negative, note_order, order_classes
 from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.target import Array, Encoded, Ints, Ragged, Target, array_of
 
@@ -28,6 +29,7 @@ class Classes(Target):
         kind: what the labels of a row mean: one of two, one of several, any number.
         negative: the label of a multi-label row in which nothing was found; not a class.
         rename: label as found → class name (None: treated as missing).
+        order_note: of two, why the last is the positive one; "" where that is not known.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("label", "series_label")
@@ -36,6 +38,7 @@ class Classes(Target):
     kind: Kind
     negative: str | None = None
     rename: Mapping[str, str | None] = field(default_factory=dict)
+    order_note: str = field(default="", compare=False)
 
     @classmethod
     def resolve(
@@ -170,14 +173,16 @@ class Classes(Target):
         return None if self.kind == "multilabel" else (encoded_label(encoded), self.names)
 
     def notes(self) -> list[str]:
-        if self.kind != "binary":
-            return []
-        return [f"the positive class is {self.names[1]!r} (data.classes orders them)"]
+        return [self.order_note] if self.order_note else []
 
     def unlike(self, card: Mapping[str, Any]) -> str:
         names = [n for label in card["classes"] or () for n in split_label(label, self.rename)]
         if sorted(names) == sorted(self.names):
             return ""
+        if not names:
+            return (
+                f"names no classes on its card; say there which of {', '.join(self.names)} it has"
+            )
         return (
             f"is of the classes {', '.join(names)}, and the run has {', '.join(self.names)}; "
             "map them with data.rename.THEIRS=OURS"
@@ -247,7 +252,9 @@ def choose_classes(
     multilabel: bool = False,
     negative: str | None = None,
 ) -> Classes:
-    """Settle the classes: as given, else as on the card, else the labels in sorted order.
+    """Settle the classes: as given, else as on the card, else as the labels tell.
+
+    Labels are sorted; of two, one that is named as the negative class comes first.
 
     Args:
         labels: label a row, "" = unlabelled; any `|` makes the data multi-label.
@@ -265,14 +272,34 @@ def choose_classes(
     different = sorted(set(labels))
     several = multilabel or any("|" in label for label in different)
     on_card = [name for label in card or () for name in split_label(label, rename)]
-    names = list(given or dict.fromkeys(on_card) or _sort_names(different, rename))
+    found = _sort_names(different, rename)
+    names = list(given or dict.fromkeys(on_card) or order_classes(found))
     if several:
         names = [name for name in names if name != negative]
     check_names(names, "data.classes" if given else "the card's classes" if card else "the labels")
     kind: Kind = "multilabel" if several else "binary" if len(names) == 2 else "multiclass"
-    classes = Classes(names, kind, negative, rename)
+    where = "data.classes" if given else "the card" if card else ""
+    told = _note_positive(names, found, where) if kind == "binary" else ""
+    classes = Classes(names, kind, negative, rename, told)
     classes.encode_labels(labels)
     return classes
+
+
+def _note_positive(names: Sequence[str], found: Sequence[str], where: str) -> str:
+    """Say which of two classes is positive, and why.
+
+    Args:
+        names: negative, positive.
+        found: the same, as the alphabet has them.
+        where: what gave the order; "" = their words or, where these tell nothing, the alphabet.
+    """
+    if not where:
+        return note_order(names, found)
+    told = f"the positive class is {names[1]!r} ({where} orders them)"
+    if find_negative(names) == names[1]:
+        told += f", though it is named as the negative one; data.classes=[{names[1]},{names[0]}]"
+        told += " turns them round"
+    return told
 
 
 def _sort_names(labels: Sequence[str], rename: Mapping[str, str | None]) -> list[str]:
@@ -288,7 +315,10 @@ def check_names(names: Sequence[str], where: str) -> None:
         MedvisionError: none, one, a name twice, or a name with `|`.
     """
     if not names:
-        raise MedvisionError("no row has a label; say where it is with columns.label=NAME")
+        raise MedvisionError(
+            "no row has a label; say where it is with columns.label=NAME, or, of volumes, clips "
+            "and DICOM, with labels=FILE.csv (in a training: data.source.labels)"
+        )
     if len(names) == 1:
         raise MedvisionError(
             f"only one class, {names[0]!r}, in {where}: there is nothing to tell apart; "

@@ -119,6 +119,11 @@ class Trainable(LightningModule):
     next_command: ClassVar[str] = "medvision predict run=last input=FOLDER output=predictions.csv"
 
     @classmethod
+    def next_step(cls, metrics: Mapping[str, Any]) -> str:
+        """Say what may be typed now, by the scores of the run."""
+        return cls.next_command
+
+    @classmethod
     @abstractmethod
     def watched(cls) -> Sequence[str]:
         """Name the scores that may pick the best epoch, without `val/`."""

@@ -21,8 +21,8 @@ from medvision.provenance import is_interactive
 from medvision.runs import Run
 from medvision.tasks import find_task, short_name
 from medvision.tasks.trainable import Facts, Trainable
+from medvision.training.loggers import open_loggers
 from medvision.training.machine import choose_precision
-from medvision.training.tensorboard import open_board
 
 
 def build_task(config: DictConfig, data: ImageDataModule, weights: str | None) -> Trainable:
@@ -80,7 +80,7 @@ def build_trainer(
         settings,
         callbacks=callbacks,
         plugins=[Checkpoints()],
-        logger=open_board(run, read_progress(run.last_checkpoint, task) if resume else 0),
+        logger=open_loggers(run, config, read_progress(run.last_checkpoint, task) if resume else 0),
         default_root_dir=str(run.folder),
         enable_model_summary=False,
         num_sanity_val_steps=0,

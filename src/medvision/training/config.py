@@ -62,9 +62,32 @@ def own_direction(monitor: str, target: str = "") -> Literal["min", "max"]:
     return direction(monitor, task)
 
 
+def _files_size(*asked: Any) -> list[int]:
+    """Choose `data.reader.size` by the files themselves: see `choose_form`."""
+    from medvision.data.sources.defaults import choose_form
+
+    return choose_form(*map(_plain, asked))[0]
+
+
+def _files_channels(*asked: Any) -> int:
+    from medvision.data.sources.defaults import choose_form
+
+    return choose_form(*map(_plain, asked))[1]
+
+
+def _plain(node: Any) -> Any:
+    """Return a node as it stands: what is missing in it is told where it is needed."""
+    if not isinstance(node, DictConfig):
+        return node
+    return {key: value for key, value in OmegaConf.to_container(node, resolve=True).items()  # type: ignore[union-attr]
+            if value != "???"}  # fmt: skip
+
+
 def register_resolvers() -> None:
-    """Teach OmegaConf the three functions that conf/ calls."""
+    """Teach OmegaConf the functions that conf/ calls."""
     OmegaConf.register_new_resolver("direction", own_direction, replace=True)
+    OmegaConf.register_new_resolver("files_channels", _files_channels, replace=True)
+    OmegaConf.register_new_resolver("files_size", _files_size, replace=True)
     OmegaConf.register_new_resolver("own_monitor", own_monitor, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 

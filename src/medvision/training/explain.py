@@ -4,6 +4,7 @@ import errno
 import re
 import traceback
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def _explain_config(error: BaseException, words: Sequence[str] = ()) -> str:
     if found := re.search(r"Could not (?:override|delete from config.*) '([^']+)'", text):
         key = found[1].partition("@")[0]
         return f"there is no key {key!r}{_suggest_key(key, words)}; {_SEE_KEYS}"
+    if found := re.search(r"(?:already at .|Multiple values for )(\w[\w.]*\w)", text):
+        return f"{found[1]} is there already: write {found[1]}=… without the +"
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, name = found[1], found[2]
         if group == "hydra/launcher":
@@ -73,11 +76,22 @@ def _explain_building(error: InstantiationException) -> str:
     lines = str(error).splitlines()
     quoted = re.search(r"'([^']+)'", lines[0])
     part = quoted[1] if quoted else lines[0]
+    near = _suggest_name(part)
     key = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), ""
     )
     reason = str(error.__cause__ or "").splitlines() or [""]
-    return f"{key or 'the configuration'} cannot be built ({part}: {reason[-1]}); {_SEE_KEYS}"
+    return f"{key or 'the configuration'} cannot be built ({part}: {reason[-1]}){near}; {_SEE_KEYS}"
+
+
+def _suggest_name(path: str) -> str:
+    """Return `" (did you mean 'x'?)"` for a dotted path whose module has no such name."""
+    module, _, name = path.rpartition(".")
+    try:
+        known = vars(import_module(module)) if module else {}
+    except ImportError:
+        return ""
+    return "" if name in known else did_you_mean(name, known)
 
 
 def _suggest_key(key: str, words: Sequence[str]) -> str:

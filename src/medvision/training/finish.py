@@ -15,6 +15,7 @@ from medvision.evaluation.figures.common import draw_learning_curves
 from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores
+from medvision.evaluation.report.table import show_score
 from medvision.inference.evaluate import evaluate_parts, stamp_metrics
 from medvision.inference.predictor import predict_samples
 from medvision.model import Model, load_model, save_model
@@ -77,7 +78,7 @@ def finish_run(run: Run, job: Job, brief: bool = False) -> None:
     step = read_progress(run.last_checkpoint, job.task) if stepped else 0
     show_in_tensorboard(run, job, metrics, step)
     if brief:
-        print(f"best {monitor} {run.record['objective']:.4f}", flush=True)
+        print(f"best {monitor} {show_score(run.record['objective'])}", flush=True)
     else:
         print_scores(metrics)
 
@@ -98,4 +99,4 @@ def report(run: Run, job: Job, brief: bool = False) -> None:
     if brief:
         return
     print(f"curves: tensorboard --logdir {files.runs_folder()}")
-    print(f"next:   {job.task.next_command}")
+    print(f"next:   {job.task.next_step(files.read_json(run.metrics))}")

@@ -40,6 +40,7 @@ from medvision.training.build import build_task, build_trainer
 from medvision.training.context import open_context
 from medvision.training.distributed import State, announce, await_decision, is_leader
 from medvision.training.explain import explain
+from medvision.training.inputs import describe_pixels
 from medvision.training.job import Job, prepare_job
 from medvision.training.machine import compile_nets
 from medvision.training.preview import Preview
@@ -139,12 +140,13 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
         target=samples.target.plain(),
         **job.task.describe_target(samples.target), overrides=overrides,
         judge=_describe_judge(job), compile=job.plain["compile"], stamps=job.seen.unknown,
-        setting=name_setting(job.plain),
+        setting=name_setting(job.plain), tags=job.plain.get("tags", []),
     )  # fmt: skip
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(job.config, resolve=True))
     files.write_text(run.manifest, guard_cells(samples.table).to_csv(index=False))
     files.write_json(run.folder / "card.json", card.to_json() | {"facts": sum_up(card)})
     files.write_json(run.folder / "audit.json", audit.to_json())
+    print(describe_pixels(job))
     for note in dict.fromkeys([*audit.notes, *job.seen.unknown]):
         print(f"note: {note}")
 
@@ -177,8 +179,8 @@ class Outcome(NamedTuple):
 
 def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
     """Fit, pick the best epoch, decide on the val part, and freeze it all into `model.pt`."""
-    print(f"{'training' if state == 'new' else 'resuming'} in {run.folder}", flush=True)
     if state == "frozen":  # killed while it was evaluated
+        print(f"resuming in {run.folder}", flush=True)
         return float(run.record["objective"])
     preview = Preview(job.data, run.folder / "figures" / "preview.png")
     trainer, task, context, stepped = fit(run, job, state, callbacks, preview)
@@ -236,6 +238,7 @@ def fit(
     compile_nets(task, job.plain["compile"])
     callbacks = [*first, *task.prepare(context), *callbacks]
     trainer = build_trainer(run, config, job.data, task, state == "resume", callbacks)
+    print(f"{'training' if state == 'new' else 'resuming'} in {run.folder}", flush=True)
     if task.fit(context):
         trainer.validate(task, job.data, verbose=False)
         return Outcome(trainer, task, context, stepped=False)

@@ -17,11 +17,13 @@ from medvision.ranges import OneOf, Real, Rule, Switch, Whole, rules_of
 from medvision.target import take
 from medvision.tasks import find_task
 from medvision.tasks.trainable import Trainable
+from medvision.training.keys import check_keys, check_logger
 from medvision.training.machine import check_compile
 
 
 def check_settings(config: DictConfig) -> None:
     """Refuse what cannot work before anything is read."""
+    check_keys(config)
     check_ranges(config)
     task = find_task(current(str(config.model._target_)))
     _check_watched(task, str(config.monitor))
@@ -39,6 +41,7 @@ def check_settings(config: DictConfig) -> None:
             f"trainer.accelerator={wanted} but torch sees no GPU; say trainer.accelerator=auto"
         )
     check_compile(config, task)
+    check_logger(config)
 
 
 def _check_watched(task: type[Trainable], monitor: str) -> None:

@@ -190,3 +190,30 @@ def test_broken_volumes_stop_or_are_left_out_by_choice(cohort, tmp_path):
     assert "old.hdr is half of a pair" in told
     kept = prepare("nifti", tmp_path / "out", on_unreadable="exclude", **options)
     assert (len(kept.table), len(kept.left_out)) == (20, 2)
+
+
+@pytest.mark.parametrize("written", ["scans/p{}.nii.gz", "p{}.nii.gz", "{top}/p{}.nii.gz", "p{}"])
+def test_a_plain_table_of_paths_and_labels_will_do(tmp_path, written):
+    top = tmp_path / "scans"
+    for number in range(4):
+        save(top / f"p{number}.nii.gz", draw(number))
+    lines = [f"{written.format(number, top=top)},{'ill' if number % 2 else 'well'}"
+             for number in range(4)]  # fmt: skip
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["path,label", *lines]))
+    prepared = prepare("nifti", tmp_path / "out", input=top, columns=RULE, labels=str(table))
+    assert prepared.table.groupby("label").size().to_dict() == {"ill": 10, "well": 10}
+    assert prepared.card.facts["labels"]["lines_without_images"] == 0
+
+
+def test_volumes_without_labels_are_odd_and_the_way_out_is_named(tmp_path):
+    for number in range(4):
+        save(tmp_path / "in" / f"p{number}.nii.gz", draw(number))
+    prepared = prepare("nifti", tmp_path / "out", input=tmp_path / "in", columns=RULE)
+    told = [note for note in prepared.audit if "label" in note]
+    assert told == [
+        "no image has a label, so no classifier can be trained: say labels=FILE.csv, a table with "
+        "the columns path and label"
+    ]
+    asked = prepare("nifti", tmp_path / "b", input=tmp_path / "in", columns=RULE, labels="none")
+    assert not [note for note in asked.audit if "label" in note]

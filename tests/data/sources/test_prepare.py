@@ -271,7 +271,8 @@ def slices(tmp_path):
 
 
 def test_black_slices_are_no_copies_and_join_nobody(slices, tmp_path):
-    made = prepare("nifti", tmp_path / "out", input=slices, columns={"patient": "path"})
+    own = {"patient": "path"}
+    made = prepare("nifti", tmp_path / "out", input=slices, columns=own, labels="none")
     assert made.copies == 0
     assert made.table["group"].tolist() == [n for n in range(4) for _ in range(3)]
     (told,) = made.audit
@@ -299,6 +300,7 @@ def test_a_changed_table_of_labels_is_prepared_anew(slices, tmp_path, counted):
 
 
 def test_the_audit_is_written_beside_the_manifest(folder, tmp_path):
+    label_anew(folder, "tumour", "normal")
     facts = read_manifest(of_folder(folder, tmp_path).manifest).card.facts["audit"]
     assert facts == {
         "notes": [], "near_copies": {"pairs": 0, "across": 0, "sought": SOUGHT, "lines": []},
@@ -386,3 +388,34 @@ def test_columns_a_training_reads_are_kept_and_prepared_once(folder, tmp_path):
     assert read_manifest(other).carried == ["ward"]
     asked = prepare_once(source | {"carry": ["kV"]})
     assert read_manifest(asked).carried == ["kV"]
+
+
+def label_anew(folder, ill, well):
+    """Call the two class folders otherwise."""
+    (folder / "ill").rename(folder / ill)
+    (folder / "well").rename(folder / well)
+
+
+def test_the_card_names_the_negative_class_first_and_says_that_the_order_changed(folder, tmp_path):
+    label_anew(folder, "haemorrhage", "normal")
+    prepared = of_folder(folder, tmp_path)
+    assert prepared.card.classes == ["normal", "haemorrhage"]
+    assert prepared.audit[0].startswith(
+        "the positive class is 'haemorrhage', for 'normal' is named as the negative one, and stands"
+    )
+
+
+def test_a_card_says_no_order_that_nothing_tells(folder, tmp_path):
+    label_anew(folder, "left", "right")
+    prepared = of_folder(folder, tmp_path)
+    assert prepared.card.classes is None
+    assert prepared.audit[0].startswith("nothing tells which of 'left' and 'right'")
+
+
+def test_the_classes_of_a_card_are_not_those_of_another_column(folder, tmp_path):
+    prepared = of_folder(folder, tmp_path)
+    assert prepared.card.classes == ["well", "ill"]
+    table = pd.read_csv(prepared.manifest).assign(side="left")
+    table.to_csv(prepared.manifest, index=False)
+    assert read_manifest(prepared.manifest, {"label": "side"}).card.classes is None
+    assert read_manifest(prepared.manifest, {"label": "label"}).card.classes == ["well", "ill"]

@@ -194,3 +194,17 @@ def test_scores_say_that_no_threshold_was_chosen():
     (note,) = note_scores(decided, {})
     assert "No threshold was chosen, 0.5 was taken" in note
     assert "9 of ill; 10 are needed" in note
+
+
+def test_beside_binary_scores_it_is_said_whose_sensitivity_they_hold():
+    n = {"test": {"images": 4, "per_class": {"normal": 2, "sick": 2}}}
+    binary = {"n": n, "operating_point": {"rule": "youden", "threshold": 0.4}}
+    assert list(note_scores(binary, {})) == [
+        "Recall is the sensitivity of sick; specificity is that of normal."
+    ]
+    several = {"n": n, "operating_point": {"rule": "youden", "threshold": [0.4, 0.5]}}
+    assert list(note_scores(several, {})) == []
+    assert (
+        list(note_scores(binary | {"n": {"val": {"per_class": {"a": 1, "b": 1, "c": 1}}}}, {}))
+        == []
+    )

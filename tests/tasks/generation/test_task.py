@@ -159,3 +159,9 @@ def test_frozen_lets_gradients_through():
     assert image.grad is not None
     assert net.weight.grad is None
     assert net.weight.requires_grad
+
+
+def test_after_a_failed_gate_no_command_is_offered_that_would_be_refused():
+    assert Adversarial.next_step({"gate": {"passed": True}}).startswith("medvision generate")
+    assert "medvision generate" not in Adversarial.next_step({"gate": {"passed": False}})
+    assert "medvision generate" not in Adversarial.next_step({})

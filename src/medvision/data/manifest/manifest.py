@@ -102,6 +102,8 @@ def read_manifest(
         card = replace(card, patient_rule=told, key=None)
     if card.key is None:  # nobody's pseudonym stands there, perhaps a name
         table = table.drop(columns="person_key", errors="ignore")
+    if columns.get("label") and not _fits(table["label"], card):
+        card = replace(card, classes=None)
     carried = [str(name) for name in table if not is_ours(str(name), target)]
     # A folder's name is no content: a manifest that was moved keeps its digest.
     code = _digest(table.drop(columns=carried), card, card.dataset if own_card else "")
@@ -113,6 +115,12 @@ def read_manifest(
     named += [name for name in readers if names_files(table[name], path.parent)]
     notes += note_ids(table) if card.key is None else []  # pseudonyms differ as a whole
     return Manifest(path, table, card, carried, code, notes, named)
+
+
+def _fits(labels: pd.Series, card: Card) -> bool:
+    """Tell whether a column the user chose holds any of the card's classes; else it has its own."""
+    found = {name for label in labels.unique() for name in str(label).split("|")}
+    return not card.classes or not found.isdisjoint(card.classes)
 
 
 def _tell_patients(table: pd.DataFrame, rule: str) -> list[str]:

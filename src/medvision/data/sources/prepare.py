@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pandas as pd
 
 import medvision.files as files
+from medvision.class_order import find_negative, note_order, order_classes
 from medvision.data.audit.findings import audit_rows, note_copies, note_exclusions
 from medvision.data.audit.flow import trace_losses
 from medvision.data.audit.near_duplicates import find_near_duplicates
@@ -39,9 +40,10 @@ from medvision.errors import MedvisionError, collect, did_you_mean
 from medvision.identity import patient_keys
 from medvision.trust.user_key import fingerprint, user_key
 
-FORMAT = 6  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
+FORMAT = 7  # of what lies in the cache; raise it when a source or `prepare` writes otherwise
 PACKAGE = "medvision.data.sources"
 
+_ANNOTATED = ("label", "series_label", "mask", "boxes", "time", "event")
 _UNREAD = "none"  # what `labels` says where it is no file
 
 
@@ -141,7 +143,10 @@ def prepare(
     near = find_near_duplicates([look.descriptor for look in looks], list(patients), digests)
     given = [table["group"].fillna("").astype(str)] if "group" in table else []
     table["group"] = connect(patients, digests, join_pairs(near, len(table)), *given)
-    audit = audit_rows(table, looks, near, found.classes)
+    classes, ordered = _order_classes(found)
+    audit = audit_rows(table, looks, near, classes)
+    if classes != found.classes:  # where nothing tells their order, each training asks
+        audit["notes"], ordered = [*ordered, *audit["notes"]], []
     audit["notes"] += [*writing, *note_exclusions(whole, list(problems)), *note_left_out(unread)]
     sizes = Counter(look.size for look in looks)
     named = [digest for digest in digests if digest]
@@ -149,7 +154,7 @@ def prepare(
     left_out = list(problems.values())
     card = Card(
         dataset=name,
-        classes=found.classes,
+        classes=classes,
         patient_rule=found.patient_rule,
         key=fingerprint(key) if key else None,
         command=shlex.join(["medvision", *sys.argv[1:]]),
@@ -161,7 +166,12 @@ def prepare(
     write_seen(output, images, seen)
     manifest = write_manifest(output, table, card, found.files)
     sizes_found = dict(sizes.most_common())
-    notes = [*note_copies(table, looks), *audit["notes"]]
+    notes = [
+        *ordered,
+        *_note_unlabelled(source, table, options),
+        *note_copies(table, looks),
+        *audit["notes"],
+    ]
     return Prepared(manifest, table, card, sizes_found, copies, left_out, notes, told)
 
 
@@ -184,6 +194,36 @@ def _choose_columns(
         facts[LETTERED] = len(letters)
         told += [f"{name} is written as {letter}" for name, letter in letters.items()]
     return replace(found, table=table, facts=facts, files=named), unread, told
+
+
+def _order_classes(found: Found) -> tuple[list[str] | None, list[str]]:
+    """Order two classes that a source has not ordered, the negative one first, if words tell it.
+
+    Returns:
+        The classes of the card, and what is to be said of their order, which a training says of
+        its own.
+    """
+    label = [found.table[name] for name in ("label", "series_label") if name in found.table]
+    names = sorted({str(name) for column in label for name in column.dropna()} - {""})
+    several = found.facts.get("multilabel") or any("|" in name for name in names)
+    if found.classes is not None or several or len(names) != 2:
+        return found.classes, []
+    ordered = order_classes(names)
+    known = find_negative(names) is not None
+    settled = known and ordered == names
+    return ordered if known else None, [] if settled else [note_order(ordered, names)]
+
+
+def _note_unlabelled(source: str, table: pd.DataFrame, options: Mapping[str, Any]) -> list[str]:
+    """Say how rows come by labels where none has one and that was not asked for."""
+    given = [name for name in table if name in _ANNOTATED or str(name).startswith("y_")]
+    if options.get("labels") == _UNREAD or (table[given].fillna("") != "").any(axis=None):
+        return []
+    ways = {"folder": "put images into class folders, or take source=table input=FILE.csv",
+            "table": "say columns.label=NAME of its column"}  # fmt: skip
+    way = ways.get(source, "say labels=FILE.csv, a table with the columns path and label")
+    way = way.replace("path", "series or patient") if source == "dicom" else way
+    return [f"no image has a label, so no classifier can be trained: {way}"]
 
 
 def _inspect(

@@ -1,17 +1,20 @@
 """Files of many images each, volumes and clips: whose each is, its class and its part."""
 
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
 import medvision.files as files
 from medvision.data.formats.listing import list_images
+from medvision.data.manifest.csv_table import read_csv_table
 from medvision.data.manifest.pseudonyms import NO_RULE, describe_rule, is_rule, patients_from_names
 from medvision.data.sources.folder import read_places
 from medvision.data.sources.found import Found
-from medvision.data.sources.label_table import join_labels, read_sidecar
+from medvision.data.sources.label_table import Sidecar, join_labels, read_sidecar
 from medvision.errors import MedvisionError
 
 IDS = ("series", "patient")
@@ -49,8 +52,8 @@ def describe_recordings(
         names: of the files.
         columns: `patient` is a rule; `label` and `series` name columns of the table of labels.
         labels: None takes the class folders, as source=folder does; `none` leaves all unlabelled;
-            else a CSV with the columns `label` and `series` (file names, with or without their
-            endings) or `patient`.
+            else a CSV with the columns `label` and `path`, `series` (file names, with or without
+            their endings) or `patient`. Paths are seen from `top` or from the CSV.
         noun: what a file is called.
 
     Raises:
@@ -103,7 +106,12 @@ def _check_classes(top: Path, table: pd.DataFrame) -> None:
 def _read_labels(
     table: pd.DataFrame, path: Path, columns: Mapping[str, str | None]
 ) -> tuple[pd.Series, dict[str, Any]]:
-    sidecar = read_sidecar(files.find_input(path), columns)
+    place = files.find_input(path)
+    named = read_csv_table(place).columns
+    by_path = "path" in named and not {"series", columns.get("series", "series")} & {*named}
+    sidecar = read_sidecar(place, {"series": "path", **columns} if by_path else columns)
+    if by_path:
+        sidecar = _place_names(sidecar, place.parent, Path(table["path"].iloc[0]), table["name"])
     if sidecar.key not in IDS:
         raise MedvisionError(
             f"labels={path} goes by {sidecar.key}, which these files do not tell; "
@@ -113,6 +121,28 @@ def _read_labels(
     if not set(known) & set(sidecar.ids.values()):  # named without their endings
         known = known.map(bare_name)
     return join_labels(sidecar, table.assign(series=known))
+
+
+def _place_names(sidecar: Sidecar, folder: Path, first: Path, names: pd.Series) -> Sidecar:
+    """Turn paths, absolute or seen from the folder of their table, into names seen from the top.
+
+    Args:
+        sidecar: whose ids are paths.
+        folder: of the table.
+        first: the path of the first recording.
+        names: of all recordings; what is one already stays.
+    """
+    top = first.parents[len(PurePosixPath(names.iloc[0]).parts) - 1]
+    known = {*names, *names.map(bare_name)}
+
+    def place(path: str) -> str:
+        if path in known:
+            return path
+        seen = Path(os.path.normpath(folder / path))
+        return seen.relative_to(top).as_posix() if seen.is_relative_to(top) else path
+
+    ids = {line: place(path) for line, path in sidecar.ids.items()}
+    return replace(sidecar, ids=ids, labels={place(k): v for k, v in sidecar.labels.items()})
 
 
 def bare_name(name: str) -> str:

@@ -32,7 +32,7 @@ def find(
     """
     if output is not None:
         _refuse_overwriting(Path(input), output)
-    manifest = read_manifest(_choose_csv(Path(input)), columns)
+    manifest = read_manifest(choose_csv(Path(input)), columns)
     table = manifest.table
     folder = manifest.path.parent
     asked = [*manifest.carried, *find_readers(table)]
@@ -56,7 +56,12 @@ def _refuse_overwriting(own: Path, output: Path) -> None:
         )
 
 
-def _choose_csv(place: Path) -> Path:
+def choose_csv(place: Path) -> Path:
+    """Return a table, or the one that a folder holds.
+
+    Raises:
+        MedvisionError: the folder holds none, or several.
+    """
     if not place.is_dir():
         return place
     there = [path for path in list_visible(place, "*") if path.suffix.lower() == ".csv"]

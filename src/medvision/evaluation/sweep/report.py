@@ -124,7 +124,7 @@ def _print_sweep(sweep: Sweep, console: Console | None = None) -> None:
             _say(console, note, "dim")
     for name, table, missing in sweep.pooled:
         _say(console, f"\nPooled out-of-fold predictions (test){f': {name}' if name else ''}")
-        table.print(console)
+        table.print(console, wrap=True)
         for sentence in [*table.notes, *missing]:
             _say(console, sentence, "dim")
     if sweep.unfinished:

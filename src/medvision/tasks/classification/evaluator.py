@@ -107,11 +107,15 @@ class ClassificationEvaluator(Evaluator):
     def _metric(self, name: str) -> Metric:
         return Metric(
             name,
-            label_of(name),
+            self._label(name),
             "low" if name in CALIBRATED else "high",
             lambda scored, weights: self.weigh(scored).score(name, weights),
             lambda scored: self._reasons(scored).get(name),
         )
+
+    def _label(self, name: str) -> str:
+        binary = self.kind == "binary" and len(self.classes) == 2
+        return label_of(name, self.classes[1] if binary else "")
 
     def _reasons(self, scored: Scored) -> dict[str, str]:
         label = scored.arrays["label"]

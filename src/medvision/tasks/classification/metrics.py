@@ -55,8 +55,10 @@ REASONS = {
 }
 
 
-def label_of(metric: str) -> str:
-    """Return the name a reader knows a metric by."""
+def label_of(metric: str, positive: str = "") -> str:
+    """Return the name a reader knows a metric by; of a binary problem, whose sensitivity it is."""
+    if metric == "recall" and positive:
+        return f"sensitivity of {positive}"
     return LABELS.get(metric, metric.replace("_", " "))
 
 

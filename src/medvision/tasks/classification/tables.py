@@ -27,8 +27,18 @@ def name_columns(metrics: Metrics) -> dict[str, str]:
     return columns
 
 
+def _note_positive(metrics: Metrics) -> Iterator[str]:
+    """Say whose sensitivity the recall of a binary problem is."""
+    counts = (n.get("per_class") for n in (metrics.get("n") or {}).values())
+    names: list[str] = list(next(filter(None, counts), ()))
+    threshold = (metrics.get("operating_point") or {}).get("threshold")
+    if len(names) == 2 and isinstance(threshold, int | float):
+        yield f"Recall is the sensitivity of {names[1]}; specificity is that of {names[0]}."
+
+
 def note_scores(metrics: Metrics, scores: Mapping[str, Metrics]) -> Iterator[str]:
-    """Yield over which classes means go, what was fitted on val, and how patients were judged."""
+    """Yield who is positive, over which classes means go, what was fitted, who was judged how."""
+    yield from _note_positive(metrics)
     said: dict[str, list[str]] = {}
     for part, held in scores.items():
         classes = {name: s["classes"] for name, s in held.items() if "classes" in s}

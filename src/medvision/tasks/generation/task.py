@@ -70,6 +70,12 @@ class Adversarial(Trainable):
     next_command = "medvision generate run=last per_class=500 output=generated"
     judge: "FidelityEvaluator"
 
+    @classmethod
+    def next_step(cls, metrics: Mapping[str, Any]) -> str:
+        if (metrics.get("gate") or {}).get("passed"):
+            return cls.next_command
+        return "the gate says why these images may not be used; train longer, with model.kimg=…"
+
     def __init__(
         self,
         generator: nn.Module,
