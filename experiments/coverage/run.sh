@@ -3,3 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 OMP_NUM_THREADS=1 python experiments/coverage/simulate.py
+OMP_NUM_THREADS=1 python experiments/coverage/simulate.py few

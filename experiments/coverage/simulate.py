@@ -1,8 +1,9 @@
 """Simulate studies whose truth is known, and count how often the intervals and tests are right.
 
-    python experiments/coverage/simulate.py [SETS] [RESAMPLES]
+    python experiments/coverage/simulate.py [few] [SETS] [RESAMPLES]
 
-Writes coverage.json under MEDVISION_RUNS/coverage/, and from it alone the results in README.md.
+Writes coverage.json (with `few`, few.json) under MEDVISION_RUNS/coverage/, and from it alone the
+results in README.md.
 
 A data set has P patients with several images each. An image's score is the truth of its patient, a
 part all models see (how easy the patient is), a part of this model and patient, and a part of the
@@ -179,19 +180,28 @@ def main(sets: int = 500, resamples: int = 500) -> None:
         unequal = count(sets, resamples, study, equal["shown"], UNITS[:1])
         law = {"study": asdict(study), "truth": study.truth()}
         results.append(law | {"equal": equal, "unequal": unequal})
+    content = {
+        "sets": sets, "resamples": resamples, "results": results, "finished": files.today(),
+        "code": describe_code(), "numpy": version("numpy"), "device": name_processor(),
+        "seconds": round(time.perf_counter() - start, 1),
+    }  # fmt: skip
+    place = files.write_json(files.runs_folder() / "coverage" / "coverage.json", content)
+    tabulate(place)
+
+
+def main_few(sets: int = 200, resamples: int = 500) -> None:
+    start = time.perf_counter()
     few = [
         {"patients": patients, "images": images, "shift": shift,
          "shares": count_few(sets, patients, resamples, images, shift)}
         for shift in (1.2, 3.0) for images in (1, 4) for patients in FEW
     ]  # fmt: skip
     content = {
-        "sets": sets, "resamples": resamples, "results": results, "few": few,
-        "finished": files.today(),
-        "code": describe_code(), "numpy": version("numpy"), "device": name_processor(),
+        "sets": sets, "resamples": resamples, "few": few, "finished": files.today(),
+        "code": describe_code(), "device": name_processor(),
         "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
-    place = files.write_json(files.runs_folder() / "coverage" / "coverage.json", content)
-    tabulate(place)
+    tabulate(files.write_json(files.runs_folder() / "coverage" / "few.json", content))
 
 
 def tabulate(place: Path) -> None:
@@ -200,11 +210,11 @@ def tabulate(place: Path) -> None:
     import ledger
 
     content = files.read_json(place)
-    lines, few = list(write_results(content)), list(write_few(content))
-    ledger.fill(HERE / "README.md", "results", lines)
-    ledger.fill(HERE / "README.md", "few", few)
+    block, write = ("few", write_few) if "few" in content else ("results", write_results)
+    lines = list(write(content))
+    ledger.fill(HERE / "README.md", block, lines)
     ledger.fill_ledgers()
-    print("\n".join([*lines, "", *few]))
+    print("\n".join(lines))
 
 
 def write_results(content: dict[str, Any]) -> Iterator[str]:
@@ -255,6 +265,13 @@ def write_few(content: dict[str, Any]) -> Iterator[str]:
         f"**Answer on few patients.** Of all {len(now)} cells the interval holds the truth in at "
         f"least {percent(min(now))} of the data sets; percentiles alone in {percent(min(before))}."
     )
+    yield ""
+    code = content["code"]
+    yield (
+        f"From {content['sets']} simulated data sets a row, {content['finished'][:10]}, commit "
+        f"{code.get('commit', code['digest'])[:10]}, {content['resamples']} resamples each, "
+        f"{content['device']}."
+    )
 
 
 def lay_out(one: dict[str, Any]) -> dict[str, list[float | None]]:
@@ -287,4 +304,5 @@ def percent(share: float) -> str:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    few, *numbers = sys.argv[1:] if sys.argv[1:2] == ["few"] else ["", *sys.argv[1:]]
+    (main_few if few else main)(*map(int, numbers))
