@@ -114,7 +114,7 @@ def test_an_addition_works_as_it_is_shown(title, overlay, apart, medvision):
         assert done.status == 0, done.err
     (folder,) = (path.parent for path in apart.glob("*/*/metrics.json"))
     assert json.loads((folder / "record.json").read_text())["status"] == "done"
-    assert json.loads((folder / "metrics.json").read_text())["test"]["auroc"]["value"] is not None
+    assert json.loads((folder / "metrics.json").read_text())["val"]["auroc"]["value"] is not None
     if title == "A task":
         assert "val/grades_apart" in (folder / "history.csv").read_text().splitlines()[0]
     for place in addition.files:

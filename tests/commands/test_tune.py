@@ -1,6 +1,7 @@
 """The command: what it refuses, where its space comes from, real trials, several processes."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -106,6 +107,7 @@ def test_a_pruned_trial_is_an_interrupted_run_and_the_best_one_opens_its_test(
     (best,) = (run for run in find_runs(apart / "s") if run.status == "done")
     assert study_of(apart / "s").best_value == best.record["objective"]
     assert not best.predictions("test").exists()
+    assert re.search(r"^best: trial 1, val/auroc (1|)\.\d{3}, ", done.out, re.MULTILINE)
     command = done.out.rpartition("open its test part, once: ")[2].splitlines()[0]
     opened = medvision(*shlex.split(command)[1:])
     assert "finished already" in opened.out

@@ -79,3 +79,16 @@ def test_the_run_fills_in_what_a_logger_leaves_empty(composed, tmp_path):
     board, table = open_loggers(Run(tmp_path), composed("logger=csv"))
     assert board.log_dir == str(tmp_path / "tensorboard")
     assert table.log_dir.startswith(str(tmp_path / "csv"))
+
+
+def test_a_net_that_is_not_there_is_told_before_training_is_said_to_begin(tiny, apart, medvision):
+    words = [word for word in tiny if not word.startswith("model.")]
+    done = medvision(*words, "model=torchvision", "model.net._target_=torchvision.models.resnet19")
+    assert done.status == 2
+    assert "training in" not in done.out
+    assert "(did you mean 'resnet18'?)" in done.err
+
+
+def test_a_look_at_every_step_leaves_the_test_part_closed(composed):
+    assert composed().test
+    assert not composed("trainer=debug").test

@@ -113,6 +113,20 @@ def _targets(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
             yield inner, value
 
 
+def settle_augment(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Augment by the modality of the files, in place, where no word says how."""
+    from medvision.data.sources.defaults import choose_augment
+
+    words = (word.lstrip("+~") for word in overrides)
+    if any(word.startswith(("augment", "experiment=", "data.augment")) for word in words):
+        return
+    source = config.data.get("source")
+    if source is not None and config.data.get("manifest") is None:
+        preset = choose_augment(_plain(source))
+        if preset != "ct":  # as composed
+            config.augment = OmegaConf.load(conf_folder() / "augment" / f"{preset}.yaml")
+
+
 def swept_keys(flags: Sequence[str], overrides: Sequence[str]) -> list[str]:
     """Name what a sweep varies: on the command line, and under `hydra.sweeper.params` of its file.
 

@@ -37,6 +37,7 @@ from medvision.runs import (
 from medvision.tasks import short_name
 from medvision.tasks.trainable import Context, Trainable
 from medvision.training.build import build_task, build_trainer
+from medvision.training.config import settle_augment
 from medvision.training.context import open_context
 from medvision.training.distributed import State, announce, await_decision, is_leader
 from medvision.training.explain import explain
@@ -78,6 +79,7 @@ def _train(
     config: DictConfig, overrides: list[str], callbacks: Sequence[Callback], *, cell: bool
 ) -> float:
     start, place = time.perf_counter(), name_folder(config.name)
+    settle_augment(config, overrides)
     with _refusals_noted(config, overrides) if cell and is_leader() else nullcontext():
         job = prepare_job(config)
     run = Run(place / run_key(overrides, job.plain, job.identity()))

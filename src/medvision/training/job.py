@@ -67,10 +67,10 @@ class Job:
 
 def prepare_job(config: DictConfig) -> Job:
     """Set the machine and the data up, and refuse whatever cannot work."""
+    quieten()
     follow_moves(config)
     task = find_task(config.model._target_)
     check_settings(config)
-    quieten()
     set_allocator(config.allocator)
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -59,6 +59,7 @@ def quieten() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # what it looks for is told once
     for text in (
         r".*LeafSpec.*is deprecated",  # Lightning's own use of torch
         r".*is smaller than the logging interval",  # we log once an epoch

@@ -2,8 +2,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medvision.data.sources.defaults import choose_form
+from medvision.data.sources.defaults import choose_augment, choose_form
+from medvision.training.config import settle_augment
 
 
 def write(place, size, *, colour=False, layers=3):
@@ -50,3 +55,33 @@ def test_tables_are_looked_at_and_what_cannot_be_is_as_before(tmp_path):
                   "input": str(tmp_path)}, None):  # fmt: skip
         assert choose_form(None, other, None) == ([128, 128], 1)
     assert choose_form(str(tmp_path / "none.csv"), None, None) == ([128, 128], 1)
+
+
+def write_dicom(place, modality):
+    dataset = Dataset()
+    dataset.Modality, dataset.SOPInstanceUID = modality, generate_uid()
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    place.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(place / "IM0", enforce_file_format=True)
+
+
+@pytest.mark.parametrize(
+    ("modality", "preset"), [("MR", "mr"), ("DX", "xray"), ("CT", "ct"), ("OT", "ct")]
+)
+def test_augmentation_goes_by_the_modality_where_it_is_known(tmp_path, modality, preset):
+    write_dicom(tmp_path / "in", modality)
+    source = {"name": "dicom", "input": str(tmp_path / "in")}
+    assert choose_augment(source) == preset
+    config = OmegaConf.create({"augment": {"gamma": 7}, "data": {"source": source}})
+    said = config.copy()
+    settle_augment(config, ["seed=1"])
+    settle_augment(said, ["augment=none"])
+    assert said.augment.gamma == 7
+    assert config.augment.gamma == {"ct": 7, "mr": 0.3, "xray": 0.4}[preset]
+
+
+def test_what_tells_no_modality_is_augmented_least(tmp_path):
+    assert choose_augment({"name": "folder", "input": str(tmp_path)}) == "ct"
+    assert choose_augment({"name": "dicom", "input": "nowhere"}) == "ct"

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
 import medvision.files as files
 from medvision.data.formats.decode import load
-from medvision.data.formats.listing import list_images
+from medvision.data.formats.listing import list_files, list_images
 from medvision.data.manifest.csv_table import read_csv_table
 from medvision.data.manifest.manifest import MANIFEST
 from medvision.data.sources.table import choose_csv
@@ -18,6 +21,9 @@ from medvision.errors import MedvisionError
 _LOOKED_AT = 9  # files, evenly apart
 _STEP, _MOST = 32, 128  # of the sides: nets halve them up to five times
 _COLOURED = 0.01  # how far the channels must lie apart, as a share of the largest value
+_SAFEST = "ct"  # no flip, little change of tone
+_PRESETS = {"CT": "ct", "MR": "mr", "CR": "xray", "DX": "xray", "RG": "xray", "OP": "fundus",
+            "SM": "microscopy", "GM": "microscopy"}  # fmt: skip
 _PLAIN = ([_MOST, _MOST], 1)  # of what cannot be looked at so early
 
 
@@ -47,6 +53,26 @@ def choose_form(
     except MedvisionError:  # told where the files are read
         pass
     return _PLAIN
+
+
+def choose_augment(source: Mapping[str, Any] | None) -> str:
+    """Name the preset for the modality of DICOM; of what tells none, the one that changes least."""
+    held = dict(source or {})
+    if held.get("name") != "dicom" or held.get("input") is None:
+        return _SAFEST
+    try:
+        top = files.find_input(str(held["input"]))
+    except MedvisionError:  # told where the files are read
+        return _SAFEST
+    told = (_read_modality(top / name) for name in islice(list_files(top), _LOOKED_AT))
+    return _PRESETS.get(next(filter(None, told), ""), _SAFEST)
+
+
+def _read_modality(path: Path) -> str:
+    try:
+        return str(dcmread(path, stop_before_pixels=True, specific_tags=["Modality"]).Modality)
+    except (InvalidDicomError, AttributeError, OSError, ValueError):
+        return ""
 
 
 def _list_folder(place: str) -> tuple[Path, ...]:
