@@ -55,7 +55,8 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
     """
     own = read_manifest(files.find_input(str(options.manifest)), options.columns, target)
     unread: list[str] = []
-    if own.card.key is not None:  # told before hours of decoding
+    people = own.card.key is not None and not own.card.facts.get("simulated")
+    if people:  # told before hours of decoding
         own, unread = _keep_carried(own, options, target)
     if holds_generated(own):
         raise MedvisionError(
@@ -85,9 +86,10 @@ def assemble(options: DataOptions, target: type[Target]) -> tuple[Samples, Audit
         real = whole[whole["origin"] != "generated"]
         audit.counts = count_parts(real, asked.strata(real))
     _note_oddities(audit, read, own)
-    if own.card.key is not None:
+    if people:
         whole, _ = choose_carried(whole, options.carry, target, _also_read(options))
         audit.notes += note_left_out(unread)
+    if own.card.key is not None:
         whole = _mask_files(whole, target, audit)
     audit.notes += asked.notes()
     if options.residency == "host":
