@@ -147,7 +147,7 @@ def test_metrics_agree_with_scikit_learn_on_the_stored_predictions(part, trained
             assert told["value"] is None, name
             continue
         assert told["value"] == pytest.approx(value, abs=1e-9), name
-        assert told["low"] <= told["high"]
+        assert told["low"] is None or told["low"] <= told["high"]  # nothing varies on few patients
     argmax = sk.accuracy_score(truth, probs >= 0.5)
     if part == "test":
         assert metrics["test_argmax"]["accuracy"]["value"] == pytest.approx(argmax, abs=1e-9)

@@ -71,7 +71,7 @@ class Told:
 
 def test_a_clean_set_raises_no_alarm(rows, tmp_path):
     told = Told(rows, tmp_path)
-    assert told.notes == []
+    assert [note for note in told.notes if "the positive class is" not in note] == []
     assert told.prepared.copies == 0
     assert len(told.table) == 60
 

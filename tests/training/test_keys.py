@@ -7,7 +7,7 @@ from medvision.runs import Run, run_key
 from medvision.training.config import conf_folder, register_resolvers
 from medvision.training.explain import explain
 from medvision.training.keys import check_keys, check_logger
-from medvision.training.loggers import open_loggers
+from medvision.training.tensorboard import open_loggers
 
 
 @pytest.fixture

@@ -33,7 +33,9 @@ def estimate(
     if not passes:
         return
     with _averaging(norms):
-        for one in passes:
+        for number, one in enumerate(passes, start=1):
+            for norm in norms:
+                norm.momentum = 1 / number  # a plain mean; None would wait for the device's count
             one()
     for norm in norms:
         for statistic in (norm.running_mean, norm.running_var):
@@ -47,7 +49,7 @@ def _averaging(norms: Sequence[_BatchNorm]) -> Iterator[None]:
     before = [(norm.momentum, _counter(norm).clone()) for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum, norm.training = None, True
+        norm.training = True
     try:
         yield
     finally:

@@ -21,8 +21,8 @@ from medvision.provenance import is_interactive
 from medvision.runs import Run
 from medvision.tasks import find_task, short_name
 from medvision.tasks.trainable import Facts, Trainable
-from medvision.training.loggers import open_loggers
 from medvision.training.machine import choose_precision
+from medvision.training.tensorboard import open_loggers
 
 
 def build_task(config: DictConfig, data: ImageDataModule, weights: str | None) -> Trainable:

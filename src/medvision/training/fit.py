@@ -41,10 +41,9 @@ from medvision.training.config import settle_augment
 from medvision.training.context import open_context
 from medvision.training.distributed import State, announce, await_decision, is_leader
 from medvision.training.explain import explain
-from medvision.training.inputs import describe_pixels
 from medvision.training.job import Job, prepare_job
 from medvision.training.machine import compile_nets
-from medvision.training.preview import Preview
+from medvision.training.preview import Preview, describe_pixels
 from medvision.trust.names import trusting
 
 

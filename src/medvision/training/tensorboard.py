@@ -1,11 +1,12 @@
-"""TensorBoard beyond the curves: configuration, figures, final scores for its HPARAMS tab."""
+"""Where curves go, and what stands beside them: configuration, figures, scores for HPARAMS."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import cv2
-from omegaconf import OmegaConf
-from pytorch_lightning.loggers import TensorBoardLogger
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 import medvision.files as files
@@ -63,3 +64,14 @@ def _choose_settings(record: dict[str, Any], plain: dict[str, Any]) -> dict[str,
     told = {key: flat.get(key, text) for key, _, text in words if not is_place(key)}
     usual = {key: flat[key] for key in ("seed", "model.optimizer.lr") if key in flat}
     return usual | told
+
+
+def open_loggers(run: Run, config: DictConfig, first_epoch: int = 0) -> list[Logger]:
+    """Open TensorBoard, and the logger of the configuration, whose empty keys the run fills in."""
+    board: list[Logger] = [open_board(run, first_epoch)]
+    if config.get("logger") is None:
+        return board
+    fills = {"save_dir": str(run.folder), "name": run.title, "run_name": run.title}
+    given = {key: fills[key] for key, value in config.logger.items()
+             if key in fills and value is None}  # fmt: skip
+    return [*board, instantiate(OmegaConf.merge(config.logger, given))]
