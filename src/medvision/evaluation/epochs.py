@@ -12,7 +12,7 @@ from medvision.evaluation.report.table import show_score
 Ways = Mapping[str, Literal["min", "max"]]
 TIES: Ways = {"val/loss": "min"}
 """What decides between epochs that are equal by the monitor, as those of few val patients often
-are: AUROC is 1 from the first step on where classes are easily told apart."""
+are: a score is 1 from the first step on where the question is easy."""
 
 
 def rank_epoch(scores: Mapping[str, Any], ways: Ways) -> tuple[float, ...]:

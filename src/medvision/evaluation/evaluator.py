@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import medvision.trust.integrity as integrity
 from medvision.errors import MedvisionError, did_you_mean
-from medvision.stats.bootstrap import Interval, drop_point, interval, widen_level
+from medvision.stats.bootstrap import Interval, drop_point, interval, number, widen_level
 from medvision.stats.ranking import Floats
 from medvision.stats.small_samples import Bounds
 from medvision.target import TASKS, array_of, find_folder, list_tasks
@@ -68,6 +68,11 @@ class Scored:
     def size(self) -> int:
         """The numbers that are scored: rows, times classes where there are several."""
         return max([len(self), *(array.size for array in self.arrays.values())])
+
+    @property
+    def place(self) -> NDArray[np.intp]:
+        """The number of the patient of each row `[N]`."""
+        return self.once("place", lambda: number(self.patients)[1])
 
     @property
     def contents(self) -> list[bytes]:

@@ -126,11 +126,11 @@ def _say_apart(
     evaluator: Evaluator, drawn: Mapping[str, Floats], folds: Mapping[str, Sequence[float]]
 ) -> Iterator[str]:
     """Say where folds score well by themselves and not together: their levels differ."""
-    for name in ("auroc", "average_precision"):
-        each = np.array(folds.get(name, ()))
-        if name in drawn and len(each) and drawn[name][0] < np.nanmin(each) - APART:
+    for name, values in drawn.items():
+        each, ranked = np.array(folds[name]), evaluator.metrics[name].better == "high"
+        if ranked and not np.isnan(each).all() and values[0] < np.nanmin(each) - APART:
             yield (
-                f"{evaluator.label(name)} is {show_score(float(drawn[name][0]))} pooled and "
+                f"{evaluator.label(name)} is {show_score(float(values[0]))} pooled and "
                 f"{show_score(float(np.nanmean(each)))} on average within a fold: the nets of the "
                 "folds put their probabilities at different levels. Read the pooled score; folds "
                 "with more patients to be calibrated on would agree."

@@ -23,7 +23,6 @@ from medvision.evaluation.evaluator import (
     average_attention,
 )
 from medvision.evaluation.predictions import Schema
-from medvision.stats.bootstrap import number
 from medvision.stats.ranking import Floats
 from medvision.stats.small_samples import Bounds, bound_mean
 from medvision.target import Encoded, array_of
@@ -304,8 +303,7 @@ class ClassificationEvaluator(Evaluator):
         """Count what is scored, its patients and each class."""
         truth = truth_of(scored.arrays["label"], self.kind, len(self.classes))
         per_class = dict(zip(self.classes, (truth == 1).sum(axis=0).tolist(), strict=True))
-        names = np.array(number(scored.patients)[1])
-        each = [len(np.unique(names[own == 1])) for own in truth.T]
+        each = [len(np.unique(scored.place[own == 1])) for own in truth.T]
         patients_per_class = dict(zip(self.classes, each, strict=True))
         order = {unit: 0, "patients": 0, "per_class": per_class}
         order["patients_per_class"] = patients_per_class
@@ -326,7 +324,7 @@ class ClassificationEvaluator(Evaluator):
 
     def bound_score(self, name: str, scored: Scored, drawn: Floats) -> Bounds | None:
         """Return bounds of shares, of areas, and of means of them; other scores have none."""
-        parts = list_parts(name, self.weigh(scored), scored.patients, self.classes)
+        parts = list_parts(name, self.weigh(scored), scored.place, self.classes)
         return bound_mean(parts, drawn[1:]) if parts else None
 
     def _count_classes(self, scored: Scored) -> dict[str, int]:

@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from medvision.stats.bootstrap import Keys, number
 from medvision.stats.small_samples import Area, Part, Share
 from medvision.tasks.classification.weighted import WeightedScores
 
@@ -14,14 +13,14 @@ _Mask = NDArray[np.bool_]
 
 
 def list_parts(
-    name: str, weighted: WeightedScores, patients: Keys, classes: Sequence[str]
+    name: str, weighted: WeightedScores, place: NDArray[np.intp], classes: Sequence[str]
 ) -> list[Part]:
     """Return the parts whose mean a score is; [] of one that is no such mean.
 
     Args:
         name: of a metric; followed by `/` and a class, of this class alone.
         weighted: the predictions.
-        patients: of their rows `[N]`.
+        place: the number of the patient of each row `[N]`.
         classes: K names.
     """
     score, _, alone = name.partition("/")
@@ -30,10 +29,10 @@ def list_parts(
     if score == "accuracy" and weighted.kind != "multilabel":
         known = weighted.known[:, 0]
         hits = (weighted.preds & (weighted.truth == 1)).any(axis=1)
-        return [*_share(hits, known, number(patients)[1])]
+        return [*_share(hits, known, place)]
     one = [1] if weighted.kind == "binary" else range(len(classes))
     chosen = [list(classes).index(alone)] if alone else one
-    parts = (_of_class(score, weighted, k, number(patients)[1]) for k in chosen)
+    parts = (_of_class(score, weighted, k, place) for k in chosen)
     return [part for some in parts for part in some]
 
 
@@ -82,6 +81,6 @@ def _area(
 ) -> Iterator[Area]:
     if not (positive.any() and negative.any()):
         return
-    value = float(weighted.rank(np.ones((1, len(place))))["auroc"][0, k])
+    value = float(weighted.whole["auroc"][k])
     P, N = (len(np.unique(place[side])) for side in (positive, negative))
     yield Area(value, P, N, int(positive.sum()) * int(negative.sum()))

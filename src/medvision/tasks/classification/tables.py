@@ -7,6 +7,7 @@ import pandas as pd
 
 from medvision.evaluation.report.run_files import RunFiles
 from medvision.evaluation.report.table import PARTS, Table, show_interval
+from medvision.tasks.classification.calibration import FEWEST
 from medvision.tasks.classification.metrics import label_of
 
 Metrics = Mapping[str, Any]
@@ -54,8 +55,8 @@ def note_scores(metrics: Metrics, scores: Mapping[str, Metrics]) -> Iterator[str
         counts = " and ".join(f"{count} of {name}" for name, count in few.items())
         yield (
             f"No threshold was chosen, 0.5 was taken: the patients of val are too few ({counts}; "
-            "10 are needed). Give val more patients (data.val_share), or fix one before you look "
-            "(operating_point=fixed=0.3)."
+            f"{FEWEST} are needed). Give val more patients (data.val_share), or fix one before you "
+            "look (operating_point=fixed=0.3)."
         )
     if "fitted_on" in (metrics.get("val") or {}):
         yield (

@@ -55,15 +55,20 @@ class WeightedScores:
         self._weights, self._made = np.empty((0, 0)), dict[str, dict[str, Floats]]()
 
     @cached_property
+    def whole(self) -> dict[str, Floats]:
+        """The scores of each class on the data as they are: name → `[K]`, nan undefined."""
+        once = np.ones((1, len(self.truth)))
+        each = self.rank(once) | self._decide_each(self.confusion(once))
+        return {name: values[0] for name, values in each.items()}
+
+    @cached_property
     def held(self) -> dict[str, NDArray[np.bool_]]:
         """The classes for which the data as they are define a score: name → `[K]`.
 
         A mean over classes is taken over these in every resample, or not at all: over others it
         would be another score.
         """
-        once = np.ones((1, len(self.truth)))
-        each = self.rank(once) | self._decide_each(self.confusion(once))
-        return {name: ~np.isnan(values[0]) for name, values in each.items()}
+        return {name: ~np.isnan(values) for name, values in self.whole.items()}
 
     def rank(self, weights: Floats) -> dict[str, Floats]:
         """Return each class's area under the ROC and the precision-recall curve, `[R,K]`."""

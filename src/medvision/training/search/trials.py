@@ -157,9 +157,12 @@ class _JournalLock(JournalFileOpenLock):
 
     def acquire(self) -> bool:
         self._lock.acquire()
-        content = self._journal.read_bytes()
-        if content and not content.endswith(b"\n"):
-            os.truncate(self._journal, content.rfind(b"\n") + 1)
+        with self._journal.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - 1))
+            torn = stream.read(1) not in (b"", b"\n")
+        if torn:
+            os.truncate(self._journal, self._journal.read_bytes().rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:
