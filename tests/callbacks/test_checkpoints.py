@@ -1,14 +1,16 @@
 import errno
 import io
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
-from medvision.callbacks.checkpoints import CheckpointFile, Checkpoints
+from medvision.callbacks.checkpoints import CheckpointFile, Checkpoints, CurvesFirst
 from medvision.errors import MedvisionError
 
 
@@ -18,7 +20,9 @@ class Learner(LightningModule):
         self.net = torch.nn.Linear(2, 1)
 
     def training_step(self, batch, batch_idx):
-        return self.net(batch).square().mean()
+        loss = self.net(batch).square().mean()
+        self.log("train/loss", loss, on_step=False, on_epoch=True)
+        return loss
 
     def validation_step(self, batch, batch_idx):
         self.log("val/auroc", float(self.current_epoch))
@@ -27,7 +31,7 @@ class Learner(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=0.1)
 
 
-def fit(folder, epochs=2, more=(), resume=None):
+def fit(folder, epochs=2, more=(), resume=None, logger=False):
     data = DataLoader(torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), 4)
     best = ModelCheckpoint(folder, "best", "val/auroc", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(
@@ -36,8 +40,9 @@ def fit(folder, epochs=2, more=(), resume=None):
     torch.manual_seed(0)
     task = Learner()
     Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[*more, best, last], plugins=[Checkpoints()],
+        max_epochs=epochs, accelerator="cpu", logger=logger, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[CurvesFirst(), *more, best, last],
+        plugins=[Checkpoints()],
     ).fit(task, data, data, ckpt_path=resume, weights_only=True)  # fmt: skip
     return task
 
@@ -68,6 +73,28 @@ def test_the_best_is_the_average_where_weights_are_averaged(tmp_path):
         best["state_dict"]["net.weight"], last["current_model_state"]["net.weight"]
     )
     torch.testing.assert_close(task.state_dict(), best["state_dict"])  # as Lightning leaves it
+
+
+class Points(CSVLogger):
+    """Tells whether the points of an epoch come before its checkpoint."""
+
+    def __init__(self, folder):
+        super().__init__(folder, name="points")
+        self.seen = []
+
+    def log_metrics(self, metrics, step=None):
+        if "train/loss" in metrics:
+            time.sleep(0.1)  # it is written in the background
+            path = Path(self.save_dir, "last.ckpt")
+            self.seen.append(load(path)["epoch"] if path.exists() else None)
+
+
+def test_the_points_of_an_epoch_are_logged_before_its_checkpoint(tmp_path):
+    """Else a run killed in between would go on behind an epoch whose points nobody has."""
+    points = Points(tmp_path)
+    fit(tmp_path, 3, logger=points)
+    assert [seen is None or seen < epoch for epoch, seen in enumerate(points.seen)] == [True] * 3
+    assert load(tmp_path / "last.ckpt")["epoch"] == 2
 
 
 def test_a_file_shows_the_weights_of_its_moment(tmp_path, monkeypatch):

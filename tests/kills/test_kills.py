@@ -42,10 +42,9 @@ CNN = ("model.net.widths=[4,8]", "trainer.max_epochs=4", *STOPS, "callbacks=ema"
 SHORT = ("model.net.widths=[4,8]", "trainer.max_epochs=2", "trainer.limit_train_batches=2")
 RNN = ("model=rnn", "data.unit=series", "trainer.max_epochs=3", *STOPS,
        "data.sequence.drop=0.3", "data.sequence.crop=2")  # fmt: skip
-# An epoch of a thousand images and more: fewer share a point of TensorBoard's axis with others.
 GAN = (
-    "experiment=dcgan_phantom", *SMALL, "data.balance=true", "data.epoch_size=1024",
-    "data.batch_size=64", "model.kimg=4.096", "model.generator.width=4", "model.critic.width=4",
+    "experiment=dcgan_phantom", *SMALL, "data.balance=true", "data.epoch_size=256",
+    "data.batch_size=64", "model.kimg=1.024", "model.generator.width=4", "model.critic.width=4",
     "model.generator.latent=8", "data.shares.train=0.6", "data.shares.val=0.3",
     "data.shares.test=0.1", "judge.grace=0", "judge.patience=2",
 )  # fmt: skip

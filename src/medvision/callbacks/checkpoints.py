@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 
 import medvision.files as files
@@ -75,14 +77,47 @@ class Checkpoints(AsyncCheckpointIO):
     """Lets the next epoch begin on a copy; a refusal to write is raised at the next checkpoint.
 
     A run resumes from `last.ckpt` alone; `best.ckpt` keeps the weights, a third of Adam's file.
+    `last.ckpt` waits for `release`: Lightning logs what training reports of an epoch after the
+    checkpoints, and a run killed in between would not repeat that epoch and lack its points.
     """
 
     def __init__(self) -> None:
         super().__init__(CheckpointFile())
+        self._held: tuple[dict[str, Any], Any] | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
+        if Path(path).stem == "last":
+            self.release()
+            self._held = apply_to_collection(checkpoint, torch.Tensor, torch.clone), path
+            return
         if Path(path).stem == "best":
             checkpoint = {k: value for k, value in checkpoint.items() if k not in _RESUMING}
         super().save_checkpoint(checkpoint, path, storage_options)
+
+    def release(self) -> None:
+        """Write the `last.ckpt` that waits, if one does."""
+        held, self._held = self._held, None
+        if held is not None:
+            super().save_checkpoint(*held)
+
+    def teardown(self) -> None:
+        self.release()
+        super().teardown()
+
+
+class CurvesFirst(Callback):
+    """Lets `last.ckpt` be written once the loggers hold the points of its epoch."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._release(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._release(trainer)
+
+    @staticmethod
+    def _release(trainer: Trainer) -> None:
+        checkpoints = trainer.strategy.checkpoint_io
+        if isinstance(checkpoints, Checkpoints):
+            checkpoints.release()

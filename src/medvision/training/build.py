@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-from medvision.callbacks.checkpoints import Checkpoints
+from medvision.callbacks.checkpoints import Checkpoints, CurvesFirst
 from medvision.callbacks.ending import Ending
 from medvision.callbacks.history import History
 from medvision.callbacks.kept import BestCheckpoint
@@ -68,8 +68,9 @@ def build_trainer(
         folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
     )
     callbacks: list[Callback] = [
-        Replay(config.seed), Ending(), *chosen, *choose_progress(config.monitor, bar),
-        History(run.folder / "history.csv"), best, last, *more,
+        CurvesFirst(), Replay(config.seed), Ending(), *chosen,
+        *choose_progress(config.monitor, bar), History(run.folder / "history.csv"), best, last,
+        *more,
     ]  # fmt: skip
     precision = choose_precision(config.trainer.precision, config.trainer.accelerator)
     settings = dict(config.trainer) | {"precision": precision, "enable_progress_bar": bar}

@@ -32,11 +32,11 @@ def test_tile_lays_each_class_out_in_its_rows():
 def test_alarm_ends_what_keeps_looking_collapsed(patience, stopped, tmp_path, capsys):
     trainer = SimpleNamespace(should_stop=False)
     watch = FidelityCallback(None, torch.zeros(1), torch.zeros(1), tmp_path, patience, grace=0.25)
-    watch._watch(trainer, "collapsed: one image", 1, 0.1)  # too early to say
+    watch._watch(trainer, "collapsed: one image", 1000, 0.1)  # too early to say
     assert capsys.readouterr().out == ""
     for reason in ("collapsed: one image", None, "collapsed: one image", "collapsed: one image"):
         assert not trainer.should_stop
-        watch._watch(trainer, reason, 8, 0.5)
+        watch._watch(trainer, reason, 8000, 0.5)
     out = capsys.readouterr().out
     assert trainer.should_stop is stopped
     assert out.count("alarm at 8 kimg: collapsed") == 3

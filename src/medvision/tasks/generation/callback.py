@@ -21,7 +21,7 @@ Pixels = NDArray[np.uint8]
 
 
 class FidelityCallback(Callback):
-    """Logs the scores of images made from the same noise each time, as `val/…` over kimg.
+    """Logs the scores of images made from the same noise each time, as `val/…` over those shown.
 
     Args:
         judge: holds the real images.
@@ -47,7 +47,6 @@ class FidelityCallback(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         task: Any = pl_module
-        kimg = task.seen / 1000
         image = task.sample(self.noise, self.label)
         scores = self.judge.quick(image, self.label)
         told = pick_curves(scores) | {
@@ -55,10 +54,11 @@ class FidelityCallback(Callback):
             for name, value in ask_critic(task, self.judge, image, self.label).items()
             if value is not None
         }
-        # Lightning takes a logged "step" as the x-axis: thousands of images.
-        pl_module.log_dict({f"val/{name}": value for name, value in told.items()} | {"step": kimg})
-        self._show(trainer, image, kimg)
-        self._watch(trainer, is_collapsed(scores), kimg, kimg / task.kimg)
+        # Lightning takes a logged "step" as the x-axis: images, no two epochs have as many.
+        curves = {f"val/{name}": value for name, value in told.items()}
+        pl_module.log_dict(curves | {"step": float(task.seen)})
+        self._show(trainer, image, task.seen)
+        self._watch(trainer, is_collapsed(scores), task.seen, task.seen / (1000 * task.kimg))
 
     def state_dict(self) -> dict[str, Any]:
         return {"alarms": self.alarms}
@@ -66,20 +66,20 @@ class FidelityCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.alarms = state_dict["alarms"]
 
-    def _show(self, trainer: Trainer, image: Tensor, kimg: float) -> None:
+    def _show(self, trainer: Trainer, image: Tensor, seen: int) -> None:
         grid = tile(image, self.label)
         written, png = cv2.imencode(".png", grid[..., ::-1])
         assert written
-        files.write_bytes(self.folder / f"{round(1000 * kimg):08d}.png", png.tobytes())
+        files.write_bytes(self.folder / f"{seen:08d}.png", png.tobytes())
         if trainer.logger is not None:
             board: Any = trainer.logger
-            board.experiment.add_image("samples/grid", grid, int(kimg), dataformats="HWC")
+            board.experiment.add_image("samples/grid", grid, seen, dataformats="HWC")
 
-    def _watch(self, trainer: Trainer, reason: str | None, kimg: float, progress: float) -> None:
+    def _watch(self, trainer: Trainer, reason: str | None, seen: int, progress: float) -> None:
         """Raise the alarm, and end a training that has kept looking collapsed."""
         self.alarms = self.alarms + 1 if reason and progress >= self.grace else 0
         if self.alarms:
-            print(f"alarm at {kimg:.0f} kimg: {reason}", flush=True)
+            print(f"alarm at {seen / 1000:.0f} kimg: {reason}", flush=True)
         if self.patience and self.alarms >= self.patience:
             trainer.should_stop = True
             print(f"stopped: {self.alarms} epochs in a row; the best epoch is kept", flush=True)

@@ -158,8 +158,8 @@ class Adversarial(Trainable):
 
     @staticmethod
     def read_progress(checkpoint: Mapping[str, Any]) -> int:
-        """Return where the curves of a resumed run go on, in thousands of images."""
-        return int(checkpoint["counters"]["seen"] / 1000) + 1
+        """Return where the curves of a resumed run go on, in images."""
+        return int(checkpoint["counters"]["seen"]) + 1
 
     @property
     def trained(self) -> nn.Module:
@@ -263,7 +263,7 @@ class Adversarial(Trainable):
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's means over thousands of images."""
         scores, self._val = {"val/critic_real": float(torch.cat(self._val).mean())}, []
-        counted = {"train/kimg": self.seen / 1000, "step": self.seen / 1000}
+        counted = {"train/kimg": self.seen / 1000, "step": float(self.seen)}
         self.log_dict(self._scores | scores | counted)
 
     def configure_optimizers(self) -> Any:
