@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 SMALL = (
     "data.reader.size=[16,16]", "data.batch_size=8", "data.workers=1", "model.net.widths=[4,8]",
     "trainer.max_epochs=1", "threads=1", "callbacks.early_stopping=null",

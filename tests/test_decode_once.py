@@ -16,6 +16,8 @@ from medvision.data.store.reader import Reader
 from medvision.data.store.store import open_store
 from medvision.errors import MedvisionError
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 READER = Reader(size=12)
 TINY = (
     "data.reader.size=[32,32]", "data.reader.channels=1", "data.batch_size=16", "data.workers=2",

@@ -10,6 +10,8 @@ import medvision.files as files
 from medvision.runs import Run
 from medvision.trust import integrity
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 ELSEWHERE = integrity.STAMPS["elsewhere"]
 
 

@@ -13,6 +13,8 @@ from medvision.data.manifest.path_map import reveal_paths
 from medvision.model import load_model
 from medvision.seen import Seen
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 UNKNOWN = "what they have seen is not known"
 
 

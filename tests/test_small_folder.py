@@ -9,6 +9,8 @@ import pytest
 
 import medvision.files as files
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -15,6 +15,8 @@ from medvision.data.store import store as stores
 from medvision.errors import MedvisionError
 from medvision.runs import Run, find_runs
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 TRAP = '''
 import torch
 from pytorch_lightning import Callback

@@ -28,6 +28,8 @@ from medvision.tasks.generation import task as generation
 from medvision.tasks.generation.task import Adversarial
 from medvision.tasks.task import Task
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 NAP = 0.012
 
 

@@ -27,6 +27,8 @@ from medvision.model import load_model, save_model
 from medvision.seen import Seen
 from medvision.tasks.classification.evaluator import ClassificationEvaluator, decide_labels
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 PROBS = ["prob_healthy", "prob_lesion"]
 FIGURES = ClassificationEvaluator.figures
 UNLIKE = "3 of 3 images are unlike those the model was trained on (units 3)"

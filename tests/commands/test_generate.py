@@ -17,6 +17,8 @@ from medvision.model import load_generator, load_model
 from medvision.seen import Seen
 from medvision.tasks.generation.sampling import make_images
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 READER = Reader(size=(32, 32), window=(-100.0, 200.0))
 FAILED = {
     "passed": False,

@@ -17,6 +17,8 @@ from medvision.evaluation.evaluator import open_evaluator
 from medvision.model import load_model, save_model
 from medvision.runs import Run
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 TINY = (
     "model=rnn", "data.unit=series", "data.reader.size=[32,32]", "data.reader.window=[-100,200]",
     "data.batch_size=8", "data.workers=1", "model.net.encoder.widths=[8,16]",

@@ -13,6 +13,8 @@ import pytest
 from medvision.runs import find_runs
 from medvision.training import fit
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 optuna = pytest.importorskip("optuna")
 
 SPACE = ("model.optimizer.lr=tag(log,interval(1e-4,1e-2))", "model.net.dropout=interval(0,0.5)")

@@ -12,6 +12,8 @@ from medvision.evaluation.evaluator import open_evaluator
 from medvision.inference.evaluate import compute_metrics
 from medvision.model import load_model
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 WORDS = {
     "classification": ("model=convnet",),
     "regression": ("model=regression", "data.annotation.targets=[radius_mm]"),

@@ -16,6 +16,8 @@ from medvision.data.units.unit import list_units, read_unit
 from medvision.errors import MedvisionError
 from medvision.model import load_model
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 VOLUME = '''
     """A sample is a volume: `depth` slices of a series, evenly spread, `image` `[B,C,D,H,W]`."""
 

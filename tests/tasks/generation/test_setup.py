@@ -10,6 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from medvision.model import load_generator
 from medvision.runs import Run
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 SHARES = ("data.shares.train=0.6", "data.shares.val=0.3", "data.shares.test=0.1")
 GAN = (
     "train", "experiment=dcgan_phantom", "data=manifest", "data.reader.size=[32,32]",

@@ -10,6 +10,8 @@ import pytest
 
 from medvision.model import load_model
 
+pytestmark = pytest.mark.usefixtures("dots")
+
 WORDS = (
     "model=regression", "model.net.widths=[8,16]", "model.net.stem_stride=1",
     "+data.annotation.targets=[radius_mm]", "model.level=0.6",  # val has three lesions' patients

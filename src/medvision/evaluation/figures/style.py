@@ -61,6 +61,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         with mpl.rc_context(_STYLE):
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # it is laid out: else it would be twice more to be saved
         return figure
 
     return drawn

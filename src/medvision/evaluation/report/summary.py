@@ -1,9 +1,10 @@
 """What a run says of itself, in sentences: templates over its files, and facts of its record."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from jinja2 import DictLoader, Environment, StrictUndefined, TemplateError
+from jinja2 import BytecodeCache, DictLoader, Environment, StrictUndefined, TemplateError
+from jinja2.bccache import Bucket
 
 from medvision.errors import MedvisionError
 from medvision.evaluation.covariates import title_of
@@ -63,6 +64,18 @@ class Sentences:
         return " ".join(self.lines(name))
 
 
+class _Compiled(BytecodeCache):
+    """Compiles a sentence once a process: a sweep writes a page a job."""
+
+    codes: ClassVar[dict[tuple[str, str], Any]] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self.codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.codes[bucket.key, bucket.checksum] = bucket.code
+
+
 def _templates(evaluator: Evaluator) -> Environment:
     """Return the sentences of all runs, and what a task says in their place."""
     texts: dict[str, str] = {}
@@ -70,8 +83,9 @@ def _templates(evaluator: Evaluator) -> Environment:
         texts |= read_sentences(form)
     texts |= evaluator.sentences()
     templates = Environment(
-        loader=DictLoader(texts), undefined=StrictUndefined, finalize=_in_one_line
-    )
+        loader=DictLoader(texts), undefined=StrictUndefined, finalize=_in_one_line,
+        bytecode_cache=_Compiled(),
+    )  # fmt: skip
     templates.tests["list"] = lambda value: isinstance(value, list)
     templates.filters |= {
         "score": show_score, "interval": show_interval, "spoken": _speak_score,
