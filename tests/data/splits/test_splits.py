@@ -131,8 +131,21 @@ def test_shares_and_labels_are_balanced():
     strata = np.where(often[groups] & (rng.random(6000) < 0.8), "sick", "well")
     parts = split_by_patient(groups, strata, SHARES, 0)
     for part, share in SHARES.items():
-        assert abs((parts == part).mean() - share) < 0.005
+        assert len(set(groups[parts == part])) == pytest.approx(share * 600, rel=0.05)
+        assert abs((parts == part).mean() - share) < 0.02
         assert abs((strata[parts == part] == "sick").mean() - (strata == "sick").mean()) < 0.02
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_patients_are_dealt_not_images(seed):
+    """One patient of many images is not a whole part: 11 became 9, 1 and 1."""
+    sizes = [40, 3, 3, 2, 3, 3, 2, 3, 30, 3, 2]
+    groups = np.repeat(np.arange(11), sizes)
+    parts = split_by_patient(groups, ["a"] * sum(sizes), SHARES, seed)
+    held = {part: set(groups[parts == part]) for part in SHARES}
+    assert len(held["train"]) >= 6
+    assert min(len(held["val"]), len(held["test"])) >= 2
+    assert {0, 8} <= held["train"]
 
 
 def test_images_without_patients_are_split_exactly():
@@ -166,7 +179,9 @@ def test_folds_are_balanced(k):
     strata = rng.choice(["a", "b", "c"], 300, p=[0.6, 0.3, 0.1])[groups]
     folds = fold_by_patient(groups, strata, k, 0)
     assert sorted(set(folds)) == list(range(k))
-    assert np.bincount(folds).max() - np.bincount(folds).min() < 20
+    held = [len(set(groups[folds == fold])) for fold in range(k)]
+    assert max(held) - min(held) <= 4
+    assert np.ptp(np.bincount(folds)) < 0.11 * len(folds) / k
     for label in "abc":
         held = np.bincount(folds[strata == label], minlength=k)
         assert held.max() - held.min() <= 30
@@ -203,7 +218,7 @@ def test_val_is_cut_from_train_by_patient_where_none_is_given():
     assert result["split"].value_counts().to_dict() == {"train": 120, "val": 40, "test": 40}
     assert (result["split"][160:] == "test").all()
     assert_apart(result, unique_digests(table))
-    assert "val is 0.25 of the rows that do not test, cut by patient" in audit.notes
+    assert "val is 0.25 of the patients that do not test" in audit.notes
     kept, _ = assign_splits(table, unique_digests(table), val_share=0)
     assert set(kept["split"]) == {"train", "test"}
 

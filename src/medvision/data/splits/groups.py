@@ -70,21 +70,21 @@ def _allocate(groups: Ints, strata: Sequence[str], shares: Sequence[float], seed
     """Deal groups, lined up by likeness, to parts; each goes where the most is due.
 
     Dealing along a line of like neighbours gives every stratum its shares up to about one group,
-    and the whole too, however many strata are tiny (as with `a|b` labels).
+    and the whole too, however many strata are tiny (as with `a|b` labels). What is shared out is
+    half the groups and half the rows: an interval is over patients, so that one of many images
+    must not be a whole part; and a part of few images scores loosely.
 
     Reference:
-        The rule is Webster's (Sainte-Laguë's) divisor method of apportionment, over rows.
+        The rule is Webster's (Sainte-Laguë's) divisor method of apportionment.
     """
     number = np.unique(groups, return_inverse=True)[1]
-    sizes = np.bincount(number).tolist()
-    filled = [0.0] * len(shares)
+    sizes = np.bincount(number)
+    weights = 1 / len(sizes) + sizes / len(number)
+    filled = np.zeros(len(shares))
     dealt = np.zeros(len(sizes), dtype=np.int64)
     for group in _line_up(number, strata, seed).tolist():
-        due = [
-            (have + sizes[group] / 2) / share for have, share in zip(filled, shares, strict=True)
-        ]
-        dealt[group] = part = due.index(min(due))
-        filled[part] += sizes[group]
+        dealt[group] = part = np.argmin((filled + weights[group] / 2) / shares)
+        filled[part] += weights[group]
     return dealt[number]
 
 
@@ -96,7 +96,7 @@ def split_by_patient(
     Args:
         groups: group number a row; only their order matters.
         strata: label a row ("" = unlabelled, a stratum of its own; `a|b` too).
-        shares: share of the rows a part; they add up to 1, a part of share 0 is left out.
+        shares: of groups and rows a part; they add up to 1, a part of share 0 is left out.
         seed: alone decides what is drawn.
 
     Raises:

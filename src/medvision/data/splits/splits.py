@@ -59,8 +59,8 @@ def assign_splits(
         mode: `given` keeps the column `split` (with `fold`: the column `fold`); `patient` computes;
             `site` tests on whole sites, the smallest first until test holds its share, never the
             largest; `auto` is `given` where the column has values, else `patient`.
-        shares: of all rows, for a computed split; a part left out is not made.
-        val_share: of the rows that do not test, for a val cut out of them: with `fold`, and where
+        shares: of patients and images, for a computed split; a part left out is not made.
+        val_share: of the patients that do not test, for a val cut out of them: with `fold`, and where
             a given split has train but no val (0 = no val).
         fold: this fold is test; a given `split` is then ignored.
         folds: how many are computed where none are given.
@@ -249,7 +249,7 @@ def _cut_val(
     groups = table.loc[rows, "group"].to_numpy()
     shares = {"train": 1 - share, "val": share}
     table.loc[rows, "split"] = split_by_patient(groups, strata[rows], shares, seed)
-    found.notes.append(f"val is {share:.3g} of the rows that do not test, cut by patient")
+    found.notes.append(f"val is {share:.3g} of the patients that do not test")
 
 
 def _confirm(
