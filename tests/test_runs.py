@@ -36,7 +36,7 @@ def changed(path, value):
         ("name", "other"), ("rerun", True), ("test", False), ("data.manifest", "/else/b.csv"),
         ("data.source", None), ("data.extra", ["x.csv"]), ("data.workers", 3),
         ("model.weights", "w.pt"), ("allocator", "system"), ("data.residency", "host"),
-        ("trainer.enable_progress_bar", False),
+        ("trainer.enable_progress_bar", False), ("trainer.log_every_n_steps", 5), ("threads", 1),
     ],
 )  # fmt: skip
 def test_places_and_comforts_are_not_in_the_key(path, value):

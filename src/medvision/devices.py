@@ -1,6 +1,23 @@
-"""Which devices the settings of a Trainer take."""
+"""Which devices the settings of a Trainer take, and how much of a CPU."""
 
 from omegaconf import DictConfig
+
+from medvision.errors import MedvisionError
+
+
+def limit_threads(threads: int | None) -> None:
+    """Let torch work in so many threads on a CPU; None: as the machine has them.
+
+    Raises:
+        MedvisionError: it is no whole number from 1.
+    """
+    import torch
+
+    if threads is None:
+        return
+    if type(threads) is not int or threads < 1:
+        raise MedvisionError(f"threads={threads} must be a whole number from 1")
+    torch.set_num_threads(threads)
 
 
 def takes_gpu(accelerator: str) -> bool:

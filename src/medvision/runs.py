@@ -20,12 +20,13 @@ import medvision.trust.integrity as integrity
 from medvision.errors import MedvisionError, printable
 from medvision.moved import rename_targets
 
-# Places, comforts, and what only opens the test part: none of them changes the trained model.
+# Places, comforts, and what only opens the test part: none of them changes the trained model
+# (`threads` its last digits on a CPU).
 PLACES = (
-    "name", "tags", "logger", "rerun", "test", "trust", "allocator", "model.weights",
+    "name", "tags", "logger", "rerun", "test", "trust", "threads", "allocator", "model.weights",
     "data.manifest", "data.source", "data.carry", "data.extra", "data.workers", "data.residency",
-    "trainer.enable_progress_bar", "judge.run", "judge.inception", "different_patients",
-    "data.different_patients",
+    "trainer.enable_progress_bar", "trainer.log_every_n_steps", "judge.run", "judge.inception",
+    "different_patients", "data.different_patients",
 )  # fmt: skip
 
 REPEATED = ("seed", "data.seed", "data.fold", "data.split_seed")

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import medvision.files as files
 import medvision.trust.integrity as integrity
+from medvision.devices import limit_threads
 from medvision.errors import MedvisionError
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores
@@ -33,6 +34,7 @@ def run(
     on_unreadable: Literal["stop", "exclude"] = "stop",
     on_foreign: OnUnlike = "stop",
     output: Path | None = None,
+    threads: int | None = None,
 ) -> None:
     """Score a frozen model: net, temperature and threshold stay as they were trained.
 
@@ -52,7 +54,9 @@ def run(
                                (modality, colour, size, spacing, values); counted and stamped
     output=DIR                 default: the run's folder; RUN/evaluations/ for other rows, where
                                the run's own files stay; a folder under runs/_joint/ for runs=
+    threads=1                  of torch on a CPU; default: as the machine has them
     """
+    limit_threads(threads)
     metrics, folder = evaluate(
         run, runs, data=data, split=split, allow_overlap=allow_overlap,
         different_patients=different_patients, on_unreadable=on_unreadable,

@@ -24,6 +24,7 @@ from medvision.data.batches.generated import (
 )
 from medvision.data.manifest.card import Card, read_card
 from medvision.data.manifest.manifest import CARD, MANIFEST
+from medvision.devices import limit_threads
 from medvision.errors import MedvisionError, did_you_mean
 from medvision.evaluation.report.table import Table
 from medvision.inference.predictor import open_model_evaluator, run_net
@@ -87,6 +88,7 @@ def run(
     classes: list[str] | None = None,
     output: Path | None = None,
     allow_ungated: bool = False,
+    threads: int | None = None,
 ) -> None:
     """Make images with a trained generator: PNG files, a manifest and a card, for training alone.
 
@@ -99,9 +101,11 @@ def run(
                          is there already
     allow_ungated=true   go on although the generator failed its gate, or has none: stamped in the
                          card and in the report of every run that trains on the images
+    threads=1            of torch on a CPU; default: as the machine has them
 
     Use them: medvision train … data.extra=[DIR/manifest.csv] data.extra_ratio=0.25
     """
+    limit_threads(threads)
     order = _read_order(run, per_class, seed, classes)
     _check_gate(order, allow_ungated)
     folder = Path(output).expanduser().absolute() if output else order.folder

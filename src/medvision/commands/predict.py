@@ -11,6 +11,7 @@ from rich.console import Console
 
 import medvision.files as files
 from medvision.data.units.series_form import OnGap
+from medvision.devices import limit_threads
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import Evaluator
 from medvision.evaluation.predictions import write_predictions
@@ -32,6 +33,7 @@ def run(
     on_unreadable: Literal["stop", "exclude"] = "stop",
     on_foreign: OnUnlike = "stop",
     on_gap: OnGap | None = None,
+    threads: int | None = None,
 ) -> None:
     """Write probabilities and decisions for new files; labels and patients are not needed.
 
@@ -51,10 +53,12 @@ def run(
                            (modality, colour, size, spacing, values); their status says in what
     on_gap=exclude         series with missing slices: error, exclude, or keep what is there;
                            default: as the model was trained
+    threads=1              of torch on a CPU; default: as the machine has them
 
     A model of series answers with a row a series, and in FILE_slices.csv with a row a slice.
     npz, npy, NIfTI, DICOM files and clips give a row an image unless the CSV says which frame.
     """
+    limit_threads(threads)
     source = files.find_input(input)
     place = _check_output(Path(output), source)
     ensemble = load_ensemble("predict", run, runs)

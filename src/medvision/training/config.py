@@ -120,11 +120,10 @@ def settle_augment(config: DictConfig, overrides: Sequence[str]) -> None:
     words = (word.lstrip("+~") for word in overrides)
     if any(word.startswith(("augment", "experiment=", "data.augment")) for word in words):
         return
-    source = config.data.get("source")
-    if source is not None and config.data.get("manifest") is None:
-        preset = choose_augment(_plain(source))
-        if preset != "ct":  # as composed
-            config.augment = OmegaConf.load(conf_folder() / "augment" / f"{preset}.yaml")
+    asked = (config.data.get(key) for key in ("manifest", "source", "columns"))
+    preset = choose_augment(*map(_plain, asked))
+    if preset != "ct":  # as composed
+        config.augment = OmegaConf.load(conf_folder() / "augment" / f"{preset}.yaml")
 
 
 def swept_keys(flags: Sequence[str], overrides: Sequence[str]) -> list[str]:

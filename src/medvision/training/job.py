@@ -5,12 +5,12 @@ from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import medvision.files as files
 from medvision.data.batches.datamodule import ImageDataModule
+from medvision.devices import limit_threads
 from medvision.runs import Run
 from medvision.seen import Seen
 from medvision.tasks import find_task
@@ -72,8 +72,7 @@ def prepare_job(config: DictConfig) -> Job:
     task = find_task(config.model._target_)
     check_settings(config)
     set_allocator(config.allocator)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    limit_threads(config.threads)
     weights = find_weights(config.model.get("weights"))
     data: ImageDataModule = instantiate(config.data)
     data.target = task.target

@@ -14,9 +14,9 @@ TABLE = Table(
 )
 
 
-def printed(table, *, terminal=False, width=60, **how):
+def printed(table, *, terminal=False, width=60):
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
-    table.print(console, **how)
+    table.print(console)
     return console.file.getvalue().splitlines()
 
 
@@ -36,12 +36,16 @@ def test_a_titled_table_is_framed_with_its_numbers_on_the_right():
     assert [line for line in lines if "a" in line][-1] == "│ a     │      5 │"
 
 
-def test_cells_are_cut_or_broken_where_a_terminal_is_narrow():
-    table = Table(["", "x"], [["a", "one two three four five six seven"]])
-    cut, broken = printed(table, width=20), printed(table, width=20, wrap=True)
-    assert len(cut) == 2
-    assert "…" in cut[1]
-    assert " ".join(" ".join(broken).split()) == "x a one two three four five six seven"
+def test_cells_break_where_a_terminal_is_narrow_and_a_log_keeps_them_whole():
+    score = "one two three four five six .971 (.952–.983)"
+    table = Table(["", "x"], [["a", score]])
+    broken, logged = printed(table, terminal=True, width=20), printed(table, width=20)
+    assert len(logged) == 2
+    assert logged[1].split(maxsplit=1) == ["a", score]
+    assert max(map(len, broken)) <= 20
+    assert [word for line in broken for word in line.split() if "─" not in word] == [
+        "x", "a", *score.split(),
+    ]  # fmt: skip
 
 
 def test_markdown_shows_every_cell_as_itself():

@@ -1,6 +1,6 @@
 """How files are read where the user does not say: from what a few of them look like."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -11,26 +11,28 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 import medvision.files as files
-from medvision.data.formats.decode import load
-from medvision.data.formats.listing import list_files, list_images
+from medvision.data.formats.decode import holds_frames, load
+from medvision.data.formats.listing import is_image, list_files, list_images
 from medvision.data.manifest.csv_table import read_csv_table
 from medvision.data.manifest.manifest import MANIFEST
 from medvision.data.sources.table import choose_csv
 from medvision.errors import MedvisionError
 
 _LOOKED_AT = 9  # files, evenly apart
+_VOLUMES = 3
 _STEP, _MOST = 32, 128  # of the sides: nets halve them up to five times
 _COLOURED = 0.01  # how far the channels must lie apart, as a share of the largest value
 _SAFEST = "ct"  # no flip, little change of tone
 _PRESETS = {"CT": "ct", "MR": "mr", "CR": "xray", "DX": "xray", "RG": "xray", "OP": "fundus",
-            "SM": "microscopy", "GM": "microscopy"}  # fmt: skip
+            "SM": "microscopy", "GM": "microscopy", "US": "ultrasound"}  # fmt: skip
+_IN_FOLDERS = ("folder", "dicom", "nifti", "video")
 _PLAIN = ([_MOST, _MOST], 1)  # of what cannot be looked at so early
 
 
 def choose_form(
     manifest: str | None, source: Mapping[str, Any] | None, columns: Mapping[str, Any] | None
 ) -> tuple[list[int], int]:
-    """Choose `[H,W]` and channels for class folders or a table; colour is kept where files have it.
+    """Choose `[H,W]` and channels for the files there are; colour is kept where files have it.
 
     The sides are those of the median file, rounded up to what nets can halve, at most 128.
 
@@ -45,8 +47,8 @@ def choose_form(
             return _look_at(*_list_table(Path(manifest), columns))
         if held.get("input") is None:
             return _PLAIN
-        if held.get("name") == "folder":
-            return _look_at(*_list_folder(str(held["input"])))
+        if held.get("name") in _IN_FOLDERS:
+            return _look_at(*_list_folder(str(held["input"]), str(held["name"])))
         if held.get("name") == "table":
             place = choose_csv(files.find_input(str(held["input"])))
             return _look_at(*_list_table(place, held.get("columns")))
@@ -55,17 +57,44 @@ def choose_form(
     return _PLAIN
 
 
-def choose_augment(source: Mapping[str, Any] | None) -> str:
-    """Name the preset for the modality of DICOM; of what tells none, the one that changes least."""
+def choose_augment(
+    manifest: str | None, source: Mapping[str, Any] | None, columns: Mapping[str, Any] | None
+) -> str:
+    """Name the preset for the modality; of what tells none, the one that changes least.
+
+    The modality is what the headers of DICOM say, or the column `modality` of a table.
+
+    Args:
+        manifest: a CSV; wins over the source.
+        source: what `prepare` is called with.
+        columns: ours → theirs, of the manifest.
+    """
     held = dict(source or {})
-    if held.get("name") != "dicom" or held.get("input") is None:
-        return _SAFEST
     try:
-        top = files.find_input(str(held["input"]))
+        if manifest is not None:
+            return _name_preset(_list_modalities(Path(manifest), columns))
+        if held.get("input") is None:
+            return _SAFEST
+        if held.get("name") == "dicom":
+            top = files.find_input(str(held["input"]))
+            return _name_preset(
+                _read_modality(top / name) for name in islice(list_files(top), _LOOKED_AT)
+            )
+        if held.get("name") == "table":
+            place = choose_csv(files.find_input(str(held["input"])))
+            return _name_preset(_list_modalities(place, held.get("columns")))
     except MedvisionError:  # told where the files are read
-        return _SAFEST
-    told = (_read_modality(top / name) for name in islice(list_files(top), _LOOKED_AT))
-    return _PRESETS.get(next(filter(None, told), ""), _SAFEST)
+        pass
+    return _SAFEST
+
+
+def _name_preset(modalities: Iterable[str]) -> str:
+    """Name the preset of the first modality that is told."""
+    return _PRESETS.get(next(filter(None, modalities), "").upper(), _SAFEST)
+
+
+def _list_modalities(place: Path, columns: Mapping[str, Any] | None) -> list[str]:
+    return _read_column(place, columns, "modality")[1]
 
 
 def _read_modality(path: Path) -> str:
@@ -75,22 +104,37 @@ def _read_modality(path: Path) -> str:
         return ""
 
 
-def _list_folder(place: str) -> tuple[Path, ...]:
+def _list_folder(place: str, source: str) -> tuple[Path, ...]:
+    """Choose files of a folder; of volumes few, each of which is unpacked whole."""
     top = files.find_input(place)
-    return _thin([top / name for name in list_images(top)[0]] if top.is_dir() else [])
+    if not top.is_dir():
+        return _thin([top] if source in ("nifti", "video") else [])
+    if source == "folder":
+        return _thin([top / name for name in list_images(top)[0]])
+    there = sorted(name for name in list_files(top) if is_image(name, ("",)))
+    if source == "dicom":
+        return _thin([top / name for name in there])
+    return _thin([top / name for name in there if holds_frames(top / name)], most=_VOLUMES)
 
 
 def _list_table(place: Path, columns: Mapping[str, Any] | None) -> tuple[Path, ...]:
-    place = files.find_input(place)
-    place = place / MANIFEST if place.is_dir() else place
-    column = str(dict(columns or {}).get("path") or "path")
-    table = read_csv_table(place)
-    named = table[column].tolist() if column in table else []
+    place, named = _read_column(place, columns, "path")
     return _thin([place.parent / name for name in named])
 
 
-def _thin(paths: Sequence[Path]) -> tuple[Path, ...]:
-    chosen = np.linspace(0, len(paths) - 1, min(len(paths), _LOOKED_AT)).round().astype(int)
+def _read_column(
+    place: Path, columns: Mapping[str, Any] | None, name: str
+) -> tuple[Path, list[str]]:
+    """Read a column of a table, none where it lacks it, and say where the table lies."""
+    place = files.find_input(place)
+    place = place / MANIFEST if place.is_dir() else place
+    column = str(dict(columns or {}).get(name) or name)
+    table = read_csv_table(place)
+    return place, table[column].astype(str).tolist() if column in table else []
+
+
+def _thin(paths: Sequence[Path], most: int = _LOOKED_AT) -> tuple[Path, ...]:
+    chosen = np.linspace(0, len(paths) - 1, min(len(paths), most)).round().astype(int)
     return tuple(paths[number] for number in chosen)
 
 

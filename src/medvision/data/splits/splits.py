@@ -60,8 +60,8 @@ def assign_splits(
             `site` tests on whole sites, the smallest first until test holds its share, never the
             largest; `auto` is `given` where the column has values, else `patient`.
         shares: of patients and images, for a computed split; a part left out is not made.
-        val_share: of the patients that do not test, for a val cut out of them: with `fold`, and where
-            a given split has train but no val (0 = no val).
+        val_share: of the patients that do not test, for a val cut out of them: with `fold`, and
+            where a given split has train but no val (0 = no val).
         fold: this fold is test; a given `split` is then ignored.
         folds: how many are computed where none are given.
         split_seed: alone decides every draw.

@@ -221,16 +221,14 @@ def print_comparison(
 ) -> None:
     """Print arms, table and sentences; plain text where nobody watches the terminal."""
     console = console or Console(markup=False, highlight=False)
-    whole = not console.is_terminal  # a log is searched: its lines are not broken
-    console.width = max(console.width, 160) if whole else console.width
-    console.soft_wrap = whole
+    console.soft_wrap = not console.is_terminal  # a log is searched: its lines are not broken
     table = comparison_table(comparison, evaluator)
     if len(comparison["pairs"]) > 1:  # the scores of the arms themselves are on the page
         head, *rows = (_leave_out(row, {2, 3}) for row in [table.head, *table.rows])
         table = Table(head, rows)
     for line in _list_arms(comparison, few=1):
         console.print(line, style="dim")
-    table.print(console, wrap=True)
+    table.print(console)
     for sentence in list_conclusions(comparison, evaluator):
         console.print(sentence)
     for note in list_notes(comparison):

@@ -13,6 +13,7 @@ UNITS = ("series", "images", "patients")
 PARTS = ("train", "val", "test")
 DASH = "\N{EN DASH}"
 UNDEFINED = DASH
+_ENDLESS = 10_000  # characters of a line
 
 Row = Sequence[Any]
 Block = tuple[str, Sequence[Row]]  # a title and the rows below it
@@ -49,8 +50,8 @@ class Table:
         """All rows above the foot, titles of blocks among them."""
         return [row for title, rows in self.bodies for row in [[title]] * bool(title) + [*rows]]
 
-    def print(self, console: Console, *, wrap: bool = False) -> None:
-        """Print it, plain where nobody watches; `wrap` breaks cells that are too wide."""
+    def print(self, console: Console) -> None:
+        """Print it whole: cells break where a terminal is narrow, a log's lines are as long."""
         framed = bool(self.title)
         plain: dict[str, Any] = {
             "box": box.SIMPLE_HEAD if console.is_terminal else None,
@@ -60,11 +61,16 @@ class Table:
         grid = table.Table(title=title, title_justify="left", **({} if framed else plain))
         for number, name in enumerate(self.head):
             justify: Any = "right" if framed and number else "left"
-            grid.add_column(Text(str(name)), justify=justify, no_wrap=not (wrap or framed))
+            grid.add_column(Text(str(name)), justify=justify, overflow="fold")
         for rows, style in ((self.lines, ""), (self.foot, "dim")):
             for row in rows:
                 grid.add_row(*(Text(str(cell)) for cell in row), style=style)
+        width = console.width
+        if not console.is_terminal:
+            endless = console.options.update(max_width=_ENDLESS)
+            console.width = max(width, console.measure(grid, options=endless).maximum)
         console.print(grid)
+        console.width = width
 
     def markdown(self) -> str:
         """Write it as GitHub reads it."""

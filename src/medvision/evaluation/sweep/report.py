@@ -20,7 +20,6 @@ from medvision.runs import Run, find_runs, joint_folder
 
 _FEW_CELLS = 12  # runs of a sweep that are printed one by one
 _FEW_ARMS = 20
-WIDTH = 160  # of what nobody watches
 _CAPTION = (
     "Each line is an arm, from its settings to its mean score; the thick one is the best.",
     "Each point is a run, each dash an arm's mean.",
@@ -112,8 +111,6 @@ def place_report(runs: Sequence[Run]) -> tuple[Path, str]:
 def _print_sweep(sweep: Sweep, console: Console | None = None) -> None:
     """Print verdict, ranked table, pooled folds, failures and what to type."""
     console = console or Console()
-    if not console.is_terminal:
-        console = Console(file=console.file, width=max(console.width, WIDTH))
     _say(console, sweep.verdict, "bold")
     for remark in sweep.remarks:
         _say(console, f"warning: {remark}", "yellow")
@@ -124,7 +121,7 @@ def _print_sweep(sweep: Sweep, console: Console | None = None) -> None:
             _say(console, note, "dim")
     for name, table, missing in sweep.pooled:
         _say(console, f"\nPooled out-of-fold predictions (test){f': {name}' if name else ''}")
-        table.print(console, wrap=True)
+        table.print(console)
         for sentence in [*table.notes, *missing]:
             _say(console, sentence, "dim")
     if sweep.unfinished:
