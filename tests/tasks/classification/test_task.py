@@ -14,6 +14,7 @@ from medvision.errors import MedvisionError
 from medvision.losses import cross_entropy
 from medvision.nets.convnet import ConvNet
 from medvision.tasks.classes import Classes
+from medvision.tasks.classification.calibration import fit_temperature
 from medvision.tasks.classification.evaluator import ClassificationEvaluator
 from medvision.tasks.classification.metrics import score
 from medvision.tasks.classification.task import Classifier, mix
@@ -98,6 +99,18 @@ def test_scores_are_those_of_the_probabilities(kind, classes):
     logits = made(given["image"]).detach()
     probs = logits.sigmoid() if several else logits.softmax(1)
     assert made.score({"logits": logits} | given) == score(probs, given["label"], kind)
+
+
+def test_an_epoch_is_chosen_by_the_order_that_is_reported():
+    """A temperature changes the AUROC of several classes: here by ranking the sure ones last."""
+    made, given = task("multiclass", 3), batch(3, 60)
+    logits = 8 * torch.randn(60, 3) + torch.nn.functional.one_hot(given["label"], 3)
+    kept = {"logits": logits, "label": given["label"]}
+    temperature = fit_temperature(logits, given["label"], "multiclass")
+    reported = score((logits / temperature).softmax(1), given["label"], "multiclass")
+    plain = made.score(kept)
+    assert made.eval().score(kept)["auroc"] == pytest.approx(reported["auroc"], abs=1e-6)
+    assert abs(plain["auroc"] - reported["auroc"]) > 1e-3
 
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -30,9 +30,17 @@ def apply_temperature(logits: ArrayLike, temperature: float, kind: Kind) -> Floa
 
 
 def fit_temperature(logits: ArrayLike, label: ArrayLike, kind: Kind) -> float:
+    """Find the temperature as `find_temperature` does; log why it stays 1 where it has to."""
+    temperature, reason = find_temperature(logits, label, kind)
+    if reason:
+        log.warning("the temperature stays 1: %s", reason)
+    return temperature
+
+
+def find_temperature(logits: ArrayLike, label: ArrayLike, kind: Kind) -> tuple[float, str]:
     """Find the temperature in 1/20..20 that makes the labels likeliest.
 
-    It is 1.0, with the reason logged, where the labels cannot tell: one class, fewer than 10
+    It is 1.0, with the reason beside it, where the labels cannot tell: one class, fewer than 10
     labelled rows, logits that are not finite, or classes so well separated that the likeliest
     temperature is the coolest (it would call every probability 0 or 1).
 
@@ -52,10 +60,9 @@ def fit_temperature(logits: ArrayLike, label: ArrayLike, kind: Kind) -> float:
     if reason is None:
         found = _likeliest(scores, truth, known, kind)
         if found is not None:
-            return found
+            return found, ""
         reason = "the likeliest one is below 1/20 (separated classes, or nearly constant logits)"
-    log.warning("the temperature stays 1: %s", reason)
-    return 1.0
+    return 1.0, reason
 
 
 def at_bound(temperature: float) -> bool:

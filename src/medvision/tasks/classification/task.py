@@ -147,8 +147,17 @@ class Classifier(Task):
         return {"logits": logits_of(answer), "label": batch["label"]}
 
     def score(self, kept: Batch) -> dict[str, float | None]:
-        """Score logits `[N,K]` as `metrics.score` does the probabilities they stand for."""
+        """Score logits `[N,K]` as `metrics.score` does the probabilities they stand for.
+
+        Those of the val part are scored at the temperature they would be reported at: it changes
+        the order of what several classes say, and an epoch is chosen by what is reported.
+        """
         logits = kept["logits"]
+        if not self.training:
+            from medvision.tasks.classification.calibration import find_temperature
+
+            label = kept["label"].cpu().numpy()
+            logits = logits / find_temperature(logits.float().cpu().numpy(), label, self.kind)[0]
         probs = logits.sigmoid() if self.kind == "multilabel" else logits.softmax(dim=1)
         return score(probs, kept["label"], self.kind)
 
