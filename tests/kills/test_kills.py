@@ -51,7 +51,7 @@ GAN = (
 SEARCH = ("model.optimizer.lr=tag(log,interval(1e-4,1e-2))", "trials=2", "test=false",
           "pruner.n_startup_trials=1", "pruner.n_warmup_steps=0")  # fmt: skip
 PHANTOMS = {"phantom": ("patients=24", "slices=2", "difficulty=0"),
-            "crowd": ("patients=40", "slices=3", "difficulty=0")}  # fmt: skip
+            "crowd": ("patients=40", "slices=10", "difficulty=0")}  # fmt: skip
 # Facts of a run that tell of its process and of the clock.
 CLOCK = ("started", "finished", "seconds", "resumed", "test_openings", "checkpoints", "mac",
          "peak_memory_mb")  # fmt: skip

@@ -25,7 +25,7 @@ def make_pair(first, second, difference, p, **more):
              "decisions": {"test": "exact McNemar", "p": 0.5, "p_holm": 0.5}}  # fmt: skip
     scores = dict.fromkeys(SCORES, score(difference)) | {"brier": score(-difference)}
     return {"first": first, "second": second, "scores": scores, "tests": tests, "seeds": None,
-            "smallest_difference": 0.06} | more  # fmt: skip
+            "undefined": 0.0, "smallest_difference": 0.06} | more  # fmt: skip
 
 
 def make(*pairs, **more):
@@ -139,6 +139,24 @@ def test_undefined_is_said():
     pair["scores"]["auroc"] = dict.fromkeys(("value", "low", "high"))
     first = next(texts.list_conclusions(make(pair), EVALUATOR))
     assert first.endswith("AUROC is undefined on these rows.")
+
+
+def test_no_conclusion_rests_on_one_patient():
+    pair = make_pair("A", "C", 0.08, 0.0004, undefined=0.37)
+    first = next(texts.list_conclusions(make(pair), EVALUATOR))
+    assert first.startswith("C and A cannot be compared: AUROC is undefined in 37% of the resample")
+    assert "better" not in first
+
+
+def test_what_another_score_says_clearly_is_said_beside_the_tested_one():
+    pair = make_pair("A", "C", 0.01, 0.4)
+    pair["scores"] = pair["scores"] | {"brier": score(0.05), "recall": score(0.06)}
+    told = list(texts.list_conclusions(make(pair), EVALUATOR))
+    assert told[1] == (
+        "Also of C (intervals, not adjusted): sensitivity of yes is better, +.060 (+.040, +.080); "
+        "Brier score is worse, +.050 (+.030, +.070)."
+    )
+    assert not any("Also" in line for line in texts.list_conclusions(make(ALIKE), EVALUATOR))
 
 
 def test_stamps_stand_first_among_the_notes():

@@ -49,7 +49,8 @@ def compare_arms(
     Returns:
         the scores of each arm, and a dictionary a pair: `first` and `second` (places in `arms`),
         `scores` (differences), `tests` (`score`, those of the evaluator, `folds`; each with `p`
-        and `p_holm`, Holm's over all pairs), `seeds`, `smallest_difference`.
+        and `p_holm`, Holm's over all pairs), `seeds`, `undefined` (share of the resamples without
+        the tested score), `smallest_difference`.
     """
     metrics = {name: evaluator.metrics[name] for name in [metric, *evaluator.compared]}
     some, first = [arm.scored for arm in arms], arms[0]
@@ -71,6 +72,7 @@ def compare_arms(
                 for name, value in values.items()
             },
             "tests": tests, "seeds": trained.get("seeds"),
+            "undefined": float(np.isnan(values[metric][1:]).mean()),
             "smallest_difference": hypothesis_tests.smallest_difference(values[metric]),
         })  # fmt: skip
     for test in pairs[0]["tests"]:

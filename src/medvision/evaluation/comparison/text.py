@@ -22,6 +22,7 @@ from medvision.stats.hypothesis_tests import ALPHA
 
 LONGEST = 52  # characters of two names in a line of the figure
 MINUS = "\N{MINUS SIGN}"
+RARE = 0.05  # of the resamples; where more lack a score, no 95 % interval of it holds
 FEW = 3  # pairs of which all scores are shown; of more, the tested ones
 
 
@@ -137,6 +138,7 @@ def list_conclusions(comparison: Mapping[str, Any], evaluator: Evaluator) -> Ite
     """Yield a sentence a pair, and what limits them all."""
     for pair in comparison["pairs"]:
         yield _conclude_pair(comparison, evaluator, pair)
+        yield from _name_others(comparison, evaluator, pair)
         if folds := pair["tests"].get("folds"):
             yield (f"Over {folds['folds']} folds, {_name_pair(pair)} is {show_difference(folds)}, "
                    f"p {_equals(folds['p_holm'])} (corrected resampled t: the luck of training "
@@ -158,6 +160,12 @@ def _conclude_pair(
     score, test, label = pair["scores"][metric], pair["tests"]["score"], evaluator.label(metric)
     if score["value"] is None:
         return f"{second} and {first} cannot be compared: {label} is undefined on these rows."
+    if pair["undefined"] > RARE:
+        return (
+            f"{second} and {first} cannot be compared: {label} is undefined in "
+            f"{pair['undefined']:.0%} of the resamples, for it rests on one or two patients; "
+            "test on more of them."
+        )
     over = f", Holm over {len(comparison['pairs'])} pairs" if len(comparison["pairs"]) > 1 else ""
     facts = f"{show_difference(score)}, p {_equals(test['p_holm'])} ({test['test']}{over})"
     if test["p_holm"] is not None and test["p_holm"] < ALPHA:
@@ -175,6 +183,23 @@ def _conclude_pair(
         f"{show_score(arms[first])} and {show_score(arms[second])}; "
         f"{_name_pair(pair)} is {facts}{power}."
     )
+
+
+def _name_others(
+    comparison: Mapping[str, Any], evaluator: Evaluator, pair: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield what other scores say clearly: an arm may rank better and be calibrated worse."""
+    told = []
+    for name in _shown_scores(comparison):
+        score = pair["scores"][name]
+        low, high = score["low"], score["high"]
+        if name == comparison["metric"] or low is None or low <= 0 <= high:
+            continue
+        better = (low > 0) == (evaluator.metrics[name].better == "high")
+        told.append(f"{evaluator.label(name)} is {'better' if better else 'worse'}, "
+                    f"{show_difference(score)}")  # fmt: skip
+    if told:
+        yield f"Also of {pair['second']} (intervals, not adjusted): {'; '.join(told)}."
 
 
 def _equals(p: float | None) -> str:
