@@ -93,14 +93,21 @@ def compose_keys(words: Sequence[str]) -> dict[str, Key]:
     top = conf_folder() / "train.yaml"
     named = dict(re.split(r":\s*", item) for item in read_file(top).defaults if ":" in item)
     experiment = chosen.get("experiment", named["experiment"])
-    told = _read_choice("experiment", experiment).defaults
+    told = _open_choice("experiment", experiment).defaults
     overridden = dict(re.findall(r"override /(\w+): (\w+)", "\n".join(told)))
     keys: dict[str, Key] = {}
     _merge(keys, (key for key in read_file(top).keys if not key.name.startswith("hydra")))
     for group in named:
         if group in list_groups():
             choice = chosen.get(group) or overridden.get(group, named[group])
-            _merge(keys, _read_group(group, choice))
+            _merge(keys, read_choice(group, choice).values())
+    return keys
+
+
+def read_choice(group: str, choice: str) -> dict[str, Key]:
+    """Return the keys of one choice of a group by their names, with those it builds upon."""
+    keys: dict[str, Key] = {}
+    _merge(keys, _list_choice(group, choice))
     return keys
 
 
@@ -113,17 +120,17 @@ def describe(name: str, keys: dict[str, Key]) -> str:
     return told.partition(". ")[0]
 
 
-def _read_choice(group: str, choice: str) -> ConfFile:
+def _open_choice(group: str, choice: str) -> ConfFile:
     path = conf_folder() / group / f"{choice}.yaml"
     return read_file(path) if path.exists() else ConfFile()
 
 
-def _read_group(group: str, choice: str) -> Iterator[Key]:
+def _list_choice(group: str, choice: str) -> Iterator[Key]:
     """Yield the keys of a choice after those of the files it builds upon."""
-    said = _read_choice(group, choice)
+    said = _open_choice(group, choice)
     for item in said.defaults:
         if not item.startswith("override"):
-            yield from _read_group(group, item.partition("@")[0])
+            yield from _list_choice(group, item.partition("@")[0])
     place = group if said.package is None else said.package
     for key in said.keys:
         if not key.name.startswith("hydra"):
