@@ -29,6 +29,7 @@ from medvision.training.explain import explain
 from medvision.training.sweep import conclude_sweep, open_sweep, run_sweep_job
 
 _ASKING = {"-h", "--help", "-c", "--cfg", "--hydra-help"}
+_SWEEPING = {"-m", "--multirun"}
 _HYDRAS_COMPLETION = {"-sc", "--shell-completion", "--shell_completion"}
 
 
@@ -47,8 +48,8 @@ def launch(words: Sequence[str]) -> int:
             'use eval "$(medvision completion bash)", or zsh'
         )
     if _ASKING & {*flags}:
-        return _answer(words, flags, overrides)
-    sweeping = bool({"-m", "--multirun"} & set(flags))
+        return _answer(words, [flag for flag in flags if flag not in _SWEEPING], overrides)
+    sweeping = bool(_SWEEPING & {*flags})
     if not sweeping:
         return _run_app(words, flags, overrides, None)
     with open_sweep() as place:
