@@ -12,7 +12,8 @@ LOADS = re.compile(
     r"|<link\b[^>]*?\shref=[\"']?((?:https?:)?//[^\"'\s>]+)"
     r"|(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]+)"
 )
-ADDRESS = re.compile(r"[\"'`]((?:https?|wss?):)?//[\w-]+\.[\w.-]+[/\"'`]")
+# In scripts; languages are named by addresses of www.w3.org, which nobody fetches.
+ADDRESS = re.compile(r"[\"'`]((?:https?|wss?):)?//(?!www\.w3\.org/)[\w-]+\.[\w.-]+[/\"'`]")
 # In the theme's script: diagrams, facts of a repository, a help for browsers from before 2020.
 UNUSED = re.compile(r"https://(?:unpkg\.com|api\.github\.com|gitlab\.com)/")
 

@@ -47,6 +47,7 @@ def on_config(config: MkDocsConfig) -> None:
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add the pages, and the files that included pages lead to."""
     pages = {place: (ROOT / source).read_text("utf-8") for source, place in INCLUDED.items()}
+    pages["studies/index.md"] = f"---\nhide: [toc]\n---\n\n{pages['studies/index.md']}"
     pages |= dict(write_settings()) | dict(write_api())
     for place, content in pages.items():
         files.append(File.generated(config, place, content=content))
@@ -89,7 +90,8 @@ def write_settings() -> Iterator[tuple[str, str]]:
     yield "settings/index.md", SETTINGS + write_table(top)
     for group, choices in list_groups().items():
         parts = [f"# {group}\n"]
-        parts += [write_choice(group, choice) for choice in choices]
+        whole = [c for c in choices if not read_file(conf_folder() / group / f"{c}.yaml").defaults]
+        parts += [write_choice(group, choice) for choice in dict.fromkeys([*whole, *choices])]
         yield f"settings/{group}.md", "\n".join(parts)
     tune = read_file(conf_folder() / "tune.yaml")
     yield "settings/tune.md", f"# tune\n\n{' '.join(tune.head[1:])}\n\n{write_table(tune.keys)}"
@@ -105,7 +107,7 @@ def write_choice(group: str, choice: str) -> str:
         shown = path.read_text("utf-8").splitlines()[len(said.head) :]
         return "\n".join([*lines, "```yaml", *shown, "```", ""])
     keys = read_choice(group, choice)
-    return "\n".join(lines) + write_table(
+    return "\n".join([*lines, ""]) + write_table(
         [key._replace(comment=describe(name, keys)) for name, key in keys.items()]
     )
 

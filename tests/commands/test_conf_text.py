@@ -95,4 +95,7 @@ def test_arguments_are_described_by_parents_and_by_what_is_referred_to():
     assert data["fold"] == "this part of `folds` is the test part; a given split is then ignored"
     assert data["neighbours"] == data["on_gap"] == "as in `SeriesForm`, for series"
     assert describe_arguments("torch.optim.AdamW") == {}
+    for source in ("phantom", "nifti"):
+        keys = compose_keys([f"data={source}"])
+        assert describe("data.source.columns" if source == "nifti" else "data.source.size", keys)
     assert "level" in describe_arguments("medvision.tasks.regression.task.Regressor")

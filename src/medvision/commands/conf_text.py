@@ -113,11 +113,16 @@ def read_choice(group: str, choice: str) -> dict[str, Key]:
 
 def describe(name: str, keys: dict[str, Key]) -> str:
     """Return the comment of a key, else what its node's class says of it, in one sentence."""
-    node, _, argument = name.rpartition(".")
-    if name not in keys or keys[name].comment or f"{node}._target_" not in keys:
+    if name not in keys or keys[name].comment:
         return keys[name].comment if name in keys else ""
-    told = describe_arguments(keys[f"{node}._target_"].value).get(argument, "")
-    return told.partition(". ")[0]
+    node, _, argument = name.rpartition(".")
+    told: dict[str, str] = {}
+    if f"{node}._target_" in keys:
+        told = describe_arguments(keys[f"{node}._target_"].value)
+    elif node == "data.source" and "data.source.name" in keys:
+        source = f"medvision.data.sources.{keys['data.source.name'].value}"
+        told = describe_arguments(f"{source}.find") or describe_arguments(f"{source}.source.find")
+    return told.get(argument, "").partition(". ")[0]
 
 
 def _open_choice(group: str, choice: str) -> ConfFile:
