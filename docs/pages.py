@@ -119,17 +119,18 @@ def write_line(line: str) -> str:
 
 def write_table(keys: list[Key]) -> str:
     """Write keys, their values and what they are; what Hydra alone needs is left out."""
-    rows = ["| key | value | |", "|---|---|---|"]
+    rows = ['<div class="keys" markdown>', "", "| key | value | |", "|---|---|---|"]
     for name, value, comment in keys:
         if not name.endswith("_partial_"):
-            shown = f"`{value}`".replace("|", "\\|") if value else ""
-            rows.append(f"| `{name}` | {shown} | {escape(comment)} |")
-    return "\n".join([*rows, ""])
+            rows.append(f"| `{name}` | {f'`{value}`' if value else ''} | {escape(comment)} |")
+    return "\n".join([*rows, "", "</div>", ""])
 
 
 def escape(text: str) -> str:
-    """Write text of a comment so that Markdown leaves it alone."""
-    return re.sub(r"([|<*_\[])", r"\\\1", text) if "`" not in text else text.replace("|", "\\|")
+    """Write text of a comment so that Markdown leaves it alone, but for its code."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([|<*_\[])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def list_packages() -> list[str]:
