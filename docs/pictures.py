@@ -37,7 +37,7 @@ def main(run: str) -> None:
     for page in PAGES:
         fill(HERE.parent / page, "table", ["```", *print_table(folder), "```"])
     take(f"file://{folder / 'report.html'}", HERE / "report.png", (1000, 1450))
-    with serve(folder) as address:
+    with serve(folder.parent) as address:
         take(f"{address}/{LIGHT}", HERE / "tensorboard.png", (1100, 740))
 
 
@@ -79,7 +79,7 @@ def take(address: str, picture: Path, size: tuple[int, int]) -> None:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """Serve a run folder by TensorBoard until the block ends; yield its address."""
+    """Serve the runs of a folder by TensorBoard until the block ends; yield its address."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

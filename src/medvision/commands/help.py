@@ -57,7 +57,7 @@ def _describe_configuration() -> str:
     own = "".join(key for key in keys if not key.startswith(("#", "defaults:", "hydra:")))
     composed = compose_keys([])
     inner = [key._replace(comment=describe(key.name, composed)) for key in composed.values()
-             if "." in key.name]  # fmt: skip
+             if key.name.partition(".")[0] in list_groups() and "." in key.name]  # fmt: skip
     choices = [line for name in _TOLD for line in _list_choices(name)]
     parts = {"groups": groups, "keys": [own.strip()], "inner": _list_keys(inner)}
     return TRAIN.format(**{k: "\n".join(v) for k, v in (parts | {"choices": choices}).items()})
