@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,12 +45,14 @@ class ConfFile:
         return next(iter([*told, *lines]), "")
 
 
+@cache
 def list_groups() -> dict[str, list[str]]:
     """Group → its choices, both by the alphabet."""
     folders = sorted(path for path in conf_folder().iterdir() if path.is_dir())
     return {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in folders}
 
 
+@cache
 def read_file(path: Path) -> ConfFile:
     """Read one file; a list over several lines belongs to `defaults` alone."""
     said, above = ConfFile(), list[str]()
@@ -172,7 +175,7 @@ def annotate(composed: str, keys: dict[str, Key]) -> str:
 
 
 def _split_comment(line: str) -> tuple[str, str]:
-    found = _INLINE.fullmatch(line)
+    found = _INLINE.fullmatch(line) if "#" in line else None
     content, comment = (found[1], found[2]) if found else (line, None)
     return content.rstrip(), comment or ""
 
