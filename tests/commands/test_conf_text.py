@@ -63,7 +63,7 @@ def test_every_key_says_what_it_is(words):
 def test_comments_stand_where_their_file_has_them(tmp_path):
     path = tmp_path / "some.yaml"
     path.write_text(
-        "# @package _global_\n# medvision train some=1\n# Tells what it is.\n"
+        "# @package _global_\n# medvision train some=1\n# Tells what\n# it is. And more.\n"
         "defaults: [other, override /data: folder]\n"
         "one: 'a # b'  # first\n"
         "              # and more\n"

@@ -1,5 +1,6 @@
 """The keys of `conf/` and their comments, read from its text: nothing is imported for it."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -39,10 +40,13 @@ class ConfFile:
 
     @property
     def summary(self) -> str:
-        """The first line of its comment that tells something; else the first command."""
+        """The first sentence of its comment; else the first command."""
         lines = [line for line in self.head if not line.startswith("@package")]
         told = [line for line in lines if not re.search(r"\bmedvision (train|tune)\b", line)]
-        return next(iter([*told, *lines]), "")
+        first, *others = [*(told or lines), ""]
+        for line in itertools.takewhile(lambda line: line[:1].islower(), others):
+            first = f"{first} {line}"
+        return re.split(r"(?<=\.) (?=[A-Za-z])", first)[0]
 
 
 @cache
