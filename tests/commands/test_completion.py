@@ -21,7 +21,6 @@ OPEN = "medvision predict 'runs=[alone,rates/lr=0.1"  # bash ends the quote that
 CLOSED = {"bash": "", "zsh": "]'"}
 LINES = {
     "medvision train model=rnn model.net.cell=gr": "model.net.cell=gru",
-    "medvision predict run=rates/lr=0.2": "run=rates/lr=0.2-bbbbbbbb",
     "medvision predict input=ima": "input=images",
 }
 
@@ -159,6 +158,14 @@ def test_bash_is_answered_from_where_it_parts_words():
     assert ask("medvision train model=ke", "=:") == ["keras_cnn"]
     assert ask("medvision train 'model=ke", "=:") == ["model=keras_cnn"]
     assert split_line('a \'b c\' "d\\"e" f\\ g', "=")[:2] == (["b c", 'd"e'], "f g")
+
+
+def test_names_of_runs_move_no_cursor(runs, medvision):
+    folder = runs / "runs" / "a\x1b[2Jb" / "seed=0"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text("{}")
+    for shell in ("bash", "zsh"):
+        assert "run=a\\x1b[2Jb" in medvision("completion", shell, "medvision predict run=a").out
 
 
 def test_another_shell_is_refused(medvision):

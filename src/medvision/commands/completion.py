@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from medvision.commands.candidates import list_candidates, split_line
-from medvision.errors import MedvisionError, did_you_mean
+from medvision.errors import MedvisionError, did_you_mean, printable
 
 _BASH = r"""# Tab completion of medvision, in ~/.bashrc: eval "$(medvision completion bash)"
 _medvision() {
@@ -64,9 +64,10 @@ def launch(words: Sequence[str], usage: str) -> int:
 def _answer_bash(line: str, breaks: str = "", *, usage: str) -> list[str]:
     """Leave out what stands before the last character at which bash parts words."""
     typed = split_line(line, breaks)
-    words = [candidate.text[typed.begin :] for candidate in list_candidates(typed, usage)]
+    words = [printable(text[typed.begin :]) for text, _ in list_candidates(typed, usage)]
     return [word.rstrip() for word in words] if typed.quoted else words
 
 
 def _answer_zsh(line: str, *, usage: str) -> list[str]:
-    return [f"{text}\t{told}" for text, told in list_candidates(split_line(line), usage)]
+    found = list_candidates(split_line(line), usage)
+    return ["\t".join(map(printable, candidate)) for candidate in found]
