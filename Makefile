@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-all test-gpu check bench lock licences tensorboard clean
+.PHONY: help demo test test-all test-gpu check docs bench lock licences tensorboard clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -20,7 +20,6 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)   ## the main job on the built-in phantom, to a table with intervals and a report
 	$(BIN)/medvision train
-	$(BIN)/medvision report run=last
 
 test: $(READY)   ## quick tests
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
@@ -31,18 +30,22 @@ test-all: $(READY) ## every test a machine without an accelerator can run
 test-gpu: $(READY) ## tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
 
-check: $(READY)  ## style, types, import contract
-	$(BIN)/ruff check src tests experiments notebooks
-	$(BIN)/ruff format --check src tests experiments notebooks
+check: $(READY)  ## style, types, import contract, documentation
+	$(BIN)/ruff check src tests experiments notebooks docs
+	$(BIN)/ruff format --check src tests experiments notebooks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) docs
+
+docs: $(READY)   ## the pages of the documentation, to site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY)  ## speed beside what a user would pick instead, an hour; writes experiments/speed/README.md
 	PYTHON=$(BIN)/python bash experiments/speed/run.sh
 
 lock: $(READY)   ## pin every dependency with hashes, naming no index
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --extra tune --extra launch --group dev pyproject.toml --output-file requirements.lock
+	  --extra tune --extra launch --group dev --group docs pyproject.toml --output-file requirements.lock
 
 licences: $(READY) ## write the table of THIRD_PARTY.md
 	$(BIN)/python tests/third_party.py
@@ -51,4 +54,4 @@ tensorboard: $(READY) ## look at the runs
 	$(BIN)/tensorboard --logdir $${MEDVISION_RUNS:-runs}
 
 clean:           ## remove the environment and caches, never runs
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -2,7 +2,8 @@
 
     python docs/pictures.py RUN
 
-RUN is a run folder, such as that of `make demo`; its report is written anew. Needs Chromium.
+RUN is a run folder, such as that of `make demo`; its report is written anew. Both are shown as they
+open, the first screen of each. Needs Chromium.
 """
 
 import os
@@ -16,7 +17,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
 from urllib.request import urlopen
 
 from PIL import Image
@@ -27,11 +27,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LARGEST = 250_000  # bytes
 PATIENCE_S = 90
 TRIES = 3
-# Of the report: its head, the scores and the figures.
-SHORTENED = "#cohort, #classes, #confusion, #data {display: none}"
-# The curves as they were logged, of a few tags.
-CURVES = "?darkMode=false#scalars&_smoothingWeight=0&tagFilter="
-SHOWN = "^(train|val)/(loss|auroc)$"
+LIGHT = "?darkMode=false"
 
 
 def main(run: str) -> None:
@@ -40,12 +36,9 @@ def main(run: str) -> None:
     fill = runpy.run_path(str(HERE.parent / "experiments" / "ledger.py"))["fill"]
     for page in PAGES:
         fill(HERE.parent / page, "table", ["```", *print_table(folder), "```"])
-    with tempfile.TemporaryDirectory() as aside:
-        page = Path(aside, "report.html")
-        page.write_text(f"{(folder / 'report.html').read_text()}<style>{SHORTENED}</style>")
-        take(f"file://{page}", HERE / "report.png", (1000, 1450))
-    with serve(folder) as address:
-        take(f"{address}/{CURVES}{quote(SHOWN)}", HERE / "tensorboard.png", (1100, 740))
+    take(f"file://{folder / 'report.html'}", HERE / "report.png", (1000, 1450))
+    with serve(folder.parent) as address:
+        take(f"{address}/{LIGHT}", HERE / "tensorboard.png", (1100, 740))
 
 
 def print_table(folder: Path) -> list[str]:
@@ -86,7 +79,7 @@ def take(address: str, picture: Path, size: tuple[int, int]) -> None:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """Serve a run folder by TensorBoard until the block ends; yield its address."""
+    """Serve the runs of a folder by TensorBoard until the block ends; yield its address."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

@@ -1,8 +1,8 @@
-"""Write the ledger of all studies, and the results of the project's README, from their pages.
+"""Write the ledger of all studies, and the results of the project's READMEs, from their pages.
 
     python experiments/ledger.py
 
-A study's page says which cells of its tables the project's README shows, in comments:
+A study's page says which cells of its tables the project's READMEs show, in comments:
 
     <!-- headline: DATA | METRIC | BLOCK | pattern of the rows | COLUMN -->
 """
@@ -29,9 +29,10 @@ def fill(page: Path, block: str, lines: list[str]) -> None:
 
 
 def fill_ledgers() -> None:
-    """Write the ledger of all studies, and the results the project's README shows."""
+    """Write the ledger of all studies, and the results the project's front pages show."""
     fill(HERE / "README.md", "ledger", list(write_ledger()))
-    fill(HERE.parent / "README.md", "ledger", list(write_results()))
+    for page in ("README.md", "README.zh-CN.md"):
+        fill(HERE.parent / page, "ledger", list(write_results()))
 
 
 def write_ledger() -> Iterator[str]:

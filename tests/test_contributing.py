@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md shows is whole: its files go where they say, and its commands run."""
+"""What docs/how_to shows is whole: its files go where they say, and its commands run."""
 
 import importlib.util
 import json
@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-ADDITIONS = ("A net", "A data set", "A source", "A task", "An experiment")
+ADDITIONS = {  # its section, which stands on a page of docs/how_to
+    "A net": "own_net", "A data set": "own_data", "A source": "own_data",
+    "Your own task": "own_task", "An experiment": "sweeps",
+}  # fmt: skip
 SMALLER = [
     "data.source.patients=30", "data.source.slices=3", "data.source.size=32",
     "data.source.difficulty=0", "data.reader.size=[32,32]",
@@ -33,8 +35,8 @@ class Addition(NamedTuple):
 
 
 def read_addition(title: str) -> Addition:
-    _, _, rest = PAGE.partition(f"\n## {title}\n")
-    section = rest.partition("\n## ")[0]
+    page = (ROOT / "docs" / "how_to" / f"{ADDITIONS[title]}.md").read_text(encoding="utf-8")
+    section = re.split(rf"^#+ {title}\n", page, flags=re.MULTILINE)[1].partition("\n## ")[0]
     blocks = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
     lines = [line for kind, _, text in blocks if kind == "bash" for line in text.splitlines()]
     return Addition(
@@ -104,7 +106,7 @@ def overlay(tmp_path, apart, monkeypatch):
 def test_an_addition_works_as_it_is_shown(title, overlay, apart, medvision):
     addition = read_addition(title)
     if title == "An experiment":  # it trains the task that was added before
-        overlay(read_addition("A task"))
+        overlay(read_addition("Your own task"))
     conf = overlay(addition)
     assert addition.files
     assert addition.commands
@@ -115,7 +117,7 @@ def test_an_addition_works_as_it_is_shown(title, overlay, apart, medvision):
     (folder,) = (path.parent for path in apart.glob("*/*/metrics.json"))
     assert json.loads((folder / "record.json").read_text())["status"] == "done"
     assert json.loads((folder / "metrics.json").read_text())["val"]["auroc"]["value"] is not None
-    if title == "A task":
+    if title == "Your own task":
         assert "val/grades_apart" in (folder / "history.csv").read_text().splitlines()[0]
     for place in addition.files:
         told = (folder / "config.yaml").read_text() + (folder / "record.json").read_text()

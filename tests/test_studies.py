@@ -53,8 +53,9 @@ def test_an_answer_is_made_of_the_verdicts(tmp_path, monkeypatch):
         "intervals over 5 seeds and 9 patients; such a study shows a benefit of .017.\n"
         "From 3 run folders, 2026-11-26, commit 0123456789, torch 2.\n"
     )
-    for place in (tmp_path, tmp_path.parent):
-        (place / "README.md").write_text("<!-- ledger -->\n<!-- /ledger -->\n")
+    front = [tmp_path.parent / name for name in ("README.md", "README.zh-CN.md")]
+    for place in (tmp_path / "README.md", *front):
+        place.write_text("<!-- ledger -->\n<!-- /ledger -->\n")
     scope = judge["answer"].__globals__
     monkeypatch.setitem(scope, "PAGE", page)
     monkeypatch.setitem(scope["fill_ledgers"].__globals__, "HERE", tmp_path)
@@ -96,6 +97,8 @@ def test_the_readme_shows_the_cells_that_a_study_points_at(tmp_path, monkeypatch
 
 def test_the_ledgers_are_what_the_studies_say():
     ledger = runpy.run_path(str(STUDY.parent / "ledger.py"))
-    for page, write in ((STUDY.parent, "write_ledger"), (STUDY.parents[1], "write_results")):
-        text = (page / "README.md").read_text()
+    top = STUDY.parents[1]
+    front = {top / name: "write_results" for name in ("README.md", "README.zh-CN.md")}
+    for page, write in {STUDY.parent / "README.md": "write_ledger", **front}.items():
+        text = page.read_text(encoding="utf-8")
         assert "<!-- ledger -->\n\n" + "\n".join(ledger[write]()) + "\n\n<!-- /ledger -->" in text

@@ -27,7 +27,7 @@ def read_wanted() -> dict[str, str]:
     project, groups = content["project"], content["dependency-groups"]
     sections = {"medvision": project["dependencies"]}
     sections |= {f"`[{name}]`": some for name, some in project["optional-dependencies"].items()}
-    sections |= {"development": groups["dev"]}
+    sections |= {"development": groups["dev"], "documentation": groups["docs"]}
     named = [
         (re.split(r"[^\w.-]", text)[0], what) for what, some in sections.items() for text in some
     ]

@@ -18,6 +18,7 @@ USAGE = """medvision: the honest medical-imaging lab in one command   (research 
   medvision compare  runs=[A,B]                                     paired tests on the same patients
   medvision report   run=RUN_OR_SWEEP                               one self-contained page
   medvision verify   run=RUN_OR_SWEEP                               are its files what they were, its scores what they say
+  medvision completion bash                                         tab completion: eval "$(medvision completion bash)", or zsh
 
 RUN is a run folder, `last`, or a unique beginning of its name; a sweep is runs/NAME, or a pattern with *.
 evaluate and predict take runs=[A,B] too: an ensemble. Every argument is key=value.
@@ -25,7 +26,7 @@ evaluate and predict take runs=[A,B] too: an ensemble. Every argument is key=val
   medvision train --cfg job    the composed configuration
 """  # noqa: E501
 COMMANDS = ("train", "tune", "prepare", "evaluate", "predict", "generate", "compare", "report",
-            "verify")  # fmt: skip
+            "verify", "completion")  # fmt: skip
 
 
 _NO_MEMORY = "out of memory|not enough memory|can't allocate memory"  # as torch says it
@@ -93,6 +94,10 @@ def _run(words: list[str]) -> int:
         from medvision.commands.tune import launch as search
 
         return search(rest)
+    if command == "completion":
+        from medvision.commands.completion import launch as complete
+
+        return complete(rest, USAGE)
     from medvision.commands.arguments import call
 
     call(command, rest)

@@ -278,15 +278,20 @@ def find_runs(name: str | Path) -> list[Run]:
     return [find_run(name)]
 
 
+def list_runs() -> list[Run]:
+    """List every run there is, by the alphabet."""
+    return [*_runs_in(files.runs_folder(), "*/*")]
+
+
 def _known_runs() -> list[Run]:
-    """List every run there is, oldest name first.
+    """List every run there is.
 
     Raises:
         MedvisionError: there is none.
     """
-    root = files.runs_folder()
-    found = [*_runs_in(root, "*/*")]
+    found = list_runs()
     if not found:
+        root = files.runs_folder()
         raise MedvisionError(f"there is no run under {root}; train one first: medvision train")
     return found
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from medvision.__main__ import COMMANDS, USAGE
 from medvision.commands.arguments import parse
@@ -50,10 +51,11 @@ def test_help_is_the_docstring_of_what_runs(command):
     if command == "tune":
         pytest.importorskip("optuna")
     module = importlib.import_module(f"medvision.commands.{command}")
-    function = module.launch if command == "tune" else module.run
+    function = module.launch if command in ("tune", "completion") else module.run
     text, errors, status = ask(command, "nonsense", "--help")
     assert (errors, status) == ([], 0)
-    assert text == f"medvision {command}\n\n{inspect.getdoc(function)}\n{TRUST}\n"
+    assert text.startswith(f"medvision {command}\n\n{inspect.getdoc(function)}\n")
+    assert text.endswith(f"\n{TRUST}\n") or command == "completion"
     assert list_parameters(read_signature(command)) == list_parameters(function)
     assert ask(command, "-h")[0] == text
 
@@ -63,7 +65,7 @@ def test_help_of_train_has_the_groups_that_hydra_has(medvision):
     assert (errors, status) == ([], 0)
     groups, config = text.split("== Config ==")
     assert groups == medvision("train", "--help", "seed=1").out.split("== Config ==")[0]
-    for key in ("seed: 0", "operating_point: youden", "rerun: false", "medvision train --cfg job"):
+    for key in ("seed: 0", "operating_point: youden", "rerun: false", "model=rnn --cfg job"):
         assert key in config
     assert not {"defaults:", "hydra:"} & {*config.split()}
 
@@ -78,7 +80,33 @@ def test_help_of_train_tells_of_every_choice_what_it_is():
 
 
 def test_help_of_train_with_words_is_what_they_compose(medvision):
-    assert "medvision.nets.keras_cnn" in medvision("train", "model=keras_cnn", "--help").out
+    text = medvision("train", "model=keras_cnn", "--help").out
+    assert "medvision.nets.keras_cnn" in text
+    assert "  init: xavier  # Keras' glorot_uniform\n" in text
+    assert "--shell" not in medvision("train", "--hydra-help").out
+
+
+def test_comments_of_conf_stand_beside_the_keys(medvision):
+    text, _, _ = ask("train", "--help")
+    for key, comment in {
+        "data.reader.fit=pad": "pad | crop | stretch",
+        "model.weights=null": "a weight file, a run, or a torchvision enum",
+        "augment.flip_horizontal=false": "Mirror left and right in half of the images",
+        "trainer.max_epochs=20": "the schedule of the learning rate ends with the last of them",
+    }.items():
+        assert any(line.startswith(key) and comment in line for line in text.splitlines()), key
+    composed = medvision("train", "model=rnn", "--cfg", "job").out
+    assert "\n    cell: gru  # gru | lstm | rnn | null (no recurrence" in composed
+    assert yaml.safe_load(composed)["model"]["net"]["cell"] == "gru"
+    assert "n_warmup_steps=5" in ask("tune", "--help")[0]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("line", ["medvision train model=rnn model.net.", "medvision predict run="])
+def test_tab_is_answered_as_quickly(shell, line):
+    text, errors, status = ask("completion", shell, line)
+    assert (errors, status) == ([], 0)
+    assert "model.net.cell=" in text or not line.endswith("net.")
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])

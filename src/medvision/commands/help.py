@@ -6,15 +6,16 @@ import collections.abc
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from medvision.commands.conf_text import Key, compose_keys, describe, list_groups, read_file
 from medvision.files import conf_folder
 
 _TOLD = ("experiment", "model", "data", "augment")  # groups whose choices are told one by one
-_WIDE = 22
-_ENTRIES = {"tune": "launch"}  # of other commands it is `run`
+_WIDE, _WIDER = 22, 32
+_ENTRIES = {"tune": "launch", "completion": "launch"}  # of other commands it is `run`
 WORDS = vars(typing) | vars(collections.abc) | {"Path": Path}  # of annotations
 
 
@@ -41,31 +42,44 @@ def print_help(command: str) -> None:
     """Print what a command takes."""
     if command == "train":
         print(_describe_configuration())
-    else:
-        print(f"medvision {command}\n\n{inspect.getdoc(read_signature(command))}\n{TRUST}")
+        return
+    print(f"medvision {command}\n\n{inspect.getdoc(read_signature(command))}")
+    if command == "tune":
+        print("\n" + "\n".join(_list_keys(read_file(conf_folder() / "tune.yaml").keys)))
+    print(TRUST if command != "completion" else "")
 
 
 def _describe_configuration() -> str:
-    """Write the groups of `conf/` as Hydra does, and the keys of `train.yaml` as they stand."""
-    folders = sorted(path for path in conf_folder().iterdir() if path.is_dir())
-    groups = [
-        f"{folder.name}: {', '.join(sorted(path.stem for path in folder.glob('*.yaml')))}"
-        for folder in folders
-    ]
+    """Write the groups of `conf/` as Hydra does, then all keys and choices with their comments."""
+    groups = [f"{group}: {', '.join(choices)}" for group, choices in list_groups().items()]
     root = (conf_folder() / "train.yaml").read_text(encoding="utf-8")
     keys = re.split(r"^(?=\S)", root, flags=re.MULTILINE)
     own = "".join(key for key in keys if not key.startswith(("#", "defaults:", "hydra:")))
-    choices = "\n".join(line for name in _TOLD for line in _list_choices(name))
-    return TRAIN.format(groups="\n".join(groups), keys=own.strip(), choices=choices)
+    composed = compose_keys([])
+    inner = [key._replace(comment=describe(key.name, composed)) for key in composed.values()
+             if key.name.partition(".")[0] in list_groups() and "." in key.name]  # fmt: skip
+    choices = [line for name in _TOLD for line in _list_choices(name)]
+    parts = {"groups": groups, "keys": [own.strip()], "inner": _list_keys(inner)}
+    return TRAIN.format(**{k: "\n".join(v) for k, v in (parts | {"choices": choices}).items()})
+
+
+def _list_keys(keys: Iterable[Key]) -> Iterator[str]:
+    """Yield keys with their values and comments, a line each; a mapping only if it has a comment.
+
+    What a value is computed from, and how Hydra builds, is left to `--cfg job`.
+    """
+    for name, value, comment in keys:
+        if name.endswith("._partial_") or value.startswith("${") or not (value or comment):
+            continue
+        yield f"{f'{name}={value}' if value else name:<{_WIDER}} {comment}".rstrip()
 
 
 def _list_choices(group: str) -> Iterator[str]:
-    """Yield the choices of a group, a line each, with the first comment of their files."""
+    """Yield the choices of a group, a line each, with what their files say on top."""
     yield f"{group}="
-    for path in sorted((conf_folder() / group).glob("*.yaml")):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        said = (line for line in lines if line.startswith("# ") and "@package" not in line)
-        yield f"  {path.stem:<{_WIDE}} {next(said, '').removeprefix('# ')}".rstrip()
+    for choice in list_groups()[group]:
+        said = read_file(conf_folder() / group / f"{choice}.yaml")
+        yield f"  {choice:<{_WIDE}} {said.summary}".rstrip()
 
 
 TRUST = """
@@ -86,7 +100,9 @@ Override anything in the config (foo.bar=value)
 
 {keys}
 
-The keys of the groups, as composed: medvision train --cfg job
+The keys of the groups, here of their first choices; of others: medvision train model=rnn --cfg job
+
+{inner}
 
 == Choices ==
 {choices}

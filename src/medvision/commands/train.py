@@ -1,8 +1,11 @@
 """`medvision train`: the Hydra app around one training, or around the jobs of a sweep."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import hydra
@@ -12,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from medvision.commands.conf_text import annotate, compose_keys
 from medvision.errors import MedvisionError
 from medvision.files import conf_folder
 from medvision.training.config import (
@@ -24,6 +28,10 @@ from medvision.training.config import (
 from medvision.training.explain import explain
 from medvision.training.sweep import conclude_sweep, open_sweep, run_sweep_job
 
+_ASKING = {"-h", "--help", "-c", "--cfg", "--hydra-help"}
+_SWEEPING = {"-m", "--multirun"}
+_HYDRAS_COMPLETION = {"-sc", "--shell-completion", "--shell_completion"}
+
 
 def launch(words: Sequence[str]) -> int:
     """Run the Hydra app with the user's words; return the exit status.
@@ -34,11 +42,33 @@ def launch(words: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of composition reach us whole
     register_resolvers()
     flags, overrides = part_flags(words)
-    sweeping = bool({"-m", "--multirun"} & set(flags))
+    if _HYDRAS_COMPLETION & {*flags}:
+        raise MedvisionError(
+            f"{flags[0]} is Hydra's own completion, which does not know medvision; "
+            'use eval "$(medvision completion bash)", or zsh'
+        )
+    if _ASKING & {*flags}:
+        return _answer(words, [flag for flag in flags if flag not in _SWEEPING], overrides)
+    sweeping = bool(_SWEEPING & {*flags})
     if not sweeping:
         return _run_app(words, flags, overrides, None)
     with open_sweep() as place:
         return _run_app(words, flags, overrides, place)
+
+
+def _answer(words: Sequence[str], flags: list[str], overrides: list[str]) -> int:
+    """Print what Hydra answers, with the comments of `conf/` beside the keys."""
+    out, status = StringIO(), 0
+    try:
+        with redirect_stdout(out):
+            status = _run_app(words, flags, overrides, None)
+    except SystemExit as end:  # as Hydra ends after its help
+        status = int(end.code or 0)
+    completion = r"^--shell.completion.*?(?=^--)"
+    told = re.sub(completion, "", out.getvalue(), flags=re.DOTALL | re.MULTILINE)
+    if told:
+        print(annotate(told, compose_keys(overrides)))
+    return status
 
 
 def _run_app(
