@@ -67,7 +67,7 @@ def test_a_run_folder_holds_what_the_design_lists(trained):
         "figures/learning_curves.png",
     ):  # fmt: skip
         assert (trained / name).stat().st_size > 0, name
-    assert list((trained / "tensorboard").glob("events.out.*"))
+    assert list(trained.glob("events.out.*"))
     assert len(list((trained / "figures").glob("*.png"))) >= 6
     hidden = [p for p in trained.rglob(".*") if p.is_file()]
     assert hidden == []

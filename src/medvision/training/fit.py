@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
 import medvision.trust.integrity as integrity
+from medvision.callbacks.event_files import cut_events
 from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.path_map import without_names
@@ -41,6 +42,7 @@ from medvision.training.config import settle_augment
 from medvision.training.context import open_context
 from medvision.training.distributed import State, announce, await_decision, is_leader
 from medvision.training.explain import explain
+from medvision.training.graph import Graph
 from medvision.training.job import Job, prepare_job
 from medvision.training.machine import compile_nets
 from medvision.training.preview import Preview, describe_pixels
@@ -183,7 +185,7 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
     if state == "frozen":  # killed while it was evaluated
         print(f"resuming in {run.folder}", flush=True)
         return float(run.record["objective"])
-    preview = Preview(job.data, run.folder / "figures" / "preview.png")
+    preview = Preview(job.data, run.folder / "figures")
     trainer, task, context, stepped = fit(run, job, state, callbacks, preview)
     monitor, checkpoints = job.config.monitor, run.checkpoints if stepped else ()
     objective = best_score(trainer, monitor) if stepped else _fitted_score(trainer, monitor)
@@ -232,13 +234,16 @@ def fit(
         first: called before those of the task.
     """
     if state == "resume":
-        _check_checkpoints(run)
+        epochs = _check_checkpoints(run)
+        if is_leader():
+            cut_events(run.folder, epochs)
     config, context = job.config, open_context(run, job)
     lightning.seed_everything(config.seed, verbose=False)
     task = build_task(config, job.data, job.weights)
     compile_nets(task, job.plain["compile"])
-    callbacks = [*first, *task.prepare(context), *callbacks]
-    trainer = build_trainer(run, config, job.data, task, state == "resume", callbacks)
+    graph = [Graph(task, context)] if config.log_graph else []
+    callbacks = [*first, *graph, *task.prepare(context), *callbacks]
+    trainer = build_trainer(run, config, job.data, task, callbacks)
     print(f"{'training' if state == 'new' else 'resuming'} in {run.folder}", flush=True)
     if task.fit(context):
         trainer.validate(task, job.data, verbose=False)
@@ -254,20 +259,24 @@ def fit(
     return Outcome(trainer, task, context, stepped=True)
 
 
-def _check_checkpoints(run: Run) -> None:
-    """Refuse to go on from what a broken disk or a copy has left; the next start is a new one.
+def _check_checkpoints(run: Run) -> int:
+    """Return the epochs behind the last checkpoint.
+
+    What a broken disk or a copy has left is refused; the next start is a new one.
 
     Raises:
         MedvisionError: a checkpoint is gone or cannot be read.
     """
+    epochs = 0
     for path in run.checkpoints:
         try:
-            torch.load(path, map_location="cpu", weights_only=True)
+            epochs = int(torch.load(path, map_location="cpu", weights_only=True)["epoch"]) + 1
         except Exception as error:  # torch raises many kinds
             raise MedvisionError(
                 f"{path} cannot be read ({type(error).__name__}), so the run cannot go on; give "
                 "the same command again: it moves this folder aside and begins anew"
             ) from error
+    return epochs
 
 
 def best_score(trainer: lightning.Trainer, monitor: str) -> float:
