@@ -1,26 +1,29 @@
 """`medvision report`: one self-contained page of a run, or of all runs of a sweep."""
 
-from medvision.evaluation.report.run_files import read_run_files
+from medvision.evaluation.report.run_files import check_prevalence, read_run_files
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores
 from medvision.evaluation.sweep.report import report_sweep
 from medvision.runs import Run, find_runs
 
 
-def run(run: str) -> None:
+def run(run: str, prevalence: float | None = None) -> None:
     """Write the report of a run, its scores computed once more, or of a sweep, its arms ranked.
 
     run=RUN      a run folder, `last`, or a unique beginning of its name
     run=SWEEP    the folder or name of a sweep, or a pattern such as 'lr_sweep/*seed=1*'
+    prevalence=0.02  tell the predictive values of a run where so many have what it looks for;
+                 default: report.prevalence of its training
     """
+    check_prevalence(prevalence)
     found = find_runs(run)
     if len(found) == 1:
-        report_run(found[0])
+        report_run(found[0], prevalence)
     else:
         report_sweep(found)
 
 
-def report_run(run: Run) -> None:
+def report_run(run: Run, prevalence: float | None = None) -> None:
     """Recompute the scores from the stored predictions, say if they differ, write report.html."""
     remarks: list[str] = []
     held = read_run_files(run.folder)
@@ -35,4 +38,4 @@ def report_run(run: Run) -> None:
         print_scores(held.metrics)
     for remark in remarks:
         print(f"warning: {remark}")
-    print(f"report: {write_report(run.folder, remarks)}")
+    print(f"report: {write_report(run.folder, remarks, prevalence)}")

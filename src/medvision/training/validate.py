@@ -12,6 +12,7 @@ from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.batches.mixing import RULE, is_ratio
 from medvision.data.batches.samples import Samples
 from medvision.errors import MedvisionError, collect, did_you_mean
+from medvision.evaluation.report.run_files import check_prevalence
 from medvision.moved import current
 from medvision.ranges import OneOf, Real, Rule, Switch, Whole, rules_of
 from medvision.target import take
@@ -25,6 +26,7 @@ def check_settings(config: DictConfig) -> None:
     """Refuse what cannot work before anything is read."""
     check_keys(config)
     check_ranges(config)
+    check_prevalence(config.get("report", {}).get("prevalence"))
     task = find_task(current(str(config.model._target_)))
     _check_watched(task, str(config.monitor))
     problems = list(task.check(config))

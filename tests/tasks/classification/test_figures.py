@@ -33,8 +33,8 @@ def figures(table, kind, classes, threshold):
 @pytest.mark.parametrize(
     ("kind", "classes", "threshold", "more"),
     [
-        ("binary", ["a", "b"], 0.4, {"scores"}),
-        ("binary", ["a", "b"], None, {"scores"}),
+        ("binary", ["a", "b"], 0.4, {"scores", "decision"}),
+        ("binary", ["a", "b"], None, {"scores", "decision"}),
         ("multiclass", ["a", "b", "c"], None, set()),
         ("multilabel", ["a", "b"], [0.4, 0.6], set()),
     ],
@@ -60,7 +60,7 @@ def test_without_labels_only_the_empty_confusion_is_drawn():
 
 def test_one_class_alone_is_no_fault():
     table = predictions(["a", "b"], "binary", labels=["b"] * 24)
-    assert set(figures(table, "binary", ["a", "b"], 0.5)) == ALWAYS | {"scores"}
+    assert set(figures(table, "binary", ["a", "b"], 0.5)) == ALWAYS | {"scores", "decision"}
 
 
 def test_unlabelled_rows_change_no_figure(tmp_path):
@@ -68,6 +68,6 @@ def test_unlabelled_rows_change_no_figure(tmp_path):
     unlabelled = table.assign(label="", index=range(24, 48))
     more = pd.concat([table, unlabelled], ignore_index=True)
     with_them, without = (figures(rows, "binary", ["a", "b"], 0.5) for rows in (more, table))
-    for name in ALWAYS | {"scores"}:
+    for name in ALWAYS | {"scores", "decision"}:
         first = save_figure(with_them[name], tmp_path / "with.png").read_bytes()
         assert first == save_figure(without[name], tmp_path / "without.png").read_bytes()
