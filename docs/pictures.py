@@ -28,7 +28,7 @@ LARGEST = 250_000  # bytes
 PATIENCE_S = 90
 TRIES = 3
 # Of the report: its head, the scores and the figures.
-SHORTENED = "#cohort, #classes, #confusion, #data {display: none}"
+SHORTENED = "#classes, #confusion, #predictive {display: none}"
 # The curves as they were logged, of a few tags.
 CURVES = "?darkMode=false#scalars&_smoothingWeight=0&tagFilter="
 SHOWN = "^(train|val)/(loss|auroc)$"
@@ -44,7 +44,7 @@ def main(run: str) -> None:
         page = Path(aside, "report.html")
         page.write_text(f"{(folder / 'report.html').read_text()}<style>{SHORTENED}</style>")
         take(f"file://{page}", HERE / "report.png", (1000, 1450))
-    with serve(folder) as address:
+    with serve(folder.parent) as address:
         take(f"{address}/{CURVES}{quote(SHOWN)}", HERE / "tensorboard.png", (1100, 740))
 
 
@@ -86,7 +86,7 @@ def take(address: str, picture: Path, size: tuple[int, int]) -> None:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """Serve a run folder by TensorBoard until the block ends; yield its address."""
+    """Serve the runs of a folder by TensorBoard until the block ends; yield its address."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -29,7 +29,8 @@ class Curves(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step, every = trainer.fit_loop.total_batch_idx + 1, trainer.log_every_n_steps
+        step = trainer.fit_loop.total_batch_idx + 1
+        every: int = cast(Any, trainer).log_every_n_steps
         if not every or step % every or not isinstance(outputs, Mapping):
             return
         self.waiting.append((step, _pick_numbers(outputs, trainer.accumulate_grad_batches)))

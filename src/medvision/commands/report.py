@@ -1,5 +1,6 @@
 """`medvision report`: one self-contained page of a run, or of all runs of a sweep."""
 
+from medvision.errors import MedvisionError
 from medvision.evaluation.report.run_files import check_prevalence, read_run_files
 from medvision.evaluation.report.run_report import write_report
 from medvision.evaluation.report.scores import print_scores
@@ -19,8 +20,12 @@ def run(run: str, prevalence: float | None = None) -> None:
     found = find_runs(run)
     if len(found) == 1:
         report_run(found[0], prevalence)
-    else:
+    elif prevalence is None:
         report_sweep(found)
+    else:
+        raise MedvisionError(
+            f"prevalence= is for the report of one run, and run={run} names {len(found)}; give one"
+        )
 
 
 def report_run(run: Run, prevalence: float | None = None) -> None:

@@ -39,16 +39,18 @@ def _share(right: Score, wrong: Score, odds: float) -> Interval:
     if hit is None or miss is None or hit + miss == 0:
         return found
     found["value"] = odds * hit / (odds * hit + miss)
-    ends = [right.get("low"), right.get("high"), wrong.get("low"), wrong.get("high")]
-    known = [end for end in ends if end is not None]
-    if len(known) == len(ends):
-        found["low"], found["high"] = _bound(hit, miss, *known, odds)
+    least, most = right.get("low"), right.get("high")
+    fewest, highest = wrong.get("low"), wrong.get("high")
+    if least is not None and most is not None and fewest is not None and highest is not None:
+        found["low"], found["high"] = _bound((hit, least, most), (miss, fewest, highest), odds)
     return found
 
 
 def _bound(
-    hit: float, miss: float, least: float, most: float, fewest: float, highest: float, odds: float
+    right: tuple[float, float, float], wrong: tuple[float, float, float], odds: float
 ) -> tuple[float, float]:
+    """Return the bounds of the share of what is right; each rate with its own."""
+    (hit, least, most), (miss, fewest, highest) = right, wrong
     if min(hit, miss) <= 0:  # no logarithm: both at their worst, both at their best
         return odds * least / (odds * least + highest), odds * most / (odds * most + fewest)
     middle = _log(hit) - _log(miss) + math.log(odds)

@@ -63,7 +63,9 @@ def test_run_folder_holds_what_the_design_says(gan):
     page = (gan.folder / "report.html").read_text()
     assert "Gate failed" in page
     assert "What the gate can see" in page
-    assert 'id="flow"' in page
+    places = [page.index(f'id="{name}"') for name in ("figures", "fidelity", "flow", "cohort")]
+    assert places == sorted(places)  # samples first
+    assert page.index("Generated images") < page.index("Learning curves")
     assert "Generator with latent 8" in page[page.index('id="card"') :]
     assert 'id="checklists"' not in page  # they ask of classifiers
 

@@ -141,8 +141,8 @@ def predictive_table(found: RunFiles) -> Table | None:
     here = f"{show_score(values['prevalence'])}, as in {found.part}"
     rows = [[here, *(show_interval(values[name]) for name in ("ppv", "npv"))]]
     if (stated := found.prevalence) is not None:
-        scores = (found.scores.get(name) or {} for name in ("recall", "specificity"))
-        pair = predict_values(*scores, stated)
+        sensitivity, specificity = (found.scores.get(n, {}) for n in ("recall", "specificity"))
+        pair = predict_values(sensitivity, specificity, stated)
         rows.append([f"{show_score(stated)}, as stated", *map(show_interval, pair)])
     notes = [
         f"PPV: the share of those decided {positive} who are; NPV: of those decided otherwise who "

@@ -223,7 +223,7 @@ class Adversarial(Trainable):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Take a step of each side; return its losses and what the critic said."""
+        """Take a step of each side; return its losses."""
         generator_steps, critic_steps = cast(list[LightningOptimizer], self.optimizers())
         self._set_rates(generator_steps, critic_steps)
         real, label = 2 * batch["image"] - 1, batch["label"]
@@ -239,7 +239,7 @@ class Adversarial(Trainable):
         self._average(len(real))
         said |= {"generator_loss": loss.detach(), "generator_grad_norm": norm}
         self._said.append(said)
-        return said
+        return {name: said[name] for name in ("critic_loss", "generator_loss")}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logit = self.critic.forward(2 * batch["image"] - 1, batch["label"], self.condition)
