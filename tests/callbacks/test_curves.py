@@ -86,6 +86,20 @@ def test_a_callback_that_logs_by_step_loses_no_point(whole, tmp_path):
     assert read_points(tmp_path) == whole
 
 
+def test_scores_of_what_was_fitted_without_steps_stay(tmp_path):
+    loader = DataLoader(torch.rand(4, 2), batch_size=2)
+    trainer = Trainer(
+        accelerator="cpu", logger=EventFiles(tmp_path), enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[Curves()],
+    )  # fmt: skip
+    trainer.validate(Learner(), loader, verbose=False)
+    later = EventFiles(tmp_path)
+    later.log_metrics({"later": 1.0}, 0)
+    later.finalize("success")
+    cut_events(tmp_path)
+    assert read_points(tmp_path) == {"val/loss": [(0, 1)]}
+
+
 def test_a_loss_that_is_shared_out_over_batches_is_told_as_it_is(tmp_path):
     fit(tmp_path, Learner(), accumulate=3)
     assert read_points(tmp_path)["train/loss_step"][:2] == [(2, 1), (4, 3)]

@@ -43,6 +43,10 @@ class Curves(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark(trainer)
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "validate":  # of what was fitted without steps
+            self._mark(trainer)
+
     def _write(self, trainer: Trainer) -> None:
         waiting, self.waiting = self.waiting, []
         for step, values in waiting:
