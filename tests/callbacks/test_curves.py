@@ -59,7 +59,8 @@ def fit(folder, learner, resume=None, accumulate=1):
 def read_points(folder):
     board = EventAccumulator(str(folder), {"scalars": 0})
     board.Reload()
-    return {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
+    return {tag: sorted((e.step, e.value) for e in board.Scalars(tag))
+            for tag in board.Tags()["scalars"]}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

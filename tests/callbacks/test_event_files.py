@@ -8,7 +8,8 @@ def read_points(folder):
     """Return the points of every curve, as TensorBoard reads them."""
     board = EventAccumulator(str(folder), {"scalars": 0})
     board.Reload()
-    return {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
+    return {tag: sorted((e.step, e.value) for e in board.Scalars(tag))
+            for tag in board.Tags()["scalars"]}  # fmt: skip
 
 
 def log_epoch(logger, epoch):
@@ -43,6 +44,21 @@ def test_what_was_logged_before_it_stays(two_epochs):
     cut_events(two_epochs)
     theirs = [(25, 1), (50, 2), (75, 1), (100, 2)]
     assert read_points(two_epochs) == {"theirs": theirs, "val/loss": [(0, 10), (1, 11)]}
+
+
+def test_the_tenth_file_of_a_process_comes_after_its_ninth(tmp_path):
+    for number, name in enumerate(("5.vm.1.9", "5.vm.1.10", "15.vm.1.2")):
+        logger = EventFiles(tmp_path / "a")
+        log_epoch(logger, number)
+        logger.finalize("success")
+        (path,) = (tmp_path / "a").iterdir()
+        path.rename(tmp_path / f"events.out.tfevents.{name}")
+    (tmp_path / "events.out.tfevents.7.vm.1.0.v2").touch()  # of another library
+    cut_events(tmp_path, 2)
+    assert [step for step, _ in read_points(tmp_path)["val/loss"]] == [0, 1]
+    cut_events(tmp_path, 1)
+    left = {path.name.removeprefix("events.out.tfevents.") for path in tmp_path.glob("e*")}
+    assert left == {"5.vm.1.9", "7.vm.1.0.v2"}
 
 
 def test_files_without_the_mark_stay_as_they_are(two_epochs):

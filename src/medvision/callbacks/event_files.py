@@ -1,6 +1,7 @@
 """TensorBoard's event files: in the run folder itself, and with a mark where an epoch ends."""
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 import medvision.files as files
 
-EVENTS = "events.out.tfevents.*"
+_NAME = re.compile(r"events\.out\.tfevents\.(\d+)\..*\.(\d+)")
 _HEAD, _FOOT = 12, 4  # bytes around an event: its length and a checksum, and a checksum of its own
 
 
@@ -47,7 +48,7 @@ def cut_events(folder: Path, epochs: int | None = None) -> None:
 
     Files without such a mark stay as they are.
     """
-    paths = files.list_visible(folder, EVENTS)  # named by the time they were begun at
+    paths = _list_in_order(folder)
     marks = [
         (place, end)
         for place, path in enumerate(paths)
@@ -59,6 +60,13 @@ def cut_events(folder: Path, epochs: int | None = None) -> None:
         for path in reversed(paths[place + 1 :]):
             path.unlink()
         os.truncate(paths[place], end)
+
+
+def _list_in_order(folder: Path) -> list[Path]:
+    """List files of ours by the second they were begun in, then by their number in a process."""
+    found = ((_NAME.fullmatch(path.name), path) for path in files.list_visible(folder, "events.*"))
+    ranked = [(int(name[1]), int(name[2]), path) for name, path in found if name]
+    return [path for *_, path in sorted(ranked)]
 
 
 def _read_events(path: Path) -> Iterator[tuple[Event, int]]:

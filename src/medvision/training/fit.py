@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from functools import partial
 from io import StringIO
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 import medvision.files as files
 import medvision.trust.integrity as integrity
 from medvision.callbacks.event_files import cut_events
+from medvision.callbacks.graph import Graph
 from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.path_map import without_names
@@ -36,13 +38,12 @@ from medvision.runs import (
     run_key,
 )
 from medvision.tasks import short_name
-from medvision.tasks.trainable import Context, Trainable
+from medvision.tasks.trainable import Batch, Context, Trainable
 from medvision.training.build import build_task, build_trainer
 from medvision.training.config import settle_augment
 from medvision.training.context import open_context
 from medvision.training.distributed import State, announce, await_decision, is_leader
 from medvision.training.explain import explain
-from medvision.training.graph import Graph
 from medvision.training.job import Job, prepare_job
 from medvision.training.machine import compile_nets
 from medvision.training.preview import Preview, describe_pixels
@@ -241,7 +242,7 @@ def fit(
     lightning.seed_everything(config.seed, verbose=False)
     task = build_task(config, job.data, job.weights)
     compile_nets(task, job.plain["compile"])
-    graph = [Graph(task, context)] if config.log_graph else []
+    graph = [Graph(task.trained, partial(_show_example, task, context))] if config.log_graph else []
     callbacks = [*first, *graph, *task.prepare(context), *callbacks]
     trainer = build_trainer(run, config, job.data, task, callbacks)
     print(f"{'training' if state == 'new' else 'resuming'} in {run.folder}", flush=True)
@@ -257,6 +258,12 @@ def fit(
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return Outcome(trainer, task, context, stepped=True)
+
+
+def _show_example(task: Trainable, context: Context) -> Batch:
+    """Return two samples of the training part, as the trained net is given them."""
+    rows = context.rows
+    return task.example(next(rows.batches(rows.of("train")[:2])))
 
 
 def _check_checkpoints(run: Run) -> int:

@@ -84,7 +84,7 @@ def build(kind="binary", threshold=None, parts=None, **options):
 
 def test_predictive_values_follow_from_the_decisions():
     found = build(threshold=0.4)
-    (tn, fp), (fn, tp) = found["confusion"]["test"]
+    (tn, _), (fn, tp) = found["confusion"]["test"]
     values = found["predictive_values"]["test"]
     assert values["prevalence"] == (tp + fn) / 120
     assert values["ppv"] == found["test"]["precision"]

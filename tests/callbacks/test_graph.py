@@ -6,11 +6,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from medvision.callbacks.event_files import EventFiles
+from medvision.callbacks.graph import Graph
 from medvision.nets.convnet import ConvNet
 from medvision.nets.slice_rnn import SliceRNN
 from medvision.tasks.classification.task import Classifier
 from medvision.tasks.generation.task import DCGAN
-from medvision.training.graph import Graph
 
 IMAGES = {"image": torch.rand(2, 1, 32, 32), "label": torch.tensor([0, 1])}
 SERIES = {
@@ -32,10 +32,9 @@ def small(**given):
 
 def show_graph(folder, task, batch):
     """Let the callback show the net; return whether TensorBoard has a graph then."""
-    rows = SimpleNamespace(of=lambda part: [0, 1], batches=lambda index: iter([batch]))
     logger = EventFiles(folder)
     trainer = SimpleNamespace(loggers=[logger], current_epoch=0, is_global_zero=True)
-    Graph(task, SimpleNamespace(rows=rows)).on_train_start(trainer, task)
+    Graph(task.trained, lambda: task.example(batch)).on_train_start(trainer, task)
     logger.finalize("success")
     board = EventAccumulator(str(folder))
     board.Reload()

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -9,22 +10,25 @@ from torch import Tensor, nn
 
 from medvision.callbacks.event_files import EventFiles
 from medvision.nets.entries import call_net
-from medvision.tasks.trainable import Batch, Context, Trainable
 
 
 class Graph(Callback):
-    """Shows the net before the first step, as `log_graph=true` asks for it."""
+    """Shows the net before the first step, as `log_graph=true` asks for it.
 
-    def __init__(self, task: Trainable, context: Context) -> None:
-        self.task, self.context = task, context
+    Args:
+        net: that is shown; a copy is, on the CPU.
+        batch: → a small batch of it, on the host.
+    """
+
+    def __init__(self, net: nn.Module, batch: Callable[[], Mapping[str, Tensor]]) -> None:
+        self.net, self.batch = net, batch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         boards = [one for one in trainer.loggers if isinstance(one, EventFiles)]
         if trainer.current_epoch or not trainer.is_global_zero or not boards:
             return
-        rows = self.context.rows
-        batch = self.task.example(next(rows.batches(rows.of("train")[:2])))
-        net = copy.deepcopy(self.task.trained).cpu().eval()  # a copy is not compiled
+        batch = self.batch()
+        net = copy.deepcopy(self.net).cpu().eval()  # a copy is not compiled
         try:
             with warnings.catch_warnings(action="ignore"):  # a graph to look at may be of one size
                 boards[0].experiment.add_graph(
@@ -38,7 +42,7 @@ class Graph(Callback):
 class _Net(nn.Module):
     """Takes the entries of a batch in their order, since a trace knows no names."""
 
-    def __init__(self, net: nn.Module, batch: Batch) -> None:
+    def __init__(self, net: nn.Module, batch: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.net, self.names = net, list(batch)
 
