@@ -13,8 +13,8 @@ def run(run: str, prevalence: float | None = None) -> None:
 
     run=RUN      a run folder, `last`, or a unique beginning of its name
     run=SWEEP    the folder or name of a sweep, or a pattern such as 'lr_sweep/*seed=1*'
-    prevalence=0.02  tell the predictive values of a run where so many have what it looks for;
-                 default: report.prevalence of its training
+    prevalence=P tell the predictive values of a run where a share P of the patients has what it
+                 looks for, such as 0.02; default: report.prevalence of its training
     """
     check_prevalence(prevalence)
     found = find_runs(run)

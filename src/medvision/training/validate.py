@@ -120,7 +120,7 @@ class _Ratio:
 
 RULES: dict[str, Rule] = {
     "seed": Whole(0), "tta": Whole(0), "threads": Whole(1, null=True), "test": Switch(),
-    "rerun": Switch(), "allocator": OneOf(("keep", "system")),
+    "rerun": Switch(), "log_graph": Switch(), "allocator": OneOf(("keep", "system")),
     "compile": OneOf(("auto", True, False, "reduce-overhead")),
     "data.batch_size": Whole(1), "data.fold": Whole(0, null=True), "data.folds": Whole(2),
     "data.split_seed": Whole(0), "data.workers": Whole(1, null=True),
@@ -131,6 +131,7 @@ RULES: dict[str, Rule] = {
     "data.backend": OneOf(("auto", "host", "device")), "data.extra_ratio": _Ratio(),
     "model.optimizer.lr": Real(0.0), "model.optimizer.weight_decay": Real(0.0),
     "model.critic_optimizer.lr": Real(0.0), "trainer.max_epochs": Whole(1),
+    "trainer.log_every_n_steps": Whole(0),
     "trainer.accumulate_grad_batches": Whole(1), "trainer.gradient_clip_val": Real(0.0, null=True),
     "callbacks.early_stopping.patience": Whole(0), "judge.patience": Whole(0), "judge.k": Whole(1),
     "judge.grace": Real(0.0, 1.0),
