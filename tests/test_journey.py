@@ -367,6 +367,9 @@ def test_external_validation_is_frozen_and_leaves_the_run_alone(elsewhere, copie
     assert outside["n"]["test"]["images"] == 36
     (stamp,) = outside["stamps"]
     assert stamp.startswith("scored on rows of another manifest with a frozen model")
+    model = read(copied / "record.json")["model"]
+    judged = f"run {copied.parent.name}/copied (model.pt {model[:8]})"
+    assert f"<dt>Model</dt><dd>{judged}</dd>" in (folder / "report.html").read_text()
     assert len(pd.read_csv(folder / "predictions" / "test.csv")) == 36
     assert all(path.read_bytes() == content for path, content in own.items())
 

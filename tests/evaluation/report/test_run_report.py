@@ -353,6 +353,8 @@ def test_the_head_says_when_of_whom_and_by_what(cohort):
 def test_a_page_names_the_models_that_it_judges(cohort):
     note(cohort, run="cnn/seed=1-abc", model="0123456789abcdef")
     assert "run cnn/seed=1-abc (model.pt 01234567)" in read_page(cohort).text
+    note(cohort, members=[{"run": "a/b", "model": "0"}])
+    assert "run a/b (model.pt" in read_page(cohort).text
     note(cohort, members=[{"run": "a/b", "model": "0"}, {"run": "a/c", "model": "1"}])
     assert "2 models together: a/b, a/c" in read_page(cohort).text
 
