@@ -67,7 +67,7 @@ def test_a_run_folder_holds_what_the_design_lists(trained):
         "figures/learning_curves.png",
     ):  # fmt: skip
         assert (trained / name).stat().st_size > 0, name
-    assert list((trained / "tensorboard").glob("events.out.*"))
+    assert list(trained.glob("events.out.*"))
     assert len(list((trained / "figures").glob("*.png"))) >= 6
     hidden = [p for p in trained.rglob(".*") if p.is_file()]
     assert hidden == []
@@ -367,6 +367,9 @@ def test_external_validation_is_frozen_and_leaves_the_run_alone(elsewhere, copie
     assert outside["n"]["test"]["images"] == 36
     (stamp,) = outside["stamps"]
     assert stamp.startswith("scored on rows of another manifest with a frozen model")
+    model = read(copied / "record.json")["model"]
+    judged = f"run {copied.parent.name}/copied (model.pt {model[:8]})"
+    assert f"<dt>Model</dt><dd>{judged}</dd>" in (folder / "report.html").read_text()
     assert len(pd.read_csv(folder / "predictions" / "test.csv")) == 36
     assert all(path.read_bytes() == content for path, content in own.items())
 

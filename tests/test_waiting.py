@@ -124,7 +124,7 @@ def count_waits(pretend: Pretend, config: Any, folder: Path, steps: int) -> Coun
     data.setup()
     task = build_task(config, data, None)
     config.trainer.limit_train_batches = steps
-    trainer = build_trainer(Run(folder), config, data, task, resume=False)
+    trainer = build_trainer(Run(folder), config, data, task)
     for value in (*task.parameters(), *task.buffers()):
         pretend.put(value)
     pretend.waits.clear()

@@ -25,8 +25,8 @@ from medvision.moved import rename_targets
 PLACES = (
     "name", "tags", "logger", "rerun", "test", "trust", "threads", "allocator", "model.weights",
     "data.manifest", "data.source", "data.carry", "data.extra", "data.workers", "data.residency",
-    "trainer.enable_progress_bar", "trainer.log_every_n_steps", "judge.run", "judge.inception",
-    "different_patients", "data.different_patients",
+    "trainer.enable_progress_bar", "trainer.log_every_n_steps", "log_graph", "report",
+    "judge.run", "judge.inception", "different_patients", "data.different_patients",
 )  # fmt: skip
 
 REPEATED = ("seed", "data.seed", "data.fold", "data.split_seed")

@@ -56,7 +56,7 @@ def page(folder: Path) -> str:
 
 
 def read_trace(folder: Path):
-    return json.loads((folder / "tensorboard" / "steps.pt.trace.json").read_text())
+    return json.loads((folder / "steps.pt.trace.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_the_trace_names_the_parts_and_nothing_private(profiled):
     parts = sorted((e["ts"], e["ts"] + e["dur"]) for e in spans if e["name"] in PARTS)
     assert {e["name"] for e in spans} >= set(PARTS)
     assert all(end <= start for (_, end), (start, _) in pairwise(parts))
-    text = (folder / "tensorboard" / "steps.pt.trace.json").read_text()
+    text = (folder / "steps.pt.trace.json").read_text()
     patients = set(pd.read_csv(folder / "manifest.csv")["patient"])
     places = {str(folder), str(Path.cwd()), sys.prefix, f'"{socket.gethostname()}"'}
     assert len(patients) == 40

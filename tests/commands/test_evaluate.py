@@ -161,7 +161,9 @@ def test_two_seeds_are_scored_by_their_mean_on_their_own_part(runs, medvision, m
     stamp = ("ensemble of 2 runs: mean of calibrated probabilities, "
              "cut at the mean of their thresholds")  # fmt: skip
     assert metrics["stamps"] == [stamp]
-    assert stamp in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert stamp in page
+    assert "<dt>Model</dt><dd>2 models together: " in page
     assert (folder / "figures" / "roc.png").exists()
     record = files.read_json(folder / "record.json")
     assert record["status"] == "done"

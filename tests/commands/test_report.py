@@ -38,6 +38,8 @@ def test_a_sweep_is_ranked_printed_and_written(apart, medvision):
     assert "failed: lr=0.3, seed=0: diverged at [8,16]" in lines
     assert lines[-1] == f"report: {apart / 's' / 'report.html'}"
     assert (apart / "s" / "report.md").exists()
+    refused = medvision("report", "run=s", "prevalence=0.02")
+    assert "prevalence= is for the report of one run, and run=s names 5" in refused.err
 
 
 def test_many_runs_are_not_printed_one_by_one(apart, medvision):

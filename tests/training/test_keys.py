@@ -70,14 +70,14 @@ def test_curves_go_to_a_file_beside_tensorboard_and_tags_are_kept(tiny, apart, m
     assert done.status == 0, done.err
     (folder,) = (p for p in apart.glob("manifest/*") if p.is_dir())
     assert "val/loss" in (folder / "csv" / "metrics.csv").read_text()
-    assert list((folder / "tensorboard").iterdir())
+    assert list(folder.glob("events.out.tfevents.*"))
     assert '"pilot"' in (folder / "record.json").read_text()
     assert "Tags: pilot, site_b." in (folder / "report.html").read_text()
 
 
 def test_the_run_fills_in_what_a_logger_leaves_empty(composed, tmp_path):
     board, table = open_loggers(Run(tmp_path), composed("logger=csv"))
-    assert board.log_dir == str(tmp_path / "tensorboard")
+    assert board.log_dir == str(tmp_path)
     assert table.log_dir.startswith(str(tmp_path / "csv"))
 
 

@@ -11,6 +11,9 @@ from pytorch_lightning.callbacks import Checkpoint
 
 import medvision.files as files
 
+RATE = "train/lr"
+"""What the loggers call the learning rate; the column is `lr`."""
+
 
 class History(Checkpoint):
     """Adds a row an epoch, and cuts the file back to the checkpoint when a run resumes.
@@ -38,8 +41,14 @@ class History(Checkpoint):
         # Before the step: after it the schedule holds the rate of the next one, which may never be.
         self.rate = max(float(group["lr"]) for group in trainer.optimizers[0].param_groups)
 
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Together with the scores of the task, and so on their axis.
+        if math.isfinite(self.rate):
+            pl_module.log(RATE, self.rate)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        values = {k: float(v) for k, v in trainer.callback_metrics.items() if "/" in k}
+        logged = trainer.callback_metrics.items()
+        values = {k: float(v) for k, v in logged if "/" in k and k != RATE}
         now = time.perf_counter()
         row = {"epoch": trainer.current_epoch, "lr": self.rate, **values,
                "seconds": round(now - self.started, 3)}  # fmt: skip

@@ -117,7 +117,7 @@ class _PartTimer(Profiler):
 class Profile(Callback):
     """Times the parts of steady steps, then traces a few more.
 
-    Writes `profile.md` and `tensorboard/steps.pt.trace.json` into the run's folder.
+    Writes `profile.md` and `steps.pt.trace.json` into the run's folder.
 
     Args:
         warmup: steps before anything is measured.
@@ -190,7 +190,7 @@ class Profile(Callback):
     def _conclude(self, trainer: Trainer, tracer: profile) -> None:
         """Write the trace, and the page in Markdown."""
         folder, steps = Path(trainer.default_root_dir), self.timer.steps
-        _write_trace(tracer, folder / "tensorboard" / "steps.pt.trace.json")
+        _write_trace(tracer, folder / "steps.pt.trace.json")
         free = slice(self.warmup, self.apart if self.waits else self.end)
         times = [sum(step.values()) for step in steps[free]]
         rate = 1000 * sum(self.samples[free]) / sum(times)

@@ -192,7 +192,7 @@ def _evaluate_apart(
 def _describe_members(ensemble: Ensemble, joint: bool) -> dict[str, Any]:
     """Return what the record says of the models."""
     if not joint:
-        return {"model": ensemble.digests[0]}
+        return {"model": ensemble.digests[0], "run": ensemble.runs[0].title}
     pairs = zip(ensemble.runs, ensemble.digests, strict=True)
     return {"members": [{"run": run.title, "model": digest} for run, digest in pairs]}
 

@@ -196,6 +196,7 @@ class Evaluator(ABC):
         tables: "" and, of what a sample has several of, names → columns; {}: nothing is predicted.
         predicted: what two runs must have in common to be compared.
         opens_test: whether a run of this task is scored on its test part at all.
+        figures_first: what is drawn stands before what is scored.
         template: the page of its sections, as `package/file`; "" = none.
         captions: kind of a figure → title and text, in the order of the report; one of those
             that any task may have (`gallery.CAPTIONS`) takes its place.
@@ -204,6 +205,7 @@ class Evaluator(ABC):
     task: str
     predicted: ClassVar[str] = "values"
     opens_test: ClassVar[bool] = True
+    figures_first: ClassVar[bool] = False
     template: ClassVar[str] = ""
     captions: ClassVar[Mapping[str, tuple[str, str]]] = {}
     metrics: Mapping[str, Metric]

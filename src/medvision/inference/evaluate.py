@@ -101,7 +101,7 @@ def check_metrics(run: Run, recorded: Mapping[str, Any], model: Path) -> list[st
     if not open_recorded(run.record, recorded, run.folder).tables:
         return []
     fresh = compute_metrics(run.folder, load_model(model))
-    left_out = {"stamps"} | ({"subgroups", "task"} - recorded.keys())
+    left_out = {"stamps"} | ({"subgroups", "task", "predictive_values"} - recorded.keys())
     said = {key: value for key, value in recorded.items() if key not in left_out}
     if "fitted_on" not in said.get("val", {}):  # of rows that nothing was fitted on
         fresh.get("val", {}).pop("fitted_on", None)

@@ -243,7 +243,7 @@ def find_places(length: Int[Tensor, "B"], slices: int) -> Int[Tensor, "N"]:
     Raises:
         MedvisionError: a series is empty or longer than S.
     """
-    lengths = length.cpu().numpy()
+    lengths, slices = length.cpu().numpy(), int(slices)  # where a net is traced it is a tensor
     wrong = lengths[(lengths < 1) | (lengths > slices)]
     if len(wrong):
         raise MedvisionError(

@@ -29,6 +29,7 @@ class Ranking:
         self.positive = positive[self.rows]
         values = given[self.rows]
         self.ends = np.flatnonzero(np.append(values[1:] != values[:-1], len(values) > 0))
+        self.scores = values[self.ends]  # the distinct ones
 
     def cumulate(self, weights: Floats) -> tuple[Floats, Floats]:
         """Sum hits and false alarms from the highest of T distinct scores down, `[R,1+T]` each.

@@ -223,6 +223,10 @@ class Trainable(LightningModule):
     def compiled(self) -> Iterator[tuple[nn.Module, bool | None]]:
         """Yield what is compiled, and whether for all sizes at once; None: as they come."""
 
+    def example(self, batch: Batch) -> Batch:
+        """Return what `trained` is given of a batch, for its graph."""
+        return batch
+
     def limits(self, batches: int, batch_size: int, max_steps: int) -> dict[str, int]:
         """Return settings of the Trainer that follow from a budget of the task's own.
 

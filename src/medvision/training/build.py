@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from medvision.callbacks.checkpoints import Checkpoints, CurvesFirst
+from medvision.callbacks.curves import Curves
 from medvision.callbacks.ending import Ending
 from medvision.callbacks.history import History
 from medvision.callbacks.kept import BestCheckpoint
@@ -55,7 +56,6 @@ def build_trainer(
     config: DictConfig,
     data: ImageDataModule,
     task: Trainable,
-    resume: bool,
     more: Sequence[Callback] = (),
 ) -> lightning.Trainer:
     """Give Lightning's own Trainer the callbacks every run has, the config's own, and `more`."""
@@ -68,7 +68,7 @@ def build_trainer(
         folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
     )
     callbacks: list[Callback] = [
-        CurvesFirst(), Replay(config.seed), Ending(), *chosen,
+        Curves(), CurvesFirst(), Replay(config.seed), Ending(), *chosen,
         *choose_progress(config.monitor, bar), History(run.folder / "history.csv"), best, last,
         *more,
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def build_trainer(
         settings,
         callbacks=callbacks,
         plugins=[Checkpoints()],
-        logger=open_loggers(run, config, read_progress(run.last_checkpoint, task) if resume else 0),
+        logger=open_loggers(run, config),
         default_root_dir=str(run.folder),
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -90,8 +90,8 @@ def build_trainer(
     return trainer
 
 
-def read_progress(checkpoint: Path, task: Trainable | type[Trainable]) -> int:
-    """Return where TensorBoard goes on behind a checkpoint, on the axis of the task's curves."""
+def read_progress(checkpoint: Path, task: type[Trainable]) -> int:
+    """Return where the curves of a task end at a checkpoint, on their axis."""
     return task.read_progress(torch.load(checkpoint, map_location="cpu", weights_only=True))
 
 

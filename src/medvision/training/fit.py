@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from functools import partial
 from io import StringIO
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import medvision.files as files
 import medvision.trust.integrity as integrity
+from medvision.callbacks.event_files import cut_events
+from medvision.callbacks.graph import Graph
 from medvision.cells import guard_cells
 from medvision.data.manifest.card import Card
 from medvision.data.manifest.path_map import without_names
@@ -35,7 +38,7 @@ from medvision.runs import (
     run_key,
 )
 from medvision.tasks import short_name
-from medvision.tasks.trainable import Context, Trainable
+from medvision.tasks.trainable import Batch, Context, Trainable
 from medvision.training.build import build_task, build_trainer
 from medvision.training.config import settle_augment
 from medvision.training.context import open_context
@@ -183,7 +186,7 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
     if state == "frozen":  # killed while it was evaluated
         print(f"resuming in {run.folder}", flush=True)
         return float(run.record["objective"])
-    preview = Preview(job.data, run.folder / "figures" / "preview.png")
+    preview = Preview(job.data, run.folder / "figures")
     trainer, task, context, stepped = fit(run, job, state, callbacks, preview)
     monitor, checkpoints = job.config.monitor, run.checkpoints if stepped else ()
     objective = best_score(trainer, monitor) if stepped else _fitted_score(trainer, monitor)
@@ -232,13 +235,16 @@ def fit(
         first: called before those of the task.
     """
     if state == "resume":
-        _check_checkpoints(run)
+        epochs = _check_checkpoints(run)
+        if is_leader():
+            cut_events(run.folder, epochs)
     config, context = job.config, open_context(run, job)
     lightning.seed_everything(config.seed, verbose=False)
     task = build_task(config, job.data, job.weights)
     compile_nets(task, job.plain["compile"])
-    callbacks = [*first, *task.prepare(context), *callbacks]
-    trainer = build_trainer(run, config, job.data, task, state == "resume", callbacks)
+    graph = [Graph(task.trained, partial(_show_example, task, context))] if config.log_graph else []
+    callbacks = [*first, *graph, *task.prepare(context), *callbacks]
+    trainer = build_trainer(run, config, job.data, task, callbacks)
     print(f"{'training' if state == 'new' else 'resuming'} in {run.folder}", flush=True)
     if task.fit(context):
         trainer.validate(task, job.data, verbose=False)
@@ -254,20 +260,30 @@ def fit(
     return Outcome(trainer, task, context, stepped=True)
 
 
-def _check_checkpoints(run: Run) -> None:
-    """Refuse to go on from what a broken disk or a copy has left; the next start is a new one.
+def _show_example(task: Trainable, context: Context) -> Batch:
+    """Return two samples of the training part, as the trained net is given them."""
+    rows = context.rows
+    return task.example(next(rows.batches(rows.of("train")[:2])))
+
+
+def _check_checkpoints(run: Run) -> int:
+    """Return the epochs behind the last checkpoint.
+
+    What a broken disk or a copy has left is refused; the next start is a new one.
 
     Raises:
         MedvisionError: a checkpoint is gone or cannot be read.
     """
+    epochs = 0
     for path in run.checkpoints:
         try:
-            torch.load(path, map_location="cpu", weights_only=True)
+            epochs = int(torch.load(path, map_location="cpu", weights_only=True)["epoch"]) + 1
         except Exception as error:  # torch raises many kinds
             raise MedvisionError(
                 f"{path} cannot be read ({type(error).__name__}), so the run cannot go on; give "
                 "the same command again: it moves this folder aside and begins anew"
             ) from error
+    return epochs
 
 
 def best_score(trainer: lightning.Trainer, monitor: str) -> float:

@@ -10,22 +10,27 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from medvision.augment import host as augment_on_host
 from medvision.augment.draw import Augment
+from medvision.callbacks.event_files import EventFiles
 from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.batches.samples import Samples
 from medvision.files import conf_folder
 from medvision.target import take
 from medvision.training.job import Job
+from medvision.training.tensorboard import PREVIEW, add_figure
 
 
 class Preview(Callback):
-    """Draws them once the first epoch is over: loading what draws would delay its first step."""
+    """Draws them before the first step, into the run folder and TensorBoard."""
 
-    def __init__(self, data: ImageDataModule, path: Path) -> None:
-        self.data, self.path = data, path
+    def __init__(self, data: ImageDataModule, folder: Path) -> None:
+        self.data, self.path = data, folder / f"{PREVIEW}.png"
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.path.exists():
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == 0:
             _draw_preview(self.data, self.path)
+            for logger in trainer.loggers:
+                if isinstance(logger, EventFiles):
+                    add_figure(logger.experiment, self.path, 0)
 
 
 def _draw_preview(data: ImageDataModule, path: Path, images: int = 8, views: int = 3) -> Path:

@@ -12,6 +12,7 @@ from medvision.data.batches.datamodule import ImageDataModule
 from medvision.data.batches.mixing import RULE, is_ratio
 from medvision.data.batches.samples import Samples
 from medvision.errors import MedvisionError, collect, did_you_mean
+from medvision.evaluation.report.run_files import check_prevalence
 from medvision.moved import current
 from medvision.ranges import OneOf, Real, Rule, Switch, Whole, rules_of
 from medvision.target import take
@@ -25,6 +26,7 @@ def check_settings(config: DictConfig) -> None:
     """Refuse what cannot work before anything is read."""
     check_keys(config)
     check_ranges(config)
+    check_prevalence(config.get("report", {}).get("prevalence"))
     task = find_task(current(str(config.model._target_)))
     _check_watched(task, str(config.monitor))
     problems = list(task.check(config))
@@ -118,7 +120,7 @@ class _Ratio:
 
 RULES: dict[str, Rule] = {
     "seed": Whole(0), "tta": Whole(0), "threads": Whole(1, null=True), "test": Switch(),
-    "rerun": Switch(), "allocator": OneOf(("keep", "system")),
+    "rerun": Switch(), "log_graph": Switch(), "allocator": OneOf(("keep", "system")),
     "compile": OneOf(("auto", True, False, "reduce-overhead")),
     "data.batch_size": Whole(1), "data.fold": Whole(0, null=True), "data.folds": Whole(2),
     "data.split_seed": Whole(0), "data.workers": Whole(1, null=True),
@@ -129,6 +131,7 @@ RULES: dict[str, Rule] = {
     "data.backend": OneOf(("auto", "host", "device")), "data.extra_ratio": _Ratio(),
     "model.optimizer.lr": Real(0.0), "model.optimizer.weight_decay": Real(0.0),
     "model.critic_optimizer.lr": Real(0.0), "trainer.max_epochs": Whole(1),
+    "trainer.log_every_n_steps": Whole(0),
     "trainer.accumulate_grad_batches": Whole(1), "trainer.gradient_clip_val": Real(0.0, null=True),
     "callbacks.early_stopping.patience": Whole(0), "judge.patience": Whole(0), "judge.k": Whole(1),
     "judge.grace": Real(0.0, 1.0),

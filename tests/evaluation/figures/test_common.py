@@ -13,7 +13,8 @@ from medvision.evaluation.figures.confusion import draw_confusion
 from medvision.evaluation.figures.style import save_figure
 from medvision.evaluation.report.table import show_score
 from medvision.tasks.classification import figures
-from medvision.tasks.classification.curves import draw_precision_recall, draw_roc, roc_band
+from medvision.tasks.classification.bands import draw_bands
+from medvision.tasks.classification.curves import draw_precision_recall, draw_roc
 from medvision.tasks.classification.weighted import WeightedScores
 
 K = 4
@@ -51,7 +52,8 @@ def legend_texts(figure):
 
 def test_drawn_roc_has_sklearns_area_and_the_operating_point():
     probs, label = make_binary()
-    band = roc_band(probs[:, 1], label, range(len(label)), range(len(label)), resamples=50)
+    people = range(len(label))
+    band = draw_bands(probs[:, 1], label, people, people, resamples=50)["roc"]
     figure = draw_roc(probs, label, ["no", "yes"], "binary", band, operating_point=0.4)
     axes = figure.axes[0]
     drawn = line(axes, "AUC")
@@ -140,7 +142,9 @@ def test_reliability_says_the_same_ece_as_the_metrics(kind):
     probs[0] = np.eye(probs.shape[1])[0]  # exactly 0 and 1
     figure = figures.draw_reliability(probs, label, kind)
     (ece,) = WeightedScores(probs, label, kind).score("ece", np.ones((1, len(label))))
-    assert legend_texts(figure) == [f"ECE {show_score(float(ece))} (15 bins)"]
+    assert [text.get_text() for text in figure.axes[0].texts] == [
+        f"ECE {show_score(float(ece))} (15 bins)"
+    ]
     drawn = sum(bar.get_height() for bar in figure.axes[1].patches)
     assert drawn == (label.size if kind == "multilabel" else len(label))
 

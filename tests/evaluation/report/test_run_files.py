@@ -3,7 +3,8 @@ import json
 import pandas as pd
 import pytest
 
-from medvision.evaluation.report.run_files import read_run_files
+from medvision.errors import MedvisionError
+from medvision.evaluation.report.run_files import check_prevalence, read_run_files
 
 
 def test_a_path_leads_into_every_file_and_nowhere_is_none(cohort):
@@ -41,6 +42,29 @@ def test_the_kept_epoch_is_the_recorded_one_else_the_best(cohort, change):
     assert read_run_files(cohort).best_epoch == (2, "val/auroc", 0.8)
     (cohort / "history.csv").unlink()
     assert read_run_files(cohort).best_epoch is None
+
+
+def test_what_a_simulation_alone_knows_is_no_covariate(cohort, change):
+    names = [one.name for one in read_run_files(cohort).covariates]
+    assert {"site", "x_age_years", "x_sex"} <= set(names)
+    facts = {"simulated": True, "truth": {"label": "as drawn", "x_age_years": "as drawn"}}
+    change(cohort / "card.json", facts=facts)
+    names.remove("x_age_years")
+    assert [one.name for one in read_run_files(cohort).covariates] == names
+
+
+@pytest.mark.parametrize("stated", [0, 1, -0.1, 2.0, "0.1"])
+def test_a_prevalence_is_a_share(stated):
+    with pytest.raises(MedvisionError, match="is not between 0 and 1; give a share"):
+        check_prevalence(stated)
+
+
+def test_a_prevalence_that_is_given_takes_the_place_of_the_configured(cohort):
+    assert read_run_files(cohort).prevalence is None
+    config = cohort / "config.yaml"
+    config.write_text(config.read_text() + "report: {prevalence: 0.02}\n")
+    assert read_run_files(cohort).prevalence == 0.02
+    assert read_run_files(cohort, 0.3).prevalence == 0.3
 
 
 def test_an_empty_folder_holds_nothing(tmp_path):

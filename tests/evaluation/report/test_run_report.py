@@ -102,9 +102,9 @@ def make_run(folder, kind="binary", classes=("normal", "pneumonia"), parts=("val
     return run
 
 
-def note(run, **facts):
-    run.mkdir(parents=True, exist_ok=True)
-    path = run / "record.json"
+def note(folder, **facts):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "record.json"
     path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | facts))
 
 
@@ -330,8 +330,8 @@ def test_predictions_name_the_classes_of_the_confusion(tmp_path):
 def test_a_whole_run_has_all_sections_in_order_and_red_where_an_author_must_write(cohort):
     page = read_page(cohort)
     ids = [value for name, value in page.attributes if name == "id"]
-    assert ids == ["flow", "cohort", "scores", "classes", "confusion", "subgroups", "data",
-                   "choices", "card", "checklists", "repeat"]  # fmt: skip
+    assert ids == ["scores", "classes", "confusion", "predictive", "subgroups", "flow", "cohort",
+                   "data", "choices", "card", "checklists", "repeat"]  # fmt: skip
     assert "Of 61 patients, 121 images, 1 image was left out" in page.text
     assert page.tables["subgroups"][0][:4] == ["", "patients", "images", "n sick"]
     assert ["A", "10", "20"] in [row[:3] for row in page.tables["subgroups"]]
@@ -340,6 +340,56 @@ def test_a_whole_run_has_all_sections_in_order_and_red_where_an_author_must_writ
     assert page.tables["checklists"][1][0] == "1"
     assert "p0000000000" not in page.text  # nobody's pseudonym
     assert "data" not in page.tables  # its counts are table 1
+
+
+def test_the_head_says_when_of_whom_and_by_what(cohort):
+    note(cohort, finished="2026-01-02T03:04:05Z", model="0123456789abcdef")
+    page = write_report(cohort).read_text(encoding="utf-8")
+    head = page[page.index("<header>") : page.index("</header>")]
+    for fact in ("2026-01-02", "clinic (60 patients)", "ConvNet (model.pt 01234567)"):
+        assert f"<dd>{fact}</dd>" in head
+
+
+def test_a_page_names_the_models_that_it_judges(cohort):
+    note(cohort, run="cnn/seed=1-abc", model="0123456789abcdef")
+    assert "run cnn/seed=1-abc (model.pt 01234567)" in read_page(cohort).text
+    note(cohort, members=[{"run": "a/b", "model": "0"}])
+    assert "run a/b (model.pt" in read_page(cohort).text
+    note(cohort, members=[{"run": "a/b", "model": "0"}, {"run": "a/c", "model": "1"}])
+    assert "2 models together: a/b, a/c" in read_page(cohort).text
+
+
+def test_lists_for_an_author_are_folded(cohort):
+    page = write_report(cohort).read_text(encoding="utf-8")
+    lists = page[page.index('<section id="checklists">') : page.index('<section id="repeat">')]
+    assert lists.count("<details>") == lists.count("<table") == 2
+    assert re.search(r"<summary>CLAIM.*: Of \d+ items the run answers", lists)
+
+
+def test_predictive_values_are_told_here_and_where_one_says(cohort):
+    page = read_page(cohort)
+    title, here = (row[0] for row in page.tables["predictive"])
+    assert title == "prevalence of sick"
+    share = read_scores(cohort)["n"]["test"]["per_class"]["sick"] / 40
+    assert here == f"{show_score(share)}, as in test"
+    assert "report.prevalence=0.02" in page.text
+    config = cohort / "config.yaml"
+    config.write_text(config.read_text() + "report: {prevalence: 0.02}\n")
+    stated = read_page(cohort).tables["predictive"]
+    assert stated[2][0] == ".020, as stated"
+    assert Page(write_report(cohort, prevalence=0.5).read_text()).tables["predictive"][2][0] == (
+        ".500, as stated"
+    )
+    assert float(stated[2][1][:4]) < float(stated[1][1][:4])  # rarer: fewer of those found have it
+
+
+def test_many_columns_have_intervals_below_their_values(tmp_path):
+    page = write_report(make_run(tmp_path, "multiclass", KINDS["multiclass"])).read_text()
+    classes = page[page.index('<section id="classes">') : page.index('<section id="confusion">')]
+    assert '<table class="many">' in classes
+    assert re.search(
+        r'<td>\.\d{3} <span class="interval">\(\.\d{3}–1?\.\d{3}\)</span></td>', classes
+    )
 
 
 def test_nothing_of_a_manifest_becomes_markup(cohort):

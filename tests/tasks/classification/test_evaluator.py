@@ -82,11 +82,23 @@ def build(kind="binary", threshold=None, parts=None, **options):
     )
 
 
+def test_predictive_values_follow_from_the_decisions():
+    found = build(threshold=0.4)
+    (tn, _), (fn, tp) = found["confusion"]["test"]
+    values = found["predictive_values"]["test"]
+    assert values["prevalence"] == (tp + fn) / 120
+    assert values["ppv"] == found["test"]["precision"]
+    assert values["npv"]["value"] == pytest.approx(tn / (tn + fn))
+    assert 0 < values["npv"]["low"] < values["npv"]["value"] < values["npv"]["high"] < 1
+    nobody = build(threshold=0.0)["predictive_values"]["test"]["npv"]
+    assert nobody == {"value": None, "low": None, "high": None}  # all are decided positive
+
+
 def test_the_file_has_the_parts_the_design_names():
     found = build(threshold=0.4)
     assert list(found) == [
         *("task", "test", "test_argmax", "val", "operating_point", "temperature"),
-        *("n", "confusion", "per_class"),
+        *("n", "confusion", "predictive_values", "per_class"),
     ]
     assert set(found["test"]) == set(METRICS)
     assert set(found["val"]) == {*METRICS, "fitted_on"}

@@ -10,8 +10,8 @@ from sklearn import metrics as sk
 from medvision.evaluation.evaluator import Scored, open_evaluator
 from medvision.evaluation.scoring import score_parts
 from medvision.stats.bootstrap import draw, interval, resample_patients
+from medvision.tasks.classification.bands import draw_bands
 from medvision.tasks.classification.calibration import apply_thresholds
-from medvision.tasks.classification.curves import pr_band, roc_band
 from medvision.tasks.classification.metrics import METRICS, score
 from medvision.tasks.classification.weighted import WeightedScores
 
@@ -177,13 +177,14 @@ def test_a_macro_mean_tells_its_number_of_classes():
 
 def test_bands_hold_the_curve_and_end_in_the_corners():
     probs, label = simulate("binary")
-    band = roc_band(probs[:, 1], label, range(N), range(N), resamples=200)
+    bands = draw_bands(probs[:, 1], label, range(N), range(N), resamples=200)
+    band = bands["roc"]
     fpr, tpr, _ = sk.roc_curve(label, probs[:, 1], drop_intermediate=False)
     curve = np.interp(band.x, fpr, tpr)
     inside = (band.low <= curve + 1e-9) & (curve <= band.high + 1e-9)
     assert inside.mean() > 0.95
     assert band.low[-1] == band.high[-1] == 1
-    band = pr_band(probs[:, 1], label, range(N), range(N), resamples=200)
+    band = bands["pr"]
     precision, recall, _ = sk.precision_recall_curve(label, probs[:, 1])
     curve = np.array([precision[recall >= x - 1e-12][-1] for x in band.x])
     inside = (band.low <= curve + 1e-9) & (curve <= band.high + 1e-9)
@@ -191,11 +192,10 @@ def test_bands_hold_the_curve_and_end_in_the_corners():
     assert 0 < band.low[-1] <= label.mean() + 0.1
 
 
-@pytest.mark.parametrize("band", [roc_band, pr_band])
-def test_one_class_has_no_band(band):
-    answer = band([0.1, 0.6], [1, 1], [0, 1], [0, 1], resamples=10)
-    assert np.isnan(answer.low).all()
-    assert np.isnan(answer.high).all()
+def test_one_class_has_no_band():
+    for band in draw_bands([0.1, 0.6], [1, 1], [0, 1], [0, 1], resamples=10).values():
+        assert np.isnan(band.low).all()
+        assert np.isnan(band.high).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,7 +17,7 @@ GAN = (
     "train", "experiment=dcgan_phantom", "data=manifest", "data.reader.size=[32,32]",
     "data.reader.window=[-100,200]", "data.workers=1", "data.batch_size=16", "data.balance=true",
     "data.epoch_size=64", "model.kimg=0.128", "model.generator.width=4", "model.critic.width=4",
-    "model.generator.latent=8", "threads=1", *SHARES,
+    "model.generator.latent=8", "threads=1", "trainer.log_every_n_steps=4", *SHARES,
 )  # fmt: skip
 CLASSIFIER = (
     "data.reader.size=[32,32]", "data.reader.window=[-100,200]", "data.workers=1", "threads=1",
@@ -65,17 +65,21 @@ def test_run_folder_holds_what_the_design_says(gan):
     page = (gan.folder / "report.html").read_text()
     assert "Gate failed" in page
     assert "What the gate can see" in page
-    assert 'id="flow"' in page
+    places = [page.index(f'id="{name}"') for name in ("figures", "fidelity", "flow", "cohort")]
+    assert places == sorted(places)  # samples first
+    assert page.index("Generated images") < page.index("Learning curves")
     assert "Generator with latent 8" in page[page.index('id="card"') :]
     assert 'id="checklists"' not in page  # they ask of classifiers
 
 
 def test_every_epoch_stays_in_tensorboard(gan):
-    board = EventAccumulator(str(gan.folder / "tensorboard"), {"images": 0, "scalars": 0})
+    board = EventAccumulator(str(gan.folder), {"images": 0, "scalars": 0})
     board.Reload()
     assert len(board.Scalars("val/gate_score")) == 2
     assert len(board.Images("samples/grid")) == 2
-    assert "figures/neighbours" in board.Tags()["images"]
+    assert "visual/neighbours" in board.Tags()["images"]
+    steps = [event.step for event in board.Scalars("train/critic_loss_step")]
+    assert steps == [4, 8]
 
 
 def test_history_counts_thousands_of_images(gan):

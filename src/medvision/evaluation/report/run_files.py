@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 import medvision.files as files
 import medvision.trust.integrity as integrity
+from medvision.errors import MedvisionError
 from medvision.evaluation.covariates import Covariate, find_covariates, read_rows, real_rows
 from medvision.evaluation.epochs import find_best_epoch
 from medvision.evaluation.evaluator import Evaluator, open_recorded
@@ -34,7 +35,10 @@ class BestEpoch(NamedTuple):
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run folder holds; empty where a file is missing."""
+    """What a run folder holds; empty where a file is missing.
+
+    `stated` is a prevalence that was asked for, in place of the configuration's.
+    """
 
     folder: Path
     record: Mapping[str, Any]
@@ -44,6 +48,7 @@ class RunFiles:
     config: str
     classes: Sequence[str]
     card: Mapping[str, Any] = field(default_factory=dict)
+    stated: float | None = None
 
     def get(self, path: str) -> Any:
         """Return what stands at a dotted path; None where there is nothing.
@@ -80,6 +85,12 @@ class RunFiles:
         return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
 
     @property
+    def prevalence(self) -> float | None:
+        """The prevalence at which predictive values are told as well."""
+        told = self.get("config.report.prevalence") if self.stated is None else self.stated
+        return None if told is None else float(told)
+
+    @property
     def net(self) -> Mapping[str, Any]:
         """The settings of the net or generator."""
         net = self.get("config.model.net") or self.get("config.model.generator")
@@ -108,8 +119,13 @@ class RunFiles:
 
     @cached_property
     def covariates(self) -> list[Covariate]:
-        """What the manifest tells of patients beside their labels."""
-        return list(find_covariates(self.real))
+        """What the manifest tells of patients beside their labels.
+
+        What a simulation alone knows of them, such as the size of a lesion, no table of patients
+        would have.
+        """
+        hidden = self.get("card.facts.truth") if self.get("card.facts.simulated") else {}
+        return list(find_covariates(self.real.drop(columns=[*(hidden or {})], errors="ignore")))
 
     @property
     def datasets(self) -> dict[str, int]:
@@ -195,8 +211,24 @@ class RunFiles:
         return list(dict.fromkeys(_find(key, [self.audit, self.record])))
 
 
-def read_run_files(run: Path) -> RunFiles:
+def check_prevalence(stated: Any) -> None:
+    """Refuse what is no share between nobody and all.
+
+    Raises:
+        MedvisionError: with what to say.
+    """
+    if stated is not None and not (isinstance(stated, int | float) and 0 < stated < 1):
+        raise MedvisionError(
+            f"a prevalence of {stated} is not between 0 and 1; give a share, such as 0.02"
+        )
+
+
+def read_run_files(run: Path, prevalence: float | None = None) -> RunFiles:
     """Read what there is; missing files are empty, and a run made elsewhere is stamped as that.
+
+    Args:
+        run: its folder.
+        prevalence: at which predictive values are told, in place of the configuration's.
 
     Raises:
         MedvisionError: a file is there but broken, or is not what it was.
@@ -212,6 +244,7 @@ def read_run_files(run: Path) -> RunFiles:
         config=config.read_text(encoding="utf-8") if config.exists() else "",
         classes=_read_classes(run),
         card=_read(run / "card.json"),
+        stated=prevalence,
     )
 
 

@@ -21,23 +21,28 @@ from medvision.evaluation.report.table import Table
 from medvision.evaluation.report.table_one import describe_cohort
 from medvision.evaluation.subgroups import subgroup_table
 
-BEFORE = {"flow": "Flow", "cohort": "Table 1", "scores": "Scores"}
-AFTER = {
-    "figures": "Figures", "gallery": "Failures", "subgroups": "Subgroups", "data": "Data",
+_FIGURES = {"figures": "Figures", "gallery": "Failures"}
+_REST = {
+    "subgroups": "Subgroups", "flow": "Flow", "cohort": "Table 1", "data": "Data",
     "choices": "Choices", "card": "Model card", "checklists": "Checklists",
     "repeat": "To repeat it",
 }  # fmt: skip
-"""The sections before and after those that only the run's task has."""
 
 
-def write_report(run: Path, remarks: Sequence[str] = ()) -> Path:
+_HEAD = {"Date": "dated", "Data": "of_data", "Model": "of_model"}
+"""What stands in the head of the page, and the sentence that says it."""
+
+
+def write_report(run: Path, remarks: Sequence[str] = (), prevalence: float | None = None) -> Path:
     """Write `report.html` beside the files it is made from.
 
     Args:
         run: the run folder; finished, running or failed.
         remarks: sentences stamped at the top, such as scores that differ when recomputed.
+        prevalence: as in `read_run_files`.
     """
-    return files.write_text(run / "report.html", _render_report(read_run_files(run), remarks))
+    page = _render_report(read_run_files(run, prevalence), remarks)
+    return files.write_text(run / "report.html", page)
 
 
 def _render_report(run: RunFiles, remarks: Sequence[str] = ()) -> str:
@@ -48,10 +53,12 @@ def _render_report(run: RunFiles, remarks: Sequence[str] = ()) -> str:
         "report.html",
         name=f"{run.folder.parent.name} / {run.folder.name}",
         status=run.record.get("status", ""),
+        facts=[(title, text) for title, name in _HEAD.items() if (text := sentences.text(name))],
         verdict=sentences.text("verdict"),
         remarks=remarks,
         part=run.part,
         task=run.evaluator.template,
+        figures_first=run.evaluator.figures_first,
         contents=list(_list_contents(run, content)),
         **content,
     )
@@ -98,7 +105,8 @@ def compose(sentences: Sentences) -> dict[str, Any]:
 def _list_contents(run: RunFiles, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield id and title of the sections that are there."""
     own = {section.id: section.title for section in run.evaluator.sections()}
-    for name, title in (BEFORE | own | AFTER).items():
+    first = _FIGURES if run.evaluator.figures_first else {}
+    for name, title in ({**first, "scores": "Scores"} | own | _FIGURES | _REST).items():
         held = content[name]
         if any(held.values()) if isinstance(held, dict) else held:
             yield name, title

@@ -1,7 +1,6 @@
-"""ROC and precision-recall curves, with bands over patients."""
+"""ROC and precision-recall curves."""
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +18,8 @@ from medvision.evaluation.figures.style import (
     unit_axes,
 )
 from medvision.evaluation.report.table import show_score
-from medvision.stats.bootstrap import Keys, resample_patients
-from medvision.stats.ranking import Floats, Ranking, measure_areas
+from medvision.stats.ranking import measure_areas
+from medvision.tasks.classification.bands import Band, fill_band
 from medvision.tasks.classification.metrics import Kind
 
 
@@ -61,25 +60,11 @@ def _curve_axes(classes: Sequence[str], kind: Kind, x: str, y: str) -> tuple[Fig
 def _curve_legend(figure: Figure, axes: Any, loc: str) -> None:
     """Few lines are named inside the plot, many below it."""
     handles, names = axes.get_legend_handles_labels()
-    if len(names) <= 6:
+    if 0 < len(names) <= 6:
         axes.legend(loc=loc)
-    else:
+    elif names:
         columns = 2 if max(map(len, names)) <= 24 else 1
         figure.legend(handles, names, loc="outside lower left", ncols=columns)
-
-
-class Band(NamedTuple):
-    """A pointwise 95 % band around a curve on a grid, each `[G]`; nan where undefined."""
-
-    x: Floats
-    low: Floats
-    high: Floats
-
-
-def _fill_band(axes: Any, band: Band | None, color: str) -> None:
-    if band is not None:
-        look = {"color": color, "alpha": 0.18, "linewidth": 0, "label": "95 % band"}
-        axes.fill_between(band.x, band.low, band.high, **look)
 
 
 def _at(point: float | Sequence[float] | None, column: int, kind: Kind) -> float | None:
@@ -107,7 +92,7 @@ def draw_roc(
         label: `[N]`, multi-label `[N,K]`.
         classes: K names.
         kind: binary draws the positive class alone.
-        band: of `bands.roc_band`; only binary has one.
+        band: of `draw_bands`; only binary has one.
         operating_point: threshold on the probability (`>=` is positive); multi-label one a class.
     """
     figure, axes = _curve_axes(classes, kind, "1 - specificity", "sensitivity")
@@ -118,13 +103,12 @@ def draw_roc(
         fpr, tpr, _ = sk.roc_curve(one.truth, one.score, drop_intermediate=False)
         area, _ = measure_areas(one.score, one.truth)
         axes.plot(fpr, tpr, label=f"AUC {show_score(area)}  {shorten(one.name)}", **one.look)
-        _fill_band(axes, band if kind == "binary" else None, one.look["color"])
+        fill_band(axes, band if kind == "binary" else None, one.look["color"])
         if (threshold := _at(operating_point, one.column, kind)) is not None:
             positive = one.score >= threshold
             point = (positive[~one.truth].mean(), positive[one.truth].mean())
-            _mark(
-                axes, point, one, f"threshold {show_score(threshold)}" if kind == "binary" else None
-            )
+            text = f"threshold {show_score(threshold)}" if kind == "binary" else None
+            mark_point(axes, point, one.look["color"], text)
     _curve_legend(figure, axes, "lower right")
     return figure
 
@@ -140,7 +124,7 @@ def draw_precision_recall(
 ) -> Figure:
     """Draw precision against recall, a line a class, over the prevalence that chance would reach.
 
-    Arguments as in `draw_roc`; `band` is of `bands.pr_band`.
+    Arguments as in `draw_roc`; `band` is of `draw_bands`.
     """
     figure, axes = _curve_axes(classes, kind, "recall (sensitivity)", "precision")
     for one in _one_vs_rest(probs, label, classes, kind):
@@ -150,14 +134,14 @@ def draw_precision_recall(
         _, ap = measure_areas(one.score, one.truth)
         name = f"AP {show_score(ap)}  {shorten(one.name)}"
         axes.plot(recall, precision, drawstyle="steps-post", label=name, **one.look)
-        _fill_band(axes, band if kind == "binary" else None, one.look["color"])
+        fill_band(axes, band if kind == "binary" else None, one.look["color"])
         _draw_prevalence(axes, one, kind)
         if (threshold := _at(operating_point, one.column, kind)) is not None:
             positive = one.score >= threshold
             if positive.any():
                 point = (positive[one.truth].mean(), one.truth[positive].mean())
                 text = f"threshold {show_score(threshold)}" if kind == "binary" else None
-                _mark(axes, point, one, text)
+                mark_point(axes, point, one.look["color"], text)
     _curve_legend(figure, axes, "lower left")
     return figure
 
@@ -175,70 +159,17 @@ def _draw_prevalence(axes: Any, one: OneClass, kind: Kind) -> None:
     )
 
 
-def _mark(axes: Any, point: tuple[float, float], one: OneClass, text: str | None) -> None:
+def mark_point(axes: Any, point: tuple[float, float], color: str, text: str | None) -> None:
+    """Mark an operating point by a circle."""
     axes.plot(
         *point,
         marker="o",
         markersize=7,
         linestyle="none",
         markerfacecolor="white",
-        markeredgecolor=one.look["color"],
+        markeredgecolor=color,
         markeredgewidth=1.7,
         label=text,
         zorder=5,
         clip_on=False,
     )
-
-
-def roc_band(
-    probs_positive: ArrayLike, label: ArrayLike, patients: Keys, contents: Sequence[bytes],
-    **options: int,
-) -> Band:  # fmt: skip
-    """Sensitivity over 1 - specificity.
-
-    Args:
-        probs_positive: `[N]` in 0..1.
-        label: `[N]` of 0 and 1; -1 or nan = unlabelled.
-        patients: `[N]`; rows of one patient are drawn together.
-        contents: `[N]`, what rows say, see `resample_patients`.
-        options: `resamples`, `seed` and `points` of the grid.
-    """
-    return _band(_sensitivity_at, probs_positive, label, patients, contents, **options)
-
-
-def pr_band(
-    probs_positive: ArrayLike, label: ArrayLike, patients: Keys, contents: Sequence[bytes],
-    **options: int,
-) -> Band:  # fmt: skip
-    """Precision over recall, where the recall is first reached; arguments as in `roc_band`."""
-    return _band(_precision_at, probs_positive, label, patients, contents, **options)
-
-
-def _sensitivity_at(x: Floats, hits: Floats, alarms: Floats) -> Floats:
-    return np.asarray(np.interp(x, alarms / alarms[-1], hits / hits[-1]))
-
-
-def _precision_at(x: Floats, hits: Floats, alarms: Floats) -> Floats:
-    place = np.searchsorted(hits, np.maximum(x * hits[-1] - 1e-9, 1e-9))
-    return np.asarray(hits[place] / (hits[place] + alarms[place]))
-
-
-def _band(
-    at: Callable[[Floats, Floats, Floats], Floats],
-    probs_positive: ArrayLike,
-    label: ArrayLike,
-    patients: Keys,
-    contents: Sequence[bytes],
-    resamples: int = 1000,
-    seed: int = 0,
-    points: int = 101,
-) -> Band:
-    truth = np.nan_to_num(np.asarray(label, dtype=np.float64), nan=-1)
-    ranking = Ranking(probs_positive, truth == 1, truth >= 0)
-    x, heights = np.linspace(0, 1, points), []
-    for weights in islice(resample_patients(patients, resamples, seed, contents=contents), 1, None):
-        pairs = zip(*ranking.cumulate(weights), strict=True)
-        heights += [at(x, *pair) for pair in pairs if pair[0][-1] and pair[1][-1]]
-    if not heights or 2 * len(heights) < resamples:
-        return Band(x, np.full(points, np.nan), np.full(points, np.nan))
-    return Band(x, *np.quantile(heights, [0.025, 0.975], axis=0))

@@ -83,8 +83,15 @@ class ClassificationEvaluator(Evaluator):
             "Precision and recall", "The dashed line is what chance would reach.",
         ),
         "confusion": ("Confusion matrix", "Counts, and their share of the true class."),
+        "decision": (
+            "Decision curve",
+            "Net benefit of acting on the model from each probability on, counted in true "
+            "positives, beside acting on all and on nobody, at the prevalence of this part.",
+        ),
         "reliability": (
-            "Reliability", "On the diagonal, predicted probabilities come true as said.",
+            "Reliability",
+            "On the diagonal, probabilities come true as said. Points are bins of equally many, "
+            "bars their 95 % intervals over patients; below, how often each was said.",
         ),
         "scores": ("Predicted probabilities", "Where each class falls, and the threshold."),
     }  # fmt: skip
@@ -336,12 +343,13 @@ class ClassificationEvaluator(Evaluator):
         return scored.once("classes", count)
 
     def details(self, scored: Scored) -> dict[str, Metric]:
-        """Return the scores of each class, itself against the rest."""
+        """Return the scores of each class against the rest, and of two classes the NPV."""
 
         def score(scored: Scored, weights: Floats, name: str, k: int) -> Floats:
             return self.weigh(scored).score_classes(name, weights)[:, k]
 
-        return {
+        alone = {"npv": self._metric("npv")} if self.kind == "binary" else {}
+        return alone | {
             (full := f"{name}/{title}"): replace(
                 self.metrics[name], name=full, compute=partial(score, name=name, k=k)
             )
@@ -373,6 +381,8 @@ class ClassificationEvaluator(Evaluator):
     def extras(self, scored: Scored, drawn: Mapping[str, Floats]) -> dict[str, Any]:
         """Return counts of decisions and, where they were drawn, the scores of each class."""
         found: dict[str, Any] = {"confusion": self.confuse(scored)}
+        if "npv" in drawn:
+            found["predictive_values"] = self._predict_values(scored, drawn)
         if f"{PER_CLASS[0]}/{self.classes[0]}" in drawn:
             n = (self.weigh(scored).truth == 1).sum(axis=0)
             found["per_class"] = {
@@ -384,6 +394,13 @@ class ClassificationEvaluator(Evaluator):
                 for k, title in enumerate(self.classes)
             }
         return found
+
+    def _predict_values(self, scored: Scored, drawn: Mapping[str, Floats]) -> dict[str, Any]:
+        """Return PPV and NPV, which hold where the positive class is as frequent as here."""
+        share = float((scored.arrays["label"] == 1).mean()) if len(scored) else None
+        names = {"ppv": "precision", "npv": "npv"}
+        values = {k: self.interval(name, [scored], drawn[name]) for k, name in names.items()}
+        return {"prevalence": share} | values
 
     def doubts(self, scored: Scored) -> Iterator[str]:
         """Yield that all is told or decided alike, or that the temperature found no end."""
@@ -451,9 +468,10 @@ class ClassificationEvaluator(Evaluator):
     # Predictions → people
 
     def figures(self, scored: Scored) -> Iterator[tuple[str, Figure]]:
-        """Yield confusion, scores, ROC, precision-recall and reliability."""
+        """Yield confusion, scores, ROC, precision-recall, reliability and the decision curve."""
         from medvision.evaluation.figures.confusion import draw_confusion
         from medvision.tasks.classification import curves, figures
+        from medvision.tasks.classification.bands import draw_bands
 
         counts = self.confuse(scored)
         counts = list(counts.values()) if isinstance(counts, Mapping) else counts
@@ -461,19 +479,19 @@ class ClassificationEvaluator(Evaluator):
         if not len(scored):
             return
         probs, label, point = scored.arrays["probs"], scored.arrays["label"], self.threshold
-        bands: dict[str, Any] = {"roc": None, "pr": None}
+        bands: dict[str, Any] = {}
         if self.kind == "binary":
-            given = (probs[:, 1], label, scored.patients, scored.contents)
-            bands = {"roc": curves.roc_band(*given), "pr": curves.pr_band(*given)}
+            bands = draw_bands(probs[:, 1], label, scored.patients, scored.contents)
             cut = None if point is None else float(np.squeeze(point))
             yield "scores", figures.draw_scores(probs[:, 1], label, cut)
+            yield "decision", figures.draw_decision(probs[:, 1], label, cut, bands["decision"])
         shared = (probs, label, self.classes, self.kind)
-        yield "roc", curves.draw_roc(*shared, band=bands["roc"], operating_point=point)
+        yield "roc", curves.draw_roc(*shared, band=bands.get("roc"), operating_point=point)
         yield (
             "precision_recall",
-            curves.draw_precision_recall(*shared, band=bands["pr"], operating_point=point),
+            curves.draw_precision_recall(*shared, band=bands.get("pr"), operating_point=point),
         )
-        yield "reliability", figures.draw_reliability(probs, label, self.kind)
+        yield "reliability", figures.draw_reliability(probs, label, self.kind, scored.place)
 
     def kinds(self, scored: Scored) -> list[str]:
         """Name what each prediction is: a hit, or which kind of miss."""
@@ -511,12 +529,17 @@ class ClassificationEvaluator(Evaluator):
         return note_scores(metrics, scores)
 
     def sections(self) -> Sequence[Section]:
-        """Return the scores of each class, and the counts of decisions."""
-        from medvision.tasks.classification.tables import class_table, confusion_table
+        """Return the scores of each class, and what was decided and what that means."""
+        from medvision.tasks.classification.tables import (
+            class_table,
+            confusion_table,
+            predictive_table,
+        )
 
         return (
             Section("classes", "Classes", class_table),
             Section("confusion", "Decisions", confusion_table),
+            Section("predictive", "Predictive values", predictive_table),
         )
 
     def sentences(self) -> dict[str, str]:

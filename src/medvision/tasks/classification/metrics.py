@@ -35,6 +35,7 @@ LABELS = {
     "mcc": "MCC",
     "brier": "Brier score",
     "ece": "ECE",
+    "npv": "NPV",
 }
 
 # The rows of a class that a score needs; the others need any row.
@@ -132,6 +133,7 @@ def class_decisions(counts: Floats) -> dict[str, Floats]:
     scores = {
         "accuracy": ratio(tp + tn, tp + tn + fp + fn),
         "precision": ratio(tp, tp + fp),
+        "npv": ratio(tn, tn + fn),
         "recall": recall,
         "specificity": specificity,
         "f1": ratio(2 * tp, 2 * tp + fp + fn),

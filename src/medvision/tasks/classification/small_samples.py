@@ -52,6 +52,8 @@ def _of_class(
             yield from share(~preds, negative)
         case "precision":
             yield from share(positive, known & preds)
+        case "npv":
+            yield from share(negative, known & ~preds)
         case "accuracy":
             yield from share(preds == positive, known)
         case "f1":

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from medvision.evaluation.report.run_files import RunFiles
-from medvision.evaluation.report.table import PARTS, Table, show_interval
+from medvision.evaluation.report.table import PARTS, Table, show_interval, show_score
+from medvision.stats.predictive_values import predict_values
 from medvision.tasks.classification.calibration import FEWEST
 from medvision.tasks.classification.metrics import label_of
 
@@ -129,6 +130,29 @@ def confusion_table(found: RunFiles) -> Table | None:
     ]
     note = "Counts at the operating point; rows are the true class, columns the decided one."
     return Table(["", *(f"decided {name}" if few else name for name in names)], rows, notes=[note])
+
+
+def predictive_table(found: RunFiles) -> Table | None:
+    """Lay out PPV and NPV at the prevalence of the part, and at one that was stated."""
+    values = _of_part(found.metrics.get("predictive_values"), found.part)
+    if not values or values["prevalence"] is None:
+        return None
+    positive = found.classes[-1] if found.classes else "the positive class"
+    here = f"{show_score(values['prevalence'])}, as in {found.part}"
+    rows = [[here, *(show_interval(values[name]) for name in ("ppv", "npv"))]]
+    if (stated := found.prevalence) is not None:
+        sensitivity, specificity = (found.scores.get(n, {}) for n in ("recall", "specificity"))
+        pair = predict_values(sensitivity, specificity, stated)
+        rows.append([f"{show_score(stated)}, as stated", *map(show_interval, pair)])
+    notes = [
+        f"PPV: the share of those decided {positive} who are; NPV: of those decided otherwise who "
+        "are not. Both change with the prevalence; sensitivity and specificity are taken to stay.",
+        ""
+        if stated is not None
+        else "At the prevalence of your own patients: "
+        "medvision report run=RUN prevalence=0.02, or report.prevalence=0.02 in training.",
+    ]
+    return Table([f"prevalence of {positive}", "PPV", "NPV"], rows, notes=notes)
 
 
 def _cell(value: Any) -> str:

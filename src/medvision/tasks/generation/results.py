@@ -33,12 +33,13 @@ class GenerationEvaluator(Evaluator):
     task = "generation"
     predicted = "images"
     opens_test = False
+    figures_first = True
     template = "medvision.tasks.generation/report.html"
     primary = "gate_score"
     tables = {}  # noqa: RUF012 -- read only
     captions = {  # noqa: RUF012 -- read only
-        "learning_curves": ("Learning curves", "The dot is the epoch that was kept."),
         "samples": ("Generated images", "Of the chosen epoch, from fresh noise; none sorted out."),
+        "learning_curves": ("Learning curves", "The dot is the epoch that was kept."),
         "neighbours": (
             "The likeliest copies",
             "Generated images over the nearest training image of each; unseen real images are 1 "

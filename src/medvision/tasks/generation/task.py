@@ -222,7 +222,8 @@ class Adversarial(Trainable):
                 logits[some] = self.critic.forward(2 * shown - 1, of_class, 1.0).float().cpu()
         return logits
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Take a step of each side; return its losses."""
         generator_steps, critic_steps = cast(list[LightningOptimizer], self.optimizers())
         self._set_rates(generator_steps, critic_steps)
         real, label = 2 * batch["image"] - 1, batch["label"]
@@ -236,7 +237,9 @@ class Adversarial(Trainable):
             norm = self._step(generator_steps, loss, self.generator)
         self.steps, self.seen = self.steps + 1, self.seen + len(real)
         self._average(len(real))
-        self._said.append(said | {"generator_loss": loss.detach(), "generator_grad_norm": norm})
+        said |= {"generator_loss": loss.detach(), "generator_grad_norm": norm}
+        self._said.append(said)
+        return {name: said[name] for name in ("critic_loss", "generator_loss")}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logit = self.critic.forward(2 * batch["image"] - 1, batch["label"], self.condition)
@@ -281,6 +284,11 @@ class Adversarial(Trainable):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.steps = checkpoint["counters"]["steps"]
         self.seen = checkpoint["counters"]["seen"]
+
+    def example(self, batch: Batch) -> Batch:
+        """Return what the generator is given: noise, and the classes of a batch."""
+        label = batch["label"]
+        return {"noise": torch.zeros(len(label), self.latent), "label": label}
 
     @property
     def latent(self) -> int:
