@@ -42,6 +42,7 @@ from medvision.training.context import open_context
 from medvision.training.distributed import State, announce, await_decision, is_leader
 from medvision.training.explain import explain
 from medvision.training.job import Job, prepare_job
+from medvision.training.keep import explain_last, keeps_last, note_last
 from medvision.training.machine import compile_nets
 from medvision.training.preview import Preview, describe_pixels
 from medvision.trust.names import trusting
@@ -54,7 +55,7 @@ def train(
     *,
     cell: bool = False,
 ) -> float:
-    """Fit, calibrate and evaluate; return the best value of the monitor.
+    """Fit, calibrate and evaluate; return the value of the monitor at the kept epoch.
 
     The same configuration is the same run folder: finished answers, unfinished resumes.
 
@@ -65,7 +66,7 @@ def train(
         cell: one of several jobs, whose refusal is written down as well.
 
     Returns:
-        the best value of the monitor; nan from a process that only helped rank 0.
+        the value of the monitor at the kept epoch; nan from a process that only helped rank 0.
 
     Raises:
         MedvisionError: a mistake in the configuration or the data, before the first batch.
@@ -148,7 +149,7 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
     files.write_json(run.folder / "card.json", card.to_json() | {"facts": sum_up(card)})
     files.write_json(run.folder / "audit.json", audit.to_json())
     print(describe_pixels(job))
-    for note in dict.fromkeys([*audit.notes, *job.seen.unknown]):
+    for note in dict.fromkeys([*audit.notes, *job.seen.unknown, *note_last(job)]):
         print(f"note: {note}")
 
 
@@ -179,7 +180,7 @@ class Outcome(NamedTuple):
 
 
 def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
-    """Fit, pick the best epoch, decide on the val part, and freeze it all into `model.pt`."""
+    """Fit, pick the epoch to keep, decide on the val part, and freeze it all into `model.pt`."""
     if state == "frozen":  # killed while it was evaluated
         print(f"resuming in {run.folder}", flush=True)
         return float(run.record["objective"])
@@ -192,7 +193,7 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
         best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
         task.load_state_dict(best["state_dict"])
         facts |= {"best_epoch": best["epoch"], "epochs": trainer.current_epoch,
-                  "kept_for": _explain_choice(run, job)}  # fmt: skip
+                  "kept_for": _explain_choice(run, job, task)}  # fmt: skip
     from medvision.training.finish import freeze_model
 
     run.note(
@@ -203,9 +204,11 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
     return objective
 
 
-def _explain_choice(run: Run, job: Job) -> str:
-    """Say why the best epoch was kept."""
+def _explain_choice(run: Run, job: Job, task: Trainable) -> str:
+    """Say why the epoch was kept."""
     monitor, history = job.config.monitor, pd.read_csv(run.folder / "history.csv")
+    if task.keeps_last:
+        return explain_last(job, history["epoch"].nunique())
     way = direction(monitor, short_name(job.task))
     return explain_choice(history, {monitor: way, **job.task.ties})
 
@@ -236,6 +239,7 @@ def fit(
     config, context = job.config, open_context(run, job)
     lightning.seed_everything(config.seed, verbose=False)
     task = build_task(config, job.data, job.weights)
+    task.keeps_last = keeps_last(job)
     compile_nets(task, job.plain["compile"])
     callbacks = [*first, *task.prepare(context), *callbacks]
     trainer = build_trainer(run, config, job.data, task, state == "resume", callbacks)
