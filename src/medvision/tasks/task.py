@@ -5,7 +5,7 @@ import inspect
 import math
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Annotated, Any, Self, cast
@@ -184,10 +184,10 @@ class Task(Trainable):
         return call_net(self.net, as_batch(batch))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        changed = self.change(as_batch(batch))
+        given = as_batch(batch)
         if self._moving:
-            self._recent.append(changed)
-        loss = self._step("train", changed)
+            self._recent.append(given if self._unchanged is None else {"index": given["index"]})
+        loss = self._step("train", self.change(given))
         return loss + self.l1 * self._absolute_weights() if self.l1 else loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -209,10 +209,15 @@ class Task(Trainable):
         """Let the statistics of batch norm be those of the weights that are validated and kept.
 
         Where weights are averaged, those are the averaged ones: Lightning has put them in place.
+        They are of training images as val shows them: augmented ones are smoother and darker, by
+        which a net that was trained on few series called nearly all unseen ones one class.
         """
         recent, self._recent = self._recent, deque(maxlen=_RECENT)
+        shown: Iterable[Batch] = recent
+        if recent and self._unchanged is not None:
+            shown = self._unchanged([batch["index"] for batch in recent])
         with self.trainer.precision_plugin.forward_context(), self._uncompiled():
-            estimate(self._moving, [partial(self, batch) for batch in recent], self._share)
+            estimate(self._moving, [partial(self, batch) for batch in shown], self._share)
 
     def freeze_body(self, frozen: bool) -> None:
         """Freeze or thaw the body: all but the head, or the encoder of slices."""
@@ -270,6 +275,12 @@ class Task(Trainable):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self.monitor},
         }
+
+    @property
+    def _unchanged(self) -> Callable[[Sequence[Tensor]], list[Batch]] | None:
+        """What serves training samples as they are; None where other loaders than ours serve."""
+        data = getattr(self.trainer, "datamodule", None)
+        return getattr(data, "serve_unchanged", None)
 
     def _uncompiled(self) -> AbstractContextManager[Any]:
         """Run nets as they are: a few passes an epoch are not worth a compiled variant."""
