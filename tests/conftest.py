@@ -29,7 +29,7 @@ from medvision.seen import Seen
 TINY = (
     "data.reader.size=[32,32]", "data.reader.window=[-100,200]", "data.batch_size=16",
     "data.workers=1", "data.min_steps=1", "model.net.widths=[8,16]", "trainer.max_epochs=3",
-    "threads=1",
+    "keep=best", "threads=1",
 )  # fmt: skip
 
 

@@ -14,8 +14,9 @@ class Told(LightningModule):
 
     ties = {"val/loss": "min"}  # noqa: RUF012 -- read only
 
-    def __init__(self, **scores):
+    def __init__(self, keeps_last=False, **scores):
         super().__init__()
+        self.keeps_last = keeps_last
         self.net = torch.nn.Linear(2, 1)
         self.scores = scores
 
@@ -71,3 +72,17 @@ def test_what_is_not_a_number_stops_and_is_no_score(tmp_path):
     trained, _, score = fit(tmp_path, task)
     assert trained == 1
     assert not math.isfinite(score)
+
+
+def test_where_val_cannot_tell_all_epochs_are_trained_and_the_last_is_kept(tmp_path):
+    """Of fourteen patients the best epoch was one that called all of them one class."""
+    told = {"auroc": [0.9, *[0.5] * 7], "loss": [0.1, *[0.9] * 7]}
+    assert fit(tmp_path, Told(True, **told)) == (8, 7, 0.5)
+    short = tmp_path / "short"
+    assert fit(short, Told(True, **told), epochs=2)[1] == 1
+    assert fit(short, Told(True, **told), resume=str(short / "last.ckpt")) == (8, 7, 0.5)
+
+
+def test_the_last_epoch_with_a_score_is_kept(tmp_path):
+    task = Told(True, auroc=[0.5, 0.6, 0.4, math.nan, math.nan], loss=[0.1] * 5)
+    assert fit(tmp_path, task) == (4, 2, pytest.approx(0.4))

@@ -3,7 +3,14 @@ import math
 import pandas as pd
 import pytest
 
-from medvision.evaluation.epochs import explain_choice, find_best_epoch, rank_epoch
+from medvision.evaluation.epochs import (
+    explain_choice,
+    explain_last,
+    find_best_epoch,
+    keeps_last,
+    note_last,
+    rank_epoch,
+)
 
 AUROC = {"val/auroc": "max", "val/loss": "min"}
 
@@ -48,3 +55,22 @@ def test_a_choice_is_explained_by_what_decided_it():
     assert explain_choice(same, {"val/coverage": "max"}) == (
         "highest val/coverage (.000) in 2 of 2 epochs; the first of these"
     )
+
+
+@pytest.mark.parametrize(("keep", "patients", "last"), [
+    ("auto", 39, True), ("auto", 40, False), ("best", 39, False), ("last", 40, True),
+])  # fmt: skip
+def test_few_patients_of_val_choose_no_epoch(keep, patients, last):
+    assert keeps_last(keep, patients) is last
+
+
+def test_it_is_said_before_and_after_and_so_is_the_way_out():
+    (note,) = note_last("auto", 14, "val/auroc")
+    assert note.startswith("val holds 14 patients, too few")
+    assert "keep=best lets val/auroc choose" in note
+    for keep, patients in (("auto", 40), ("last", 14), ("best", 14)):
+        assert note_last(keep, patients, "val/auroc") == []
+    assert explain_last("auto", 14, "val/auroc", 20) == (
+        "the last of 20, as val holds 14 patients and from 40 on val/auroc chooses"
+    )
+    assert explain_last("last", 14, "val/auroc", 20) == "the last of 20, as keep=last asks"

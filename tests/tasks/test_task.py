@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.callbacks import (
     Callback,
     Checkpoint,
@@ -45,13 +45,17 @@ def task(optimizer=None, net=None, **options):
                       **options)  # fmt: skip
 
 
-def fit(made, tmp_path, epochs=3, callbacks=(), train=TRAIN, val=VAL, **options):
-    trainer = Trainer(
+def open_trainer(tmp_path, epochs, callbacks, **options):
+    return Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=tmp_path, num_sanity_val_steps=0,
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         callbacks=list(callbacks), **options,
     )  # fmt: skip
+
+
+def fit(made, tmp_path, epochs=3, callbacks=(), train=TRAIN, val=VAL, **options):
+    trainer = open_trainer(tmp_path, epochs, callbacks, **options)
     loaders = [DataLoader(part, batch_size=None) for part in (train, val)]
     trainer.fit(made, *loaders)
     return trainer
@@ -507,3 +511,31 @@ def test_batch_norm_is_validated_with_the_statistics_of_its_own_weights(tmp_path
     callbacks = [seen, EMAWeightAveraging(decay=0.9)] if averaged else [seen]
     fit(task(partial(SGD, lr=0.5)), tmp_path, 2, callbacks, train=TRAIN[:2])
     torch.testing.assert_close(seen.kept, seen.own, rtol=1e-4, atol=1e-5)
+
+
+class Darkened(LightningDataModule):
+    """Trains on images that are darker than they are, as augmentation makes them."""
+
+    def __init__(self, more):
+        super().__init__()
+        self.more = more
+
+    def train_dataloader(self):
+        dark = [{**batch, "image": batch["image"] / 4, "index": torch.tensor([n]), **self.more}
+                for n, batch in enumerate(TRAIN[:2])]  # fmt: skip
+        return DataLoader(dark, batch_size=None)
+
+    def val_dataloader(self):
+        return DataLoader(TRAIN[:1], batch_size=None)
+
+    def serve_unchanged(self, indices):
+        return [TRAIN[int(index)] for index in indices]
+
+
+@pytest.mark.parametrize(("more", "share"), [({"length": torch.ones(8)}, 1.0), ({}, 0.25)])
+def test_of_series_the_statistics_are_of_images_as_val_shows_them(tmp_path, more, share):
+    """Those of augmented ones called nearly all unseen series one class."""
+    seen = Statistics()
+    trainer = open_trainer(tmp_path, 2, [seen])
+    trainer.fit(task(partial(SGD, lr=0.5)), Darkened(more))
+    torch.testing.assert_close(seen.kept, share * seen.own, rtol=1e-4, atol=1e-5)

@@ -13,19 +13,26 @@ from medvision.evaluation.epochs import Ways, rank_epoch
 
 
 class _Ranks(Callback):
-    """Ranks epochs by the monitor, and those that are equal by it by the `ties` of the task."""
+    """Ranks epochs by the monitor, and those that are equal by it by the `ties` of the task.
+
+    Where the task says so the last is best whose monitor is a number.
+    """
 
     monitor: Any
     mode: Any
     ties: Ways
+    last: bool
     best: tuple[float, ...] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         self.ties = getattr(pl_module, "ties", {})  # other modules have none
+        self.last = getattr(pl_module, "keeps_last", False)
 
     def rank(self, trainer: Trainer) -> tuple[float, ...]:
-        return rank_epoch(trainer.callback_metrics, {self.monitor: self.mode, **self.ties})
+        rank = rank_epoch(trainer.callback_metrics, {self.monitor: self.mode, **self.ties})
+        measured = math.isfinite(rank[0])
+        return (float(measured), float(trainer.current_epoch)) if self.last else rank
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"best": None if self.best is None else list(self.best)}
@@ -54,7 +61,10 @@ class BestCheckpoint(_Ranks, ModelCheckpoint):
 
 
 class EarlyStopping(_Ranks, LightningEarlyStopping):
-    """Lightning's, but while the monitor stands at its best, what breaks ties renews patience."""
+    """Lightning's, but while the monitor stands at its best, what breaks ties renews patience.
+
+    Where the last epoch is best, each renews it.
+    """
 
     def _run_early_stopping_check(self, trainer: Trainer) -> None:
         rank, best = self.rank(trainer), self.best

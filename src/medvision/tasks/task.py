@@ -5,7 +5,7 @@ import inspect
 import math
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Annotated, Any, Self, cast
@@ -186,7 +186,7 @@ class Task(Trainable):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         changed = self.change(as_batch(batch))
         if self._moving:
-            self._recent.append(changed)
+            self._recent.append(changed if self._reserve(changed) is None else _number(changed))
         loss = self._step("train", changed)
         return loss + self.l1 * self._absolute_weights() if self.l1 else loss
 
@@ -209,10 +209,17 @@ class Task(Trainable):
         """Let the statistics of batch norm be those of the weights that are validated and kept.
 
         Where weights are averaged, those are the averaged ones: Lightning has put them in place.
+        Of series they are of training images as val shows them. Augmented ones are smoother, which
+        shifts the answer to each slice alike; pooling keeps that shift and averages all else away:
+        a net trained on 63 series called 92 % of others one class, and 67 % by these statistics.
+        Single images are told no better by them, and keep those of what was trained on.
         """
         recent, self._recent = self._recent, deque(maxlen=_RECENT)
+        shown: Iterable[Batch] = recent
+        if recent and (serve := self._reserve(recent[0])) is not None:
+            shown = serve([batch["index"] for batch in recent])
         with self.trainer.precision_plugin.forward_context(), self._uncompiled():
-            estimate(self._moving, [partial(self, batch) for batch in recent], self._share)
+            estimate(self._moving, [partial(self, batch) for batch in shown], self._share)
 
     def freeze_body(self, frozen: bool) -> None:
         """Freeze or thaw the body: all but the head, or the encoder of slices."""
@@ -270,6 +277,11 @@ class Task(Trainable):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self.monitor},
         }
+
+    def _reserve(self, batch: Batch) -> Callable[[Sequence[Tensor]], list[Batch]] | None:
+        """Return what serves series as they are; None for images, or where other loaders serve."""
+        data = getattr(self.trainer, "datamodule", None)
+        return getattr(data, "serve_unchanged", None) if "length" in batch else None
 
     def _uncompiled(self) -> AbstractContextManager[Any]:
         """Run nets as they are: a few passes an epoch are not worth a compiled variant."""
@@ -350,6 +362,11 @@ def _check_alone(net: nn.Module, batch: Batch) -> None:
             f"{type(net).__name__}, which needs several; say data.batch_size=2 or more, or enlarge "
             "data.reader.size"
         ) from None
+
+
+def _number(batch: Batch) -> Batch:
+    """Keep of series which they are, and that they are series."""
+    return {name: batch[name] for name in ("index", "length")}
 
 
 def _as_plain(value: Tensor) -> Tensor:

@@ -101,6 +101,8 @@ class Trainable(LightningModule):
         monitor: the logged score that picks the best epoch where none is named.
         ties: logged scores that decide, one after the other, between epochs that are equal by the
             monitor, and whether low or high is better.
+        keeps_last: the last epoch is kept, and no other ends training, as val is too small to tell
+            them apart; its run says so.
         averages_views: the mean of what is answered to augmented views is an answer; where it is
             none, as of outlines, `tta` is refused.
         predicts: it answers for rows; their predictions are stored, scored and reported. One that
@@ -113,6 +115,7 @@ class Trainable(LightningModule):
     evaluator: ClassVar[type[Evaluator] | None] = None
     monitor: str = "val/loss"
     ties: ClassVar[Ways] = TIES
+    keeps_last: bool = False
     averages_views: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
     graphs_fail: ClassVar[str] = ""

@@ -87,9 +87,8 @@ def _draw_history(run: Run, job: Job) -> None:
     """Draw the learning curves of `history.csv`; what was fitted without steps has none."""
     path = run.folder / "history.csv"
     if path.exists():
-        figure = draw_learning_curves(
-            pd.read_csv(path), job.config.monitor, short_name(job.task), job.task.ties
-        )
+        kept = run.record.get("best_epoch")
+        figure = draw_learning_curves(pd.read_csv(path), job.config.monitor, kept)
         save_figure(figure, run.folder / "figures" / "learning_curves.png")
 
 

@@ -25,7 +25,7 @@ from medvision.data.manifest.card import Card
 from medvision.data.manifest.path_map import without_names
 from medvision.devices import takes_several
 from medvision.errors import MedvisionError, Stopped
-from medvision.evaluation.epochs import explain_choice
+from medvision.evaluation.epochs import explain_choice, explain_last, keeps_last, note_last
 from medvision.evaluation.evaluator import direction
 from medvision.openings import close_opening
 from medvision.provenance import command_line, cost, describe_code, describe_process
@@ -41,7 +41,7 @@ from medvision.tasks import short_name
 from medvision.tasks.trainable import Batch, Context, Trainable
 from medvision.training.build import build_task, build_trainer
 from medvision.training.config import settle_augment
-from medvision.training.context import open_context
+from medvision.training.context import SampleRows, open_context
 from medvision.training.distributed import State, announce, await_decision, is_leader
 from medvision.training.explain import explain
 from medvision.training.job import Job, prepare_job
@@ -57,7 +57,7 @@ def train(
     *,
     cell: bool = False,
 ) -> float:
-    """Fit, calibrate and evaluate; return the best value of the monitor.
+    """Fit, calibrate and evaluate; return the value of the monitor at the kept epoch.
 
     The same configuration is the same run folder: finished answers, unfinished resumes.
 
@@ -68,7 +68,7 @@ def train(
         cell: one of several jobs, whose refusal is written down as well.
 
     Returns:
-        the best value of the monitor; nan from a process that only helped rank 0.
+        the value of the monitor at the kept epoch; nan from a process that only helped rank 0.
 
     Raises:
         MedvisionError: a mistake in the configuration or the data, before the first batch.
@@ -151,7 +151,8 @@ def begin(run: Run, job: Job, state: State, overrides: list[str]) -> None:
     files.write_json(run.folder / "card.json", card.to_json() | {"facts": sum_up(card)})
     files.write_json(run.folder / "audit.json", audit.to_json())
     print(describe_pixels(job))
-    for note in dict.fromkeys([*audit.notes, *job.seen.unknown]):
+    kept = note_last(job.config.keep, _count_patients(job), job.config.monitor)
+    for note in dict.fromkeys([*audit.notes, *job.seen.unknown, *kept]):
         print(f"note: {note}")
 
 
@@ -182,7 +183,7 @@ class Outcome(NamedTuple):
 
 
 def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> float:
-    """Fit, pick the best epoch, decide on the val part, and freeze it all into `model.pt`."""
+    """Fit, pick the epoch to keep, decide on the val part, and freeze it all into `model.pt`."""
     if state == "frozen":  # killed while it was evaluated
         print(f"resuming in {run.folder}", flush=True)
         return float(run.record["objective"])
@@ -195,7 +196,7 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
         best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
         task.load_state_dict(best["state_dict"])
         facts |= {"best_epoch": best["epoch"], "epochs": trainer.current_epoch,
-                  "kept_for": _explain_choice(run, job)}  # fmt: skip
+                  "kept_for": _explain_choice(run, job, task)}  # fmt: skip
     from medvision.training.finish import freeze_model
 
     run.note(
@@ -206,11 +207,20 @@ def learn(run: Run, job: Job, state: State, callbacks: Sequence[Callback]) -> fl
     return objective
 
 
-def _explain_choice(run: Run, job: Job) -> str:
-    """Say why the best epoch was kept."""
+def _explain_choice(run: Run, job: Job, task: Trainable) -> str:
+    """Say why the epoch was kept."""
     monitor, history = job.config.monitor, pd.read_csv(run.folder / "history.csv")
+    if task.keeps_last:
+        epochs = history["epoch"].nunique()
+        return explain_last(job.config.keep, _count_patients(job), monitor, epochs)
     way = direction(monitor, short_name(job.task))
     return explain_choice(history, {monitor: way, **job.task.ties})
+
+
+def _count_patients(job: Job) -> float:
+    """Count the patients who choose an epoch: of val; a generator is judged by what it makes."""
+    rows = SampleRows(job.data.ready)
+    return len(set(rows.patients(rows.of("val")))) if job.task.predicts else math.inf
 
 
 def follow(run: Run, job: Job, callbacks: Sequence[Callback]) -> float:
@@ -241,6 +251,7 @@ def fit(
     config, context = job.config, open_context(run, job)
     lightning.seed_everything(config.seed, verbose=False)
     task = build_task(config, job.data, job.weights)
+    task.keeps_last = keeps_last(config.keep, _count_patients(job))
     compile_nets(task, job.plain["compile"])
     graph = [Graph(task.trained, partial(_show_example, task, context))] if config.log_graph else []
     callbacks = [*first, *graph, *task.prepare(context), *callbacks]

@@ -33,6 +33,9 @@ def check_settings(config: DictConfig) -> None:
     if config.tta and not task.averages_views:
         problems.append(f"tta={config.tta} asks for the mean of several views, which means nothing "
                         "for what this model answers; leave it out")  # fmt: skip
+    if config.keep == "last" and not task.predicts:
+        problems.append("keep=last is for models that answer for patients, and a generator is at "
+                        "its best before it ends; leave it out")  # fmt: skip
     if len(problems) == 1:
         raise MedvisionError(problems[0])
     if problems:
@@ -120,7 +123,8 @@ class _Ratio:
 
 RULES: dict[str, Rule] = {
     "seed": Whole(0), "tta": Whole(0), "threads": Whole(1, null=True), "test": Switch(),
-    "rerun": Switch(), "log_graph": Switch(), "allocator": OneOf(("keep", "system")),
+    "rerun": Switch(), "log_graph": Switch(), "keep": OneOf(("auto", "best", "last")),
+    "allocator": OneOf(("keep", "system")),
     "compile": OneOf(("auto", True, False, "reduce-overhead")),
     "data.batch_size": Whole(1), "data.fold": Whole(0, null=True), "data.folds": Whole(2),
     "data.split_seed": Whole(0), "data.workers": Whole(1, null=True),

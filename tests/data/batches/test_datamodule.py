@@ -119,6 +119,16 @@ def test_only_training_is_augmented(manifest, backend, residency):
     assert plain == {"train": False, "val": True}
 
 
+@pytest.mark.parametrize("residency", ["disk", "device"])
+def test_training_samples_are_served_unchanged(manifest, residency):
+    data = module(manifest, residency=residency)
+    numbers = [torch.tensor([5, 2, 2]), torch.tensor([9])]
+    for index, batch in zip(numbers, data.serve_unchanged(numbers), strict=True):
+        assert torch.equal(batch["index"], index)
+        stored = as_image(torch.from_numpy(data.ready.gather(index.numpy())))
+        assert torch.equal(batch["image"], stored)
+
+
 @pytest.mark.parametrize("backend", ["host", "device"])
 def test_an_epoch_is_drawn_anew_and_again_the_same(manifest, backend):
     def images(epoch, seed=0):

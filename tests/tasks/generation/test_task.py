@@ -31,21 +31,21 @@ def make(norm="none", **more):
     )  # fmt: skip
 
 
-def batches():
+def batches(size=16):
     random = torch.Generator().manual_seed(1)
     return [
-        {"image": torch.rand(16, 1, 32, 32, generator=random), "label": torch.arange(16) % 2}
+        {"image": torch.rand(size, 1, 32, 32, generator=random), "label": torch.arange(size) % 2}
         for _ in range(3)
     ]
 
 
-def fit(task, epochs, folder=None, resume=None, precision="32-true"):
+def fit(task, epochs, folder=None, resume=None, precision="32-true", size=16):
     trainer = lightning.Trainer(
         max_epochs=epochs, accelerator="cpu", precision=precision, logger=False,
         callbacks=[Replay(0)], default_root_dir=folder, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )  # fmt: skip
-    loader = torch.utils.data.DataLoader(batches(), batch_size=None)
+    loader = torch.utils.data.DataLoader(batches(size), batch_size=None)
     trainer.fit(task, loader, loader, ckpt_path=resume, weights_only=True)
     return trainer
 
@@ -68,6 +68,16 @@ def test_both_nets_and_the_average_learn(name, norm):
         weights = [n for n, p in getattr(task, net).named_parameters() if p.ndim > 1]
         assert weights
         assert all(not torch.equal(after[f"{net}.{n}"], before[f"{net}.{n}"]) for n in weights)
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
+def test_batches_of_one_are_taken(norm):
+    task = make(norm, **FULL)
+    before = state(task)
+    trainer = fit(task, 1, size=1)
+    assert (task.steps, task.seen) == (3, 3)
+    assert torch.isfinite(trainer.callback_metrics["train/critic_loss"])
+    assert not torch.equal(task.ema.layers[0].weight, before["ema.layers.0.weight"])
 
 
 def test_wasserstein_takes_its_penalty():

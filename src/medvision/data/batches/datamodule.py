@@ -285,6 +285,13 @@ class ImageDataModule(LightningDataModule):
         """
         self._features = torch.cat([encode(image) for image in self.ready.each_image()])
 
+    def serve_unchanged(self, indices: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        """Serve batches of samples, wherever their numbers lie, as those of val are served."""
+        numbers = torch.cat([*indices]).cpu().split_with_sizes([*map(len, indices)])  # one wait
+        batches = (self.on_before_batch_transfer({"index": some}, 0) for some in numbers)
+        there = (self.transfer_batch_to_device(some, self._device(), 0) for some in batches)
+        return [self.on_after_batch_transfer(some, 0) for some in there]
+
     def on_before_batch_transfer(self, batch: Indices, dataloader_idx: int) -> dict[str, Tensor]:
         """Gather on the host, and augment there in training, unless pixels live on the device."""
         index = batch["index"].numpy()

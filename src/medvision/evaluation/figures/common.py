@@ -8,8 +8,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from medvision.evaluation.epochs import TIES, Ways, find_best_epoch
-from medvision.evaluation.evaluator import Evaluator
 from medvision.evaluation.figures.style import FAINT, MUTED, PALETTE, blank, blanks, shorten, styled
 from medvision.evaluation.report.table import show_score
 
@@ -18,16 +16,14 @@ from medvision.evaluation.report.table import show_score
 def draw_learning_curves(
     history: pd.DataFrame,
     monitor: str | None = None,
-    task: str | Evaluator | None = None,
-    ties: Ways = TIES,
+    kept: int | None = None,
 ) -> Figure:
-    """Draw `train/loss` and `val/loss` over epochs, and the monitor with its best epoch marked.
+    """Draw `train/loss` and `val/loss` over epochs, and the monitor with the kept epoch marked.
 
     Args:
         history: column `epoch` and one column a metric; missing values are skipped.
         monitor: a column; without one, or where it is a loss, the losses alone are drawn.
-        task: whose metric it is, as in `direction`.
-        ties: what decides between epochs that are equal by it.
+        kept: the epoch.
     """
     drawn = monitor is not None and monitor in history and history[monitor].notna().any()
     own_axes = drawn and monitor not in ("train/loss", "val/loss")
@@ -42,10 +38,9 @@ def draw_learning_curves(
         if own_axes:
             _draw_epochs(axes[1], rows["epoch"], rows[monitor], monitor, PALETTE[0])
             axes[1].set_ylabel(monitor)
-        best = find_best_epoch(history, monitor, task, ties)
-        value = rows.loc[rows["epoch"] == best, monitor].iloc[0]
-        axes[-1].plot(best, value, "o", color=PALETTE[1], markersize=7, zorder=5,
-                      label=f"best {show_score(value)}, epoch {best}")  # fmt: skip
+        for value in rows.loc[rows["epoch"] == kept, monitor]:
+            axes[-1].plot(kept, value, "o", color=PALETTE[1], markersize=7, zorder=5,
+                          label=f"kept {show_score(value)}, epoch {kept}")  # fmt: skip
     for one in axes:
         one.grid(axis="y", color=FAINT, linewidth=0.5)
         if one.get_legend_handles_labels()[0]:
