@@ -287,8 +287,10 @@ class ImageDataModule(LightningDataModule):
 
     def serve_unchanged(self, indices: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """Serve batches of samples, wherever their numbers lie, as those of val are served."""
-        numbers = torch.cat([*indices]).cpu().split_with_sizes([*map(len, indices)])  # one wait
-        batches = (self.on_before_batch_transfer({"index": some}, 0) for some in numbers)
+        ends = np.cumsum([len(index) for index in indices])[:-1]
+        numbers = np.split(torch.cat([*indices]).cpu().numpy(), ends)  # a device is waited for once
+        given = ({"index": torch.from_numpy(some)} for some in numbers)
+        batches = (self.on_before_batch_transfer(some, 0) for some in given)
         there = (self.transfer_batch_to_device(some, self._device(), 0) for some in batches)
         return [self.on_after_batch_transfer(some, 0) for some in there]
 
