@@ -1,5 +1,6 @@
 """The content of `metrics.json`: it follows from stored predictions alone, of any task."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 from medvision.errors import MedvisionError
 from medvision.evaluation.evaluator import Evaluator, Metric, Scored
 from medvision.evaluation.predictions import Counted, read_tables
+from medvision.evaluation.report.table import show_score
 from medvision.evaluation.subgroups import score_subgroups
 from medvision.runs import Run
 from medvision.stats.bootstrap import LARGE, draw
@@ -96,6 +98,33 @@ def score_parts(
             doubts[part] = found
         for name, content in evaluator.extras(scored, drawn).items():
             extras.setdefault(name, {})[part] = content
+    if gap := _find_gap(result, evaluator):
+        doubts.setdefault("test", []).append(gap)
     result |= evaluator.decided() | {"n": n} | ({"doubts": doubts} if doubts else {}) | extras
     groups = score_subgroups(first, parts[first], evaluator, rows, unit=unit, seed=seed)
     return result | ({"subgroups": groups} if groups else {})
+
+
+def _find_gap(result: Mapping[str, Any], evaluator: Evaluator) -> str | None:
+    """Say where val and test lie further apart than chance has them.
+
+    Reference:
+        Zou and Donner, "Construction of confidence limits about effect measures", 2008,
+        doi:10.1002/sim.3095: the interval of a difference from those of two independent parts.
+    """
+    name = evaluator.primary
+    val, test = (result.get(part, {}).get(name) or {} for part in ("val", "test"))
+    told = [one.get(end) for one in (val, test) for end in ("value", "low", "high")]
+    ends = [float(end) for end in told if end is not None]
+    if len(ends) < len(told):
+        return None
+    v, v_low, v_high, t, t_low, t_high = ends
+    low = v - t - math.hypot(v - v_low, t_high - t)
+    high = v - t + math.hypot(v_high - v, t - t_low)
+    if low <= 0 <= high:
+        return None
+    return (
+        f"{evaluator.label(name)} is {show_score(v)} on val, further from this part than chance "
+        "has it: val chose the epoch and what was fitted, or other patients, sites or devices are "
+        "in it; judge by this part, and look at who is in which"
+    )

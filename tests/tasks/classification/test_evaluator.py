@@ -347,6 +347,19 @@ def doubts_of(positive, labels, temperature=1.0, threshold=0.5):
     )
 
 
+@pytest.mark.parametrize(("flipped", "told"), [(14, True), (2, False)])
+def test_a_gap_between_val_and_test_beyond_chance_is_named(flipped, told):
+    """Of 40 lesions and 40 normals so many are ranked wrongly on test, none on val."""
+    labels = ["lesion", "normal"] * 40
+    right = np.where(np.array(labels) == "lesion", 0.9, 0.1) + np.linspace(0, 0.05, 80)
+    wrong = np.where(np.arange(80) < 2 * flipped, 1 - right, right)
+    parts = {part: series_of(labels, probs, [f"{part}{n}" for n in range(80)])
+             for part, probs in (("test", wrong), ("val", right))}  # fmt: skip
+    found = build_metrics(parts, CLASSES["binary"], "binary", 1.0, "youden", 0.5)
+    doubts = found.get("doubts", {}).get("test", [])
+    assert [doubt.startswith("AUROC is 1.000 on val, further") for doubt in doubts] == [True] * told
+
+
 def test_outputs_that_say_nothing_are_named():
     labels = ["lesion", "normal"] * 15
     alike = np.where(np.array(labels) == "lesion", 0.4984, 0.4982)
