@@ -400,3 +400,12 @@ def test_nothing_of_a_manifest_becomes_markup(cohort):
     page = read_page(cohort)
     assert "script" not in page.tags
     assert EVIL in page.text
+
+
+def test_patients_are_not_spoken_of_where_each_image_counts_as_one(tmp_path):
+    metrics = read_scores(make_run(tmp_path, "binary", KINDS["binary"]))
+    assert "In brackets: 95 % intervals over patients." in score_table(metrics).notes
+    for counts in metrics["n"].values():
+        counts["patients"] = counts["images"]
+    notes = score_table(metrics).notes
+    assert "In brackets: 95 % intervals; each image counts as a patient." in notes

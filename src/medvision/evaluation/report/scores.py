@@ -51,12 +51,21 @@ def _notes(
 ) -> list[str]:
     told = metrics.get("doubts") or {}
     doubts = [f"{part}: {one}" for part in scores for one in told.get(part, ())]
-    notes = [*metrics.get("stamps", ()), *doubts, "In brackets: 95 % intervals over patients."]
+    notes = [*metrics.get("stamps", ()), *doubts, _tell_interval(metrics.get("n") or {})]
     notes += evaluator.notes(metrics, scores)
     cells = (show_interval(score) for held in scores.values() for score in held.values())
     if any(cell == UNDEFINED or UNDEFINED + ")" in cell for cell in cells):
         notes.append(f"{UNDEFINED} is a score or interval that these rows leave undefined.")
     return notes
+
+
+def _tell_interval(n: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what the intervals are over: where whose images they are is not known, over images."""
+    for unit, one in (("images", "image"), ("series", "series")):
+        held = [counts for counts in n.values() if unit in counts]
+        if held and all(counts[unit] == counts["patients"] for counts in held):
+            return f"In brackets: 95 % intervals; each {one} counts as a patient."
+    return "In brackets: 95 % intervals over patients."
 
 
 def print_scores(metrics: Mapping[str, Any], console: Console | None = None) -> None:
