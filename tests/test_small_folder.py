@@ -80,3 +80,25 @@ def test_the_defaults_learn_it_over_five_splits(medvision, apart, folder):
         right.append((stored["prob_sick"] > 0.5) == ill)
     assert pd.concat(squares).mean() < 0.05
     assert pd.concat(right).mean() > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_nothing_is_made_of_random_labels(medvision, apart, folder, tmp_path):
+    """Ten draws: an interval of 95 % may miss .5 in two of them, and none is narrow."""
+    missed = []
+    for draw in range(10):
+        patients = sorted({path.name[:3] for path in folder.rglob("*.png")})
+        drawn = np.random.default_rng(1000 + draw).permutation(np.arange(len(patients)) % 2)
+        label = dict(zip(patients, drawn, strict=True))
+        for path in folder.rglob("*.png"):
+            place = tmp_path / str(draw) / ("healthy", "sick")[label[path.name[:3]]] / path.name
+            files.write_bytes(place, path.read_bytes())
+        metrics, *_ = train(
+            medvision, apart, tmp_path / str(draw), f"random{draw}", "data.reader.size=[32,32]",
+            f"data.split_seed={draw}",
+        )  # fmt: skip
+        auroc = metrics["test"]["auroc"]
+        missed.append(not auroc["low"] <= 0.5 <= auroc["high"])
+        assert auroc["high"] - auroc["low"] > 0.2
+    assert sum(missed) <= 2
