@@ -38,9 +38,9 @@ def crowd(places, medvision):
 def gan(crowd, medvision):
     """Train a generator for two epochs in the eyes of a classifier; return its run."""
     words = ("train", "data=manifest", *CLASSIFIER, f"data.manifest={crowd}")
-    done = medvision(*words, "name=judging_eyes")
+    done = medvision(*words, "name=judging_first")
     assert done.status == 0, done.err
-    done = medvision(*GAN, f"data.manifest={crowd}", "judge.run=judging_eyes", "name=judged")
+    done = medvision(*GAN, f"data.manifest={crowd}", "judge.run=judging_first", "name=judged")
     assert done.status == 0, done.err
     assert "Gate failed" in done.out  # of 128 images nobody learns to draw
     (folder,) = (p for p in (crowd.parent.parent / "runs" / "judged").iterdir() if p.is_dir())
@@ -113,7 +113,7 @@ def test_frozen_model_is_the_average_of_the_best_epoch(gan):
 
 
 def test_same_command_answers_and_report_repeats(gan, crowd, medvision):
-    done = medvision(*GAN, f"data.manifest={crowd}", "judge.run=judging_eyes", "name=judged")
+    done = medvision(*GAN, f"data.manifest={crowd}", "judge.run=judging_first", "name=judged")
     assert done.status == 0
     assert "finished already" in done.out
     done = medvision("report", f"run={gan.folder}")
@@ -143,15 +143,15 @@ def test_classifier_trains_on_them_too_and_says_so(gan, crowd, tmp_path, medvisi
     assert "gate failed" in audit
     assert "0.25" in audit
     assert "gate failed" in (folder / "report.html").read_text()
-    done = medvision("compare", "runs=[judging_eyes,judging_too]", "split=val")
+    done = medvision("compare", "runs=[judging_first,judging_too]", "split=val")
     assert done.status == 0, done.err
 
 
 def test_killed_and_resumed_is_uninterrupted(gan, crowd, apart, medvision, monkeypatch):
     from medvision.tasks.generation.callback import FidelityCallback
 
-    eyes = next(p for p in (gan.folder.parents[1] / "judging_eyes").iterdir() if p.is_dir())
-    words = (*GAN, f"data.manifest={crowd}", f"judge.run={eyes}", "name=judged")
+    judge = next(p for p in (gan.folder.parents[1] / "judging_first").iterdir() if p.is_dir())
+    words = (*GAN, f"data.manifest={crowd}", f"judge.run={judge}", "name=judged")
     plain = FidelityCallback.on_validation_epoch_end
 
     def stop(self, trainer, task):
@@ -190,6 +190,7 @@ def test_killed_and_resumed_is_uninterrupted(gan, crowd, apart, medvision, monke
         (["data.reader.size=[32,64]", "judge.run=null"], "images of 32x64 are not square"),
         (["data.reader.size=[64,64]"], "cannot judge: it reads images as"),
         (["~judge"], "judge=default is missing"),
+        (["keep=last"], "keep=last is for models that answer for patients"),
         (["trainer.precision=16-mixed"], "float16 cannot hold the penalties"),
         (["callbacks=ema"], "beside the average it has already"),
         (["data.balance=false", "data.extra_ratio=0.25"], "generated images teach no generator"),
@@ -200,8 +201,8 @@ def test_killed_and_resumed_is_uninterrupted(gan, crowd, apart, medvision, monke
     ],
 )
 def test_what_cannot_be_is_one_sentence(words, told, crowd, gan, apart, medvision):
-    eyes = next(p for p in (gan.folder.parents[1] / "judging_eyes").iterdir() if p.is_dir())
-    judged = [] if words == ["~judge"] else [f"judge.run={eyes}"]
+    judge = next(p for p in (gan.folder.parents[1] / "judging_first").iterdir() if p.is_dir())
+    judged = [] if words == ["~judge"] else [f"judge.run={judge}"]
     done = medvision(*GAN, f"data.manifest={crowd}", *judged, *words)
     assert done.status == 2
     assert told in done.err
@@ -209,8 +210,8 @@ def test_what_cannot_be_is_one_sentence(words, told, crowd, gan, apart, medvisio
 
 
 def test_a_judge_that_learned_from_held_out_patients_is_refused(crowd, gan, apart, medvision):
-    eyes = next(p for p in (gan.folder.parents[1] / "judging_eyes").iterdir() if p.is_dir())
-    words = (*GAN, f"data.manifest={crowd}", f"judge.run={eyes}", "data.split_seed=5")
+    judge = next(p for p in (gan.folder.parents[1] / "judging_first").iterdir() if p.is_dir())
+    words = (*GAN, f"data.manifest={crowd}", f"judge.run={judge}", "data.split_seed=5")
     done = medvision(*words)
     assert done.status == 2
     assert "cannot judge: it has met patients or images of val (" in done.err
