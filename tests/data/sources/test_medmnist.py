@@ -27,6 +27,13 @@ def find(path, **options):
     return find_medmnist(path, columns={"patient": "path"}, **options)
 
 
+def test_where_0_is_the_disease_it_is_the_positive_class(tmp_path):
+    make(tmp_path / "breastmnist_64.npz")
+    found = find(tmp_path / "breastmnist_64.npz")
+    assert found.table["label"].tolist()[:2] == ["malignant", "not malignant"]
+    assert found.classes == ["not malignant", "malignant"]
+
+
 def test_rows_point_into_the_file_with_names_for_classes(tmp_path):
     path = tmp_path / "pneumoniamnist.npz"
     arrays = make(path)

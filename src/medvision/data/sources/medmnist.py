@@ -15,12 +15,16 @@ import numpy as np
 import pandas as pd
 
 import medvision.files as files
+from medvision.class_order import order_classes
 from medvision.data.manifest.pseudonyms import NO_RULE, describe_rule, patients_from_names
 from medvision.data.sources.found import Found, read_patient_rule
 from medvision.errors import MedvisionError, did_you_mean
 
 PARTS = ("train", "val", "test")
-CLASSES = {"pneumoniamnist": ["normal", "pneumonia"]}
+CLASSES = {  # of the labels 0 and 1; in BreastMNIST 1 is what is normal or benign
+    "pneumoniamnist": ["normal", "pneumonia"],
+    "breastmnist": ["malignant", "not malignant"],
+}
 NOTHING = "none"
 
 
@@ -137,7 +141,7 @@ def _tabulate(
         rows += [(str(path), label, part) for label in told]
     table = pd.DataFrame(rows, columns=["path", "label", "split"])
     table["frame"] = range(len(table))
-    return table, multilabel, names or None
+    return table, multilabel, order_classes(names) or None
 
 
 def _as_numbers(path: Path, part: str, array: np.ndarray) -> np.ndarray:
