@@ -19,6 +19,7 @@ from medvision.losses import cross_entropy
 from medvision.nets.convnet import ConvNet
 from medvision.nets.encoder import find_head
 from medvision.nets.transfer import layer_groups
+from medvision.tasks.classification.calibration import fit_temperature
 from medvision.tasks.classification.metrics import score
 from medvision.tasks.classification.task import Classifier
 from medvision.tasks.task import concatenate, gather_ranks
@@ -231,7 +232,8 @@ def test_the_best_epochs_logged_scores_are_those_of_its_checkpoint(tmp_path, ema
         fresh.load_state_dict(checkpoint["state_dict"])
         logits = predicted(fresh, VAL)
         logged = watch.metrics[checkpoint["epoch"]]
-        for name, value in score(logits.softmax(1), labels, "binary").items():
+        temperature = fit_temperature(logits, labels, "binary")
+        for name, value in score((logits / temperature).softmax(1), labels, "binary").items():
             assert logged[f"val/{name}"] == pytest.approx(value, abs=1e-6), name
         losses = [cross_entropy(x, y) * len(x) for x, y in
                   zip(logits.split(8), labels.split(8), strict=True)]  # fmt: skip
