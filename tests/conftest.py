@@ -3,6 +3,7 @@
 import builtins
 import io
 import os
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -157,6 +158,18 @@ def dots() -> Iterator[None]:
         patch.setattr(Figure, "savefig", save)
         patch.setattr(Figure, "draw_without_rendering", lambda figure: None)
         yield
+
+
+@pytest.fixture
+def as_read(trained: Path, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Go into a folder as the documentation has it: `prepared`, `FOLDER`, and a run `mine`."""
+    shutil.copytree(phantom.parent, tmp_path / "prepared")
+    shutil.copytree(phantom.parent / "images", tmp_path / "FOLDER")
+    shutil.copytree(trained, tmp_path / "runs" / "mine" / "seed=0")
+    monkeypatch.chdir(tmp_path)
+    for name in ("MEDVISION_RUNS", "MEDVISION_CACHE"):
+        monkeypatch.delenv(name)
+    return tmp_path
 
 
 @pytest.fixture

@@ -163,13 +163,8 @@ def test_the_first_hour_runs_as_written_from_an_empty_folder(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_own_loops_run_as_written(trained, phantom, tmp_path, monkeypatch):
-    shutil.copytree(phantom.parent, tmp_path / "prepared")
-    shutil.copytree(phantom.parent / "images", tmp_path / "FOLDER")
-    shutil.copytree(trained, tmp_path / "runs" / "mine" / "seed=0")
-    monkeypatch.chdir(tmp_path)
-    for name in ("MEDVISION_RUNS", "MEDVISION_CACHE"):
-        monkeypatch.delenv(name)
+@pytest.mark.usefixtures("as_read")
+def test_own_loops_run_as_written():
     script = "\n".join(read_blocks("how_to/own_loop.md", "python"))
     told = {}
     exec(re.sub(r"\b10\b", "1", script).replace("size=(96, 96)", "size=(32, 32)"), told)

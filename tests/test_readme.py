@@ -4,7 +4,6 @@ import importlib
 import pkgutil
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -90,14 +89,9 @@ def test_pages_in_two_languages_hold_the_same_commands():
     assert table.search(ENGLISH.read_text())[0] == table.search(CHINESE.read_text())[0]
 
 
-def test_the_script_runs_as_written(trained, phantom, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("as_read")
+def test_the_script_runs_as_written():
     (script,) = read_blocks(ENGLISH, "python")
-    shutil.copytree(phantom.parent, tmp_path / "prepared")
-    shutil.copytree(phantom.parent / "images", tmp_path / "FOLDER")
-    shutil.copytree(trained, tmp_path / "runs" / "mine" / "seed=0")
-    monkeypatch.chdir(tmp_path)
-    for name in ("MEDVISION_RUNS", "MEDVISION_CACHE"):
-        monkeypatch.delenv(name)
     told = {}
     assert "range(10)" in script
     exec(script.replace("range(10)", "range(1)"), told)  # one of its epochs

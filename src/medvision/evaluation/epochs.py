@@ -19,10 +19,10 @@ FEWEST = 40
 
 Twenty of each of two classes, as from which on an interval is not called one of few patients. The
 noise of fewer is larger than what epochs differ by, and late ones are better. For eight nets that
-63 series trained, 14 others called an epoch best that had AUROC .64, .93, .58, .59, .97, .80, .89,
-.96 on 113 more; the last one had .86, .93, .83, .85, .97, .80, .88, .96. The mean of the weights of
-the last third had no better ones (.85, .93, .82, .84, .97, .79, .85, .93), and the mean of val's
-AUROC over three epochs chose some of .62 and .75.
+63 series trained, 14 others called an epoch best that scored .64, .93, .58, .59, .97, .80, .89, .96
+on 113 more (areas under the ROC curve); the last one scored .86, .93, .83, .85, .97, .80, .88, .96.
+The mean of the weights of the last third scored no better (.85, .93, .82, .84, .97, .79, .85, .93),
+and the mean of val's scores over three epochs chose some of .62 and .75.
 """
 
 

@@ -1,6 +1,7 @@
 """How files are read where the user does not say: from what a few of them look like."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -42,18 +43,11 @@ def choose_form(
         columns: ours → theirs, of the manifest.
     """
     held = dict(source or {})
-    try:
-        if manifest is not None:
-            return _look_at(*_list_table(Path(manifest), columns))
-        if held.get("input") is None:
-            return _PLAIN
-        if held.get("name") in _IN_FOLDERS:
+    with suppress(MedvisionError):  # told where the files are read
+        if (table := _find_table(manifest, held, columns)) is not None:
+            return _look_at(*_list_table(*table))
+        if held.get("input") is not None and held.get("name") in _IN_FOLDERS:
             return _look_at(*_list_folder(str(held["input"]), str(held["name"])))
-        if held.get("name") == "table":
-            place = choose_csv(files.find_input(str(held["input"])))
-            return _look_at(*_list_table(place, held.get("columns")))
-    except MedvisionError:  # told where the files are read
-        pass
     return _PLAIN
 
 
@@ -70,31 +64,31 @@ def choose_augment(
         columns: ours → theirs, of the manifest.
     """
     held = dict(source or {})
-    try:
-        if manifest is not None:
-            return _name_preset(_list_modalities(Path(manifest), columns))
-        if held.get("input") is None:
-            return _SAFEST
-        if held.get("name") == "dicom":
+    with suppress(MedvisionError):  # told where the files are read
+        if (table := _find_table(manifest, held, columns)) is not None:
+            return _name_preset(_read_column(*table, "modality")[1])
+        if held.get("input") is not None and held.get("name") == "dicom":
             top = files.find_input(str(held["input"]))
             return _name_preset(
                 _read_modality(top / name) for name in islice(list_files(top), _LOOKED_AT)
             )
-        if held.get("name") == "table":
-            place = choose_csv(files.find_input(str(held["input"])))
-            return _name_preset(_list_modalities(place, held.get("columns")))
-    except MedvisionError:  # told where the files are read
-        pass
     return _SAFEST
+
+
+def _find_table(
+    manifest: str | None, held: Mapping[str, Any], columns: Mapping[str, Any] | None
+) -> tuple[Path, Mapping[str, Any] | None] | None:
+    """Return the table that rows come from and its names of columns; None where none is read."""
+    if manifest is not None:
+        return Path(manifest), columns
+    if held.get("name") == "table" and held.get("input") is not None:
+        return choose_csv(files.find_input(str(held["input"]))), held.get("columns")
+    return None
 
 
 def _name_preset(modalities: Iterable[str]) -> str:
     """Name the preset of the first modality that is told."""
     return _PRESETS.get(next(filter(None, modalities), "").upper(), _SAFEST)
-
-
-def _list_modalities(place: Path, columns: Mapping[str, Any] | None) -> list[str]:
-    return _read_column(place, columns, "modality")[1]
 
 
 def _read_modality(path: Path) -> str:
@@ -104,6 +98,7 @@ def _read_modality(path: Path) -> str:
         return ""
 
 
+@cache  # size and channels are asked for apart, each time the configuration is composed
 def _list_folder(place: str, source: str) -> tuple[Path, ...]:
     """Choose files of a folder; of volumes few, each of which is unpacked whole."""
     top = files.find_input(place)
