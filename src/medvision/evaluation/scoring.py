@@ -1,6 +1,5 @@
 """The content of `metrics.json`: it follows from stored predictions alone, of any task."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from medvision.evaluation.predictions import Counted, read_tables
 from medvision.evaluation.report.table import show_score
 from medvision.evaluation.subgroups import score_subgroups
 from medvision.runs import Run
-from medvision.stats.bootstrap import LARGE, draw
+from medvision.stats.bootstrap import LARGE, bound_difference, draw
 from medvision.stats.ranking import Floats
 
 PARTS = ("test", "val")  # that are scored, in the order of metrics.json
@@ -106,12 +105,7 @@ def score_parts(
 
 
 def _find_gap(result: Mapping[str, Any], evaluator: Evaluator) -> str | None:
-    """Say where val and test lie further apart than chance has them.
-
-    Reference:
-        Zou and Donner, "Construction of confidence limits about effect measures", 2008,
-        doi:10.1002/sim.3095: the interval of a difference from those of two independent parts.
-    """
+    """Say where val and test lie further apart than chance has them."""
     name = evaluator.primary
     val, test = (result.get(part, {}).get(name) or {} for part in ("val", "test"))
     told = [one.get(end) for one in (val, test) for end in ("value", "low", "high")]
@@ -119,8 +113,7 @@ def _find_gap(result: Mapping[str, Any], evaluator: Evaluator) -> str | None:
     if len(ends) < len(told):
         return None
     v, v_low, v_high, t, t_low, t_high = ends
-    low = v - t - math.hypot(v - v_low, t_high - t)
-    high = v - t + math.hypot(v_high - v, t - t_low)
+    low, high = bound_difference((v, v_low, v_high), (t, t_low, t_high))
     if low <= 0 <= high:
         return None
     return (

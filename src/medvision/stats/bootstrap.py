@@ -160,3 +160,23 @@ def drop_point(found: Interval) -> Interval:
     low, high = found["low"], found["high"]
     point = low is not None and high is not None and high - low < 1e-9
     return found | {"low": None, "high": None} if point else found
+
+
+def bound_difference(
+    first: tuple[float, float, float], second: tuple[float, float, float]
+) -> tuple[float, float]:
+    """Return the 95 % bounds of a difference, from those of two scores of different patients.
+
+    Args:
+        first: value, low, high.
+        second: likewise; it is taken away.
+
+    Reference:
+        G. Y. Zou, A. Donner, Construction of confidence limits about effect measures, 2008,
+        doi:10.1002/sim.3095.
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = first, second
+    return (
+        a - b - math.hypot(a - a_low, b_high - b),
+        a - b + math.hypot(a_high - a, b - b_low),
+    )

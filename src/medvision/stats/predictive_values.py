@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from medvision.stats.bootstrap import Interval
+from medvision.stats.bootstrap import Interval, bound_difference
 
 Score = Mapping[str, float | None]  # value, low, high
 
@@ -18,8 +18,7 @@ def predict_values(
 
     Reference:
         N. D. Mercaldo, K. F. Lau, X. H. Zhou, Confidence intervals for predictive values with an
-        emphasis to case-control studies, 2007, doi:10.1002/sim.2677; G. Y. Zou, A. Donner,
-        Construction of confidence limits about effect measures, 2008, doi:10.1002/sim.3095.
+        emphasis to case-control studies, 2007, doi:10.1002/sim.2677.
     """
     odds = prevalence / (1 - prevalence)
     positive = _share(sensitivity, _turn(specificity), odds)
@@ -53,10 +52,10 @@ def _bound(
     (hit, least, most), (miss, fewest, highest) = right, wrong
     if min(hit, miss) <= 0:  # no logarithm: both at their worst, both at their best
         return odds * least / (odds * least + highest), odds * most / (odds * most + fewest)
-    middle = _log(hit) - _log(miss) + math.log(odds)
-    below = math.hypot(_log(hit) - _log(least), _log(highest) - _log(miss))
-    above = math.hypot(_log(most) - _log(hit), _log(miss) - _log(fewest))
-    return _logistic(middle - below), _logistic(middle + above)
+    low, high = bound_difference(
+        (_log(hit), _log(least), _log(most)), (_log(miss), _log(fewest), _log(highest))
+    )
+    return _logistic(math.log(odds) + low), _logistic(math.log(odds) + high)
 
 
 def _log(value: float) -> float:
